@@ -1,0 +1,2 @@
+//! The `emu` binary.
+fn main() {}
