@@ -172,8 +172,18 @@ impl DeviceType {
     /// A type with nothing but a name, to be completed by struct update syntax.
     pub const fn new(name: &'static str, doc: &'static str, create: fn(&Props) -> Result<Box<dyn Device>, String>) -> DeviceType {
         DeviceType {
-            name, doc, registers: &[], regions: &[], props: &[], inputs: &[], outputs: &[],
-            clocks_in: &[], clocks_out: &[], chardevs: &[], dma: false, create,
+            name,
+            doc,
+            registers: &[],
+            regions: &[],
+            props: &[],
+            inputs: &[],
+            outputs: &[],
+            clocks_in: &[],
+            clocks_out: &[],
+            chardevs: &[],
+            dma: false,
+            create,
         }
     }
 }
