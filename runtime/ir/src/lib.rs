@@ -1,1 +1,13 @@
-//! emu-ir
+//! The micro-IR: types, operations, builder, text form, verifier, passes; and the interpreter that executes it.
+//!
+//! Everything generated from an instruction-set specification produces this, everything that executes consumes it.
+//! This crate knows no instruction set by name.
+
+pub mod builder;
+pub mod guest;
+pub mod op;
+pub mod state;
+
+pub use builder::Builder;
+pub use op::{Block, Inst, Op, Type, Value, Var};
+pub use state::{Slot, SlotDesc, StateLayout};

@@ -1,0 +1,172 @@
+//! The contract between an instruction set (generated code plus its small hand-written part) and whatever executes its IR.
+
+use crate::builder::Builder;
+use crate::op::Type;
+use crate::state::{Slot, StateLayout};
+use emu_memory::{GuestPhys, PhysBus, SoftTlb};
+
+/// The packed values of the specification's `mode` and `context` declarations: constants of one translation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct BlockKey(pub u64);
+
+/// An exception to be taken: its number in the specification, and its arguments. The executor stores the arguments in the
+/// layout's [`Isa::exception_args`] slots, sets pc to the last mark's, and runs the exception's own IR ([`Isa::lower_exception`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// Number, in order of declaration.
+    pub id: u16,
+    /// Arguments.
+    pub args: [u64; 4],
+}
+
+/// What an access wants to do.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AccessKind {
+    /// Data read.
+    Read,
+    /// Data write.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// The result of a translation-table walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// Physical address of the byte asked for.
+    pub phys: GuestPhys,
+    /// log2 of the bytes around it that share this translation and permissions (12: a 4 KiB page). Less than 12 takes the slow path.
+    pub page_shift: u8,
+    /// Reads allowed with this MMU index.
+    pub read: bool,
+    /// Writes allowed.
+    pub write: bool,
+    /// Execution allowed.
+    pub execute: bool,
+    /// Holds for every space tag.
+    pub global: bool,
+}
+
+/// How one floating-point environment reads its controls from state and keeps its sticky flags.
+#[derive(Clone, Copy, Debug)]
+pub struct FloatEnvDesc {
+    /// Name in the specification.
+    pub name: &'static str,
+    /// Rounding mode: a slot whose value indexes `round_map`; `None`: `round_map[0]` always.
+    pub round: Option<Slot>,
+    /// Rounding modes by that slot's value.
+    pub round_map: [emu_softfloat::Round; 4],
+    /// Flush denormals to zero: a slot, or a constant.
+    pub flush: SlotOr,
+    /// Default NaN instead of propagation.
+    pub default_nan: SlotOr,
+    /// ARM alternative half precision.
+    pub alt_half: SlotOr,
+    /// Sticky flags, or-ed in: an I8 slot: bit 0 invalid, 1 division by zero, 2 overflow, 3 underflow, 4 inexact, 5 input denormal.
+    pub sticky: Slot,
+    /// NaN rule.
+    pub nan_rule: emu_softfloat::NanRule,
+    /// Tininess is detected before rounding.
+    pub tininess_before: bool,
+}
+
+/// A state slot or a constant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotOr {
+    /// Read it from state.
+    Slot(Slot),
+    /// Always this.
+    Const(bool),
+}
+
+/// What a declared helper (`extern fn`) may do; nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct HelperDesc {
+    /// Name in the specification.
+    pub name: &'static str,
+    /// Types of its arguments.
+    pub args: &'static [Type],
+    /// Result, if any.
+    pub result: Option<Type>,
+    /// State it reads: slots, or all if `None`.
+    pub reads: Option<&'static [Slot]>,
+    /// State it writes: slots, or all if `None`.
+    pub writes: Option<&'static [Slot]>,
+    /// It touches guest memory.
+    pub memory: bool,
+    /// It may raise an exception.
+    pub raises: bool,
+}
+
+/// What a helper, or a table walk, may touch.
+pub struct HelperCx<'a> {
+    /// The CPU's state cells.
+    pub state: &'a mut [u64],
+    /// Its TLB (to flush).
+    pub tlb: &'a mut SoftTlb,
+    /// Physical memory and devices.
+    pub bus: &'a dyn PhysBus,
+    /// This vCPU's index on the board.
+    pub cpu: u8,
+    /// Guest time, nanoseconds.
+    pub now: u64,
+    /// Levels of the CPU's input lines, one bit each in port order.
+    pub lines: u64,
+    /// Set by the helper: translated code may be stale (instruction-cache maintenance) or mappings changed: leave the block after this instruction.
+    pub flush_code: bool,
+    /// Set by the helper: wake the other vCPUs (SEV).
+    pub send_event: bool,
+}
+
+/// Why an instruction could not be fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FetchFault(pub Exception);
+
+/// An instruction set, as one configured CPU model.
+pub trait Isa: Send + Sync + 'static {
+    /// Name, as in `isa/<name>`.
+    fn name(&self) -> &'static str;
+    /// State layout.
+    fn layout(&self) -> &'static StateLayout;
+    /// Floating-point environments by index.
+    fn float_envs(&self) -> &'static [FloatEnvDesc];
+    /// Helpers by number.
+    fn helpers(&self) -> &'static [HelperDesc];
+    /// The program counter's slot.
+    fn pc(&self) -> Slot;
+    /// The four slots that carry exception arguments (I64 each).
+    fn exception_args(&self) -> [Slot; 4];
+    /// The block key of this state. Called at every block entry that is not a direct chain.
+    fn block_key(&self, state: &[u64]) -> BlockKey;
+    /// The space tag (ASID ...) of this state: never part of the block key.
+    fn space_tag(&self, state: &[u64]) -> u32;
+    /// Translates one block starting at `pc` with at most `max_insns` guest instructions, never crossing into a page it was not allowed to fetch.
+    /// `fetch(address, size)` reads `size` bytes of code as a little-endian number. A fetch fault on the first instruction is returned;
+    /// on a later one the block just ends before it.
+    fn translate(
+        &self,
+        pc: u64,
+        key: BlockKey,
+        max_insns: u32,
+        fetch: &mut dyn FnMut(u64, u8) -> Result<u64, FetchFault>,
+        builder: &mut Builder,
+    ) -> Result<(), FetchFault>;
+    /// Emits the entry sequence of exception `id`: reads [`Isa::exception_args`] and state, ends with a jump.
+    fn lower_exception(&self, id: u16, builder: &mut Builder);
+    /// The exception's name.
+    fn exception_name(&self, id: u16) -> &'static str;
+    /// The interrupt to take now, given the input line levels: highest priority first, masked ones not.
+    fn interrupt(&self, state: &[u64], lines: u64) -> Option<Exception>;
+    /// True if a sleeping CPU (WFI) wakes with these line levels, masked or not.
+    fn wakes(&self, state: &[u64], lines: u64) -> bool;
+    /// Walks the translation tables.
+    fn translate_address(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, mmu: u8) -> Result<Translation, Exception>;
+    /// The exception for a misaligned access.
+    fn alignment_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception;
+    /// The exception for an access the bus refused (external abort).
+    fn bus_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception;
+    /// Runs helper `id`.
+    fn call(&self, id: u16, cx: &mut HelperCx<'_>, args: &[u64; 6]) -> Result<u64, Exception>;
+    /// State at reset.
+    fn reset(&self, state: &mut [u64]);
+}
