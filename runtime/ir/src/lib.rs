@@ -4,7 +4,7 @@
 //! This crate knows no instruction set by name.
 
 pub mod builder;
-pub mod guest;
+// pub mod guest; (needs emu_memory::{PhysBus, SoftTlb})
 pub mod op;
 pub mod state;
 

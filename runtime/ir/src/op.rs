@@ -79,7 +79,14 @@ pub enum Order {
 /// Integer comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
-pub enum Cond { Eq, Ne, Ult, Ule, Slt, Sle }
+pub enum Cond {
+    Eq,
+    Ne,
+    Ult,
+    Ule,
+    Slt,
+    Sle,
+}
 
 /// Floating-point operations; the environment (rounding, flush, NaN rule, sticky flags) is named by index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -121,7 +128,14 @@ pub enum Fop {
 /// Rounding of one operation: the environment's, or a fixed one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
-pub enum Round { Env, Nearest, Zero, Up, Down, NearestAway }
+pub enum Round {
+    Env,
+    Nearest,
+    Zero,
+    Up,
+    Down,
+    NearestAway,
+}
 
 /// Vector operations over lanes. `lane` is the log2 of the lane's bytes (0: 8 bits ... 3: 64 bits) of the *narrow* side where widths differ.
 /// The semantics of each name is written once, in `vector.rs`, for the interpreter; JIT tiers must agree with it.
@@ -129,42 +143,163 @@ pub enum Round { Env, Nearest, Zero, Up, Down, NearestAway }
 #[allow(missing_docs)]
 pub enum Vop {
     // lanewise, two operands
-    Add, Sub, Mul, And, Or, Xor, AndNot, OrNot,
-    MinS, MinU, MaxS, MaxU, AbsDiffS, AbsDiffU,
-    HalvAddS, HalvAddU, HalvSubS, HalvSubU, RoundHalvAddS, RoundHalvAddU,
+    Add,
+    Sub,
+    Mul,
+    And,
+    Or,
+    Xor,
+    AndNot,
+    OrNot,
+    MinS,
+    MinU,
+    MaxS,
+    MaxU,
+    AbsDiffS,
+    AbsDiffU,
+    HalvAddS,
+    HalvAddU,
+    HalvSubS,
+    HalvSubU,
+    RoundHalvAddS,
+    RoundHalvAddU,
     /// Saturating; or-s the environment's QC slot through result `sat` (see [`Op::VecSat`]).
-    SatAddS, SatAddU, SatSubS, SatSubU,
+    SatAddS,
+    SatAddU,
+    SatSubS,
+    SatSubU,
     /// Saturating doubling multiply high half, plain and rounding.
-    SatDblMulHigh, SatRoundDblMulHigh,
-    CmpEq, CmpGtS, CmpGtU, CmpGeS, CmpGeU, Test,
+    SatDblMulHigh,
+    SatRoundDblMulHigh,
+    CmpEq,
+    CmpGtS,
+    CmpGtU,
+    CmpGeS,
+    CmpGeU,
+    Test,
     PolyMul,
     /// Shift each lane by the signed low byte of the other operand's lane (left if positive).
-    ShlS, ShlU, RoundShlS, RoundShlU, SatShlS, SatShlU, SatRoundShlS, SatRoundShlU,
+    ShlS,
+    ShlU,
+    RoundShlS,
+    RoundShlU,
+    SatShlS,
+    SatShlU,
+    SatRoundShlS,
+    SatRoundShlU,
     // pairwise
-    PairAdd, PairMinS, PairMinU, PairMaxS, PairMaxU, PairAddLongS, PairAddLongU,
+    PairAdd,
+    PairMinS,
+    PairMinU,
+    PairMaxS,
+    PairMaxU,
+    PairAddLongS,
+    PairAddLongU,
     // one operand
-    Neg, Abs, SatNeg, SatAbs, Not, CountLeadSign, CountLeadZero, PopCount, Rev16, Rev32, Rev64,
-    RecipEstU, RsqrtEstU,
+    Neg,
+    Abs,
+    SatNeg,
+    SatAbs,
+    Not,
+    CountLeadSign,
+    CountLeadZero,
+    PopCount,
+    Rev16,
+    Rev32,
+    Rev64,
+    RecipEstU,
+    RsqrtEstU,
     // immediate shifts (imm)
-    ShlImm, ShrImmS, ShrImmU, RoundShrImmS, RoundShrImmU, SatShlImmS, SatShlImmU, SatShlImmSU, ShlInsert, ShrInsert,
+    ShlImm,
+    ShrImmS,
+    ShrImmU,
+    RoundShrImmS,
+    RoundShrImmU,
+    SatShlImmS,
+    SatShlImmU,
+    SatShlImmSU,
+    ShlInsert,
+    ShrInsert,
     // widening: V64 operand(s) -> V128
-    WidenS, WidenU, AddLongS, AddLongU, SubLongS, SubLongU, MulLongS, MulLongU, PolyMulLong, AbsDiffLongS, AbsDiffLongU,
-    SatDblMulLong, ShlLongImmS, ShlLongImmU,
+    WidenS,
+    WidenU,
+    AddLongS,
+    AddLongU,
+    SubLongS,
+    SubLongU,
+    MulLongS,
+    MulLongU,
+    PolyMulLong,
+    AbsDiffLongS,
+    AbsDiffLongU,
+    SatDblMulLong,
+    ShlLongImmS,
+    ShlLongImmU,
     // wide: V128 op V64
-    AddWideS, AddWideU, SubWideS, SubWideU,
+    AddWideS,
+    AddWideU,
+    SubWideS,
+    SubWideU,
     // narrowing: V128 -> V64
-    Narrow, SatNarrowS, SatNarrowU, SatNarrowSU, AddHighNarrow, RoundAddHighNarrow, SubHighNarrow, RoundSubHighNarrow,
-    ShrNarrowImm, RoundShrNarrowImm, SatShrNarrowImmS, SatShrNarrowImmU, SatShrNarrowImmSU, SatRoundShrNarrowImmS, SatRoundShrNarrowImmU, SatRoundShrNarrowImmSU,
+    Narrow,
+    SatNarrowS,
+    SatNarrowU,
+    SatNarrowSU,
+    AddHighNarrow,
+    RoundAddHighNarrow,
+    SubHighNarrow,
+    RoundSubHighNarrow,
+    ShrNarrowImm,
+    RoundShrNarrowImm,
+    SatShrNarrowImmS,
+    SatShrNarrowImmU,
+    SatShrNarrowImmSU,
+    SatRoundShrNarrowImmS,
+    SatRoundShrNarrowImmU,
+    SatRoundShrNarrowImmSU,
     // permutes
-    Dup, Ext, Zip1, Zip2, Uzp1, Uzp2, Trn1, Trn2,
+    Dup,
+    Ext,
+    Zip1,
+    Zip2,
+    Uzp1,
+    Uzp2,
+    Trn1,
+    Trn2,
     /// Bit select: (a & c) | (b & !c), c the third operand.
     BitSelect,
     // floating-point lanes; environment index in `imm`
-    FAdd, FSub, FMul, FMulAdd, FMulSub, FFma, FFms, FMin, FMax, FAbs, FNeg, FAbsDiff,
-    FCmpEq, FCmpGe, FCmpGt, FAbsGe, FAbsGt, FPairAdd, FPairMin, FPairMax,
-    FRecipEst, FRsqrtEst, FRecipStep, FRsqrtStep,
+    FAdd,
+    FSub,
+    FMul,
+    FMulAdd,
+    FMulSub,
+    FFma,
+    FFms,
+    FMin,
+    FMax,
+    FAbs,
+    FNeg,
+    FAbsDiff,
+    FCmpEq,
+    FCmpGe,
+    FCmpGt,
+    FAbsGe,
+    FAbsGt,
+    FPairAdd,
+    FPairMin,
+    FPairMax,
+    FRecipEst,
+    FRsqrtEst,
+    FRecipStep,
+    FRsqrtStep,
     /// Conversions of F32 lanes; fraction bits in the high half of `imm`.
-    FToS, FToU, SToF, UToF, F32ToF16, F16ToF32,
+    FToS,
+    FToU,
+    SToF,
+    UToF,
+    F32ToF16,
+    F16ToF32,
 }
 
 /// An operation. Operands are `Inst::args` in the order given here; `ty` is the result's type unless said otherwise.
@@ -183,31 +318,50 @@ pub enum Op {
     /// Same bits as another type of the same width.
     Bitcast,
     /// Wrapping arithmetic: (a, b).
-    Add, /// a - b.
-    Sub, /// a * b, low half.
-    Mul, /// a * b, high half, unsigned.
-    MulHighU, /// a * b, high half, signed.
-    MulHighS, /// Unsigned quotient; by zero gives 0.
-    DivU, /// Signed quotient; by zero gives 0, MIN / -1 gives MIN.
-    DivS, /// Unsigned remainder; by zero gives a.
-    RemU, /// Signed remainder; by zero gives a, MIN % -1 gives 0.
+    Add,
+    /// a - b.
+    Sub,
+    /// a * b, low half.
+    Mul,
+    /// a * b, high half, unsigned.
+    MulHighU,
+    /// a * b, high half, signed.
+    MulHighS,
+    /// Unsigned quotient; by zero gives 0.
+    DivU,
+    /// Signed quotient; by zero gives 0, MIN / -1 gives MIN.
+    DivS,
+    /// Unsigned remainder; by zero gives a.
+    RemU,
+    /// Signed remainder; by zero gives a, MIN % -1 gives 0.
     RemS,
     /// Bitwise: (a, b).
-    And, /// a | b.
-    Or, /// a ^ b.
+    And,
+    /// a | b.
+    Or,
+    /// a ^ b.
     Xor,
     /// Shifts: (a, amount of type I32 or a's type). Amounts of the width or more give 0, or copies of the sign for `Sar`.
-    Shl, /// Logical right.
-    Shr, /// Arithmetic right.
-    Sar, /// Rotate right; amount modulo width.
+    Shl,
+    /// Logical right.
+    Shr,
+    /// Arithmetic right.
+    Sar,
+    /// Rotate right; amount modulo width.
     Ror,
     /// One operand.
-    Not, /// Two's complement negation.
-    Neg, /// Count leading zeros: the width if a is 0; result of a's type.
-    Clz, /// Count trailing zeros.
-    Ctz, /// Number of ones.
-    Popcnt, /// Reverse bytes.
-    Bswap, /// Reverse bits.
+    Not,
+    /// Two's complement negation.
+    Neg,
+    /// Count leading zeros: the width if a is 0; result of a's type.
+    Clz,
+    /// Count trailing zeros.
+    Ctz,
+    /// Number of ones.
+    Popcnt,
+    /// Reverse bytes.
+    Bswap,
+    /// Reverse bits.
     Bitrev,
     /// Carry out of a + b + c: (a, b, c: I1) -> I1.
     CarryAdd,
@@ -218,17 +372,25 @@ pub enum Op {
     /// (cond: I1, a, b): a if cond else b.
     Select,
     /// Zero-extension to `ty`.
-    Zext, /// Sign-extension to `ty`.
-    Sext, /// Low bits.
+    Zext,
+    /// Sign-extension to `ty`.
+    Sext,
+    /// Low bits.
     Trunc,
     /// Bits `imm.lo .. imm.lo + len` of a, zero-extended: (a).
-    Extract { /// Least bit.
-        lo: u8, /// Number of bits.
-        len: u8 },
+    Extract {
+        /// Least bit.
+        lo: u8,
+        /// Number of bits.
+        len: u8,
+    },
     /// a with its bits lo.. replaced by the low `len` bits of b: (a, b).
-    Insert { /// Least bit.
-        lo: u8, /// Number of bits.
-        len: u8 },
+    Insert {
+        /// Least bit.
+        lo: u8,
+        /// Number of bits.
+        len: u8,
+    },
     /// The wide value hi:lo: (hi, lo), `ty` twice as wide.
     Concat,
     /// Memory load: (address: I32 or I64) -> integer of `mem.size`.
@@ -250,32 +412,54 @@ pub enum Op {
     /// Memory barrier.
     Fence(Order),
     /// Floating point: operands and result of `ty` (F16/F32/F64/F80), environment `env`.
-    Float { /// Which operation.
-        op: Fop, /// Index into the ISA's FP environments.
-        env: u8 },
+    Float {
+        /// Which operation.
+        op: Fop,
+        /// Index into the ISA's FP environments.
+        env: u8,
+    },
     /// Rounds to an integral value of the same format; `exact` raises inexact.
-    FloatRound { /// Rounding.
-        round: Round, /// Raises inexact.
-        exact: bool, /// Environment.
-        env: u8 },
+    FloatRound {
+        /// Rounding.
+        round: Round,
+        /// Raises inexact.
+        exact: bool,
+        /// Environment.
+        env: u8,
+    },
     /// Converts between formats: (a) of another float type; `alt`: the F16 side is ARM alternative half precision, as this bit says.
-    FloatConvert { /// Environment.
-        env: u8, /// ARM alternative half precision.
-        alt: bool },
+    FloatConvert {
+        /// Environment.
+        env: u8,
+        /// ARM alternative half precision.
+        alt: bool,
+    },
     /// Float (the argument's type) to integer `ty`, saturating, with `frac` fraction bits and `bits` significant result bits.
-    FloatToInt { /// Environment.
-        env: u8, /// Signed result.
-        signed: bool, /// Rounding.
-        round: Round, /// Fraction bits (0-64).
-        frac: u8, /// Result is saturated to that many bits (16, 32, 64) and sign- or zero-extended to `ty`.
-        bits: u8 },
+    FloatToInt {
+        /// Environment.
+        env: u8,
+        /// Signed result.
+        signed: bool,
+        /// Rounding.
+        round: Round,
+        /// Fraction bits (0-64).
+        frac: u8,
+        /// Result is saturated to that many bits (16, 32, 64) and sign- or zero-extended to `ty`.
+        bits: u8,
+    },
     /// Integer to float `ty`.
-    IntToFloat { /// Environment.
-        env: u8, /// Signed source.
-        signed: bool, /// Rounding.
-        round: Round, /// Fraction bits.
-        frac: u8, /// Only that many low bits of the source count.
-        bits: u8 },
+    IntToFloat {
+        /// Environment.
+        env: u8,
+        /// Signed source.
+        signed: bool,
+        /// Rounding.
+        round: Round,
+        /// Fraction bits.
+        frac: u8,
+        /// Only that many low bits of the source count.
+        bits: u8,
+    },
     /// Vector operation: (a[, b[, c]]); `imm` as the operation says; `ty` V64 or V128.
     Vec(Vop, u8),
     /// 1 if the saturating [`Vop`] of the same operands would saturate any lane: same operands -> I1.
