@@ -1,1 +1,3 @@
-//! emu-dsl
+//! The instruction-set language: grammar, syntax tree, names, types and binding times; gives a checked [`spec::Spec`].
+
+pub mod spec;
