@@ -4,6 +4,7 @@
 //! This crate knows no instruction set by name.
 
 pub mod builder;
+pub mod fold;
 // pub mod guest; (needs emu_memory::{PhysBus, SoftTlb})
 pub mod op;
 pub mod state;

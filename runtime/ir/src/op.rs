@@ -31,6 +31,89 @@ pub enum Type {
     V128,
 }
 
+impl Type {
+    /// Width in bits; that of the container (128) for [`Type::F80`].
+    pub const fn bits(self) -> u32 {
+        match self {
+            Type::I1 => 1,
+            Type::I8 => 8,
+            Type::I16 | Type::F16 => 16,
+            Type::I32 | Type::F32 => 32,
+            Type::I64 | Type::F64 | Type::V64 => 64,
+            Type::I128 | Type::F80 | Type::V128 => 128,
+        }
+    }
+
+    /// All bits of the type set.
+    pub const fn mask(self) -> u128 {
+        u128::MAX >> (128 - self.bits())
+    }
+
+    /// The integer type of `bits` bits (1, 8, 16, 32, 64 or 128).
+    pub const fn int(bits: u32) -> Option<Type> {
+        Some(match bits {
+            1 => Type::I1,
+            8 => Type::I8,
+            16 => Type::I16,
+            32 => Type::I32,
+            64 => Type::I64,
+            128 => Type::I128,
+            _ => return None,
+        })
+    }
+
+    /// The integer type of the same width.
+    pub const fn to_int(self) -> Type {
+        match self {
+            Type::F16 => Type::I16,
+            Type::F32 => Type::I32,
+            Type::F64 | Type::V64 => Type::I64,
+            Type::F80 | Type::V128 => Type::I128,
+            int => int,
+        }
+    }
+
+    /// The floating-point type of the same width (I128: [`Type::F80`]).
+    pub const fn to_float(self) -> Option<Type> {
+        Some(match self.to_int() {
+            Type::I16 => Type::F16,
+            Type::I32 => Type::F32,
+            Type::I64 => Type::F64,
+            Type::I128 => Type::F80,
+            _ => return None,
+        })
+    }
+
+    /// The vector type of the same width.
+    pub const fn to_vector(self) -> Option<Type> {
+        Some(match self.to_int() {
+            Type::I64 => Type::V64,
+            Type::I128 => Type::V128,
+            _ => return None,
+        })
+    }
+
+    /// True for I1 ... I128.
+    pub const fn is_int(self) -> bool {
+        matches!(self, Type::I1 | Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::I128)
+    }
+
+    /// True for F16 ... F80.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Type::F16 | Type::F32 | Type::F64 | Type::F80)
+    }
+
+    /// True for V64 and V128.
+    pub const fn is_vector(self) -> bool {
+        matches!(self, Type::V64 | Type::V128)
+    }
+
+    /// 64-bit cells a value occupies.
+    pub const fn cells(self) -> u16 {
+        if self.bits() > 64 { 2 } else { 1 }
+    }
+}
+
 /// An SSA value: the result of the instruction that defines it, within one block.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Value(pub u32);
@@ -218,7 +301,9 @@ pub enum Vop {
     SatShlImmS,
     SatShlImmU,
     SatShlImmSU,
+    /// (d, a): a shifted left by `imm`, the vacated bits from d.
     ShlInsert,
+    /// (d, a): a shifted right by `imm`, the vacated bits from d.
     ShrInsert,
     // widening: V64 operand(s) -> V128
     WidenS,
@@ -258,7 +343,9 @@ pub enum Vop {
     SatRoundShrNarrowImmU,
     SatRoundShrNarrowImmSU,
     // permutes
+    /// (v): broadcasts lane `imm & 0xff`; the result is V128 if bit 8 of `imm` is set, else V64.
     Dup,
+    /// (a, b): the bytes of b:a from byte `imm` on.
     Ext,
     Zip1,
     Zip2,
@@ -272,9 +359,13 @@ pub enum Vop {
     FAdd,
     FSub,
     FMul,
+    /// (acc, a, b): acc + a * b, two roundings.
     FMulAdd,
+    /// (acc, a, b): acc - a * b, two roundings.
     FMulSub,
+    /// (acc, a, b): acc + a * b, one rounding.
     FFma,
+    /// (acc, a, b): acc - a * b, one rounding.
     FFms,
     FMin,
     FMax,
@@ -300,6 +391,146 @@ pub enum Vop {
     UToF,
     F32ToF16,
     F16ToF32,
+}
+
+/// How the width of a [`Vop`]'s result follows from its operands'.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// The first operand's.
+    Same,
+    /// V64 operands, V128 result.
+    Widen,
+    /// (V128, V64), V128 result.
+    Wide,
+    /// V128 operands, V64 result.
+    Narrow,
+    /// By bit 8 of `imm` ([`Vop::Dup`]).
+    Dup,
+}
+
+impl Vop {
+    /// The shape of its operands and result.
+    pub const fn shape(self) -> Shape {
+        use Vop::*;
+        match self {
+            WidenS | WidenU | AddLongS | AddLongU | SubLongS | SubLongU | MulLongS | MulLongU | PolyMulLong | AbsDiffLongS
+            | AbsDiffLongU | SatDblMulLong | ShlLongImmS | ShlLongImmU | F16ToF32 => Shape::Widen,
+            AddWideS | AddWideU | SubWideS | SubWideU => Shape::Wide,
+            Narrow
+            | SatNarrowS
+            | SatNarrowU
+            | SatNarrowSU
+            | AddHighNarrow
+            | RoundAddHighNarrow
+            | SubHighNarrow
+            | RoundSubHighNarrow
+            | ShrNarrowImm
+            | RoundShrNarrowImm
+            | SatShrNarrowImmS
+            | SatShrNarrowImmU
+            | SatShrNarrowImmSU
+            | SatRoundShrNarrowImmS
+            | SatRoundShrNarrowImmU
+            | SatRoundShrNarrowImmSU
+            | F32ToF16 => Shape::Narrow,
+            Dup => Shape::Dup,
+            _ => Shape::Same,
+        }
+    }
+
+    /// Number of operands.
+    pub const fn operands(self) -> usize {
+        use Vop::*;
+        match self {
+            PairAddLongS
+            | PairAddLongU
+            | Neg
+            | Abs
+            | SatNeg
+            | SatAbs
+            | Not
+            | CountLeadSign
+            | CountLeadZero
+            | PopCount
+            | Rev16
+            | Rev32
+            | Rev64
+            | RecipEstU
+            | RsqrtEstU
+            | ShlImm
+            | ShrImmS
+            | ShrImmU
+            | RoundShrImmS
+            | RoundShrImmU
+            | SatShlImmS
+            | SatShlImmU
+            | SatShlImmSU
+            | WidenS
+            | WidenU
+            | ShlLongImmS
+            | ShlLongImmU
+            | Narrow
+            | SatNarrowS
+            | SatNarrowU
+            | SatNarrowSU
+            | ShrNarrowImm
+            | RoundShrNarrowImm
+            | SatShrNarrowImmS
+            | SatShrNarrowImmU
+            | SatShrNarrowImmSU
+            | SatRoundShrNarrowImmS
+            | SatRoundShrNarrowImmU
+            | SatRoundShrNarrowImmSU
+            | Dup
+            | FAbs
+            | FNeg
+            | FRecipEst
+            | FRsqrtEst
+            | FToS
+            | FToU
+            | SToF
+            | UToF
+            | F32ToF16
+            | F16ToF32 => 1,
+            BitSelect | FMulAdd | FMulSub | FFma | FFms => 3,
+            _ => 2,
+        }
+    }
+
+    /// True if it works on floating-point lanes in the environment `imm & 0xff` names, and may set its sticky flags.
+    pub const fn is_float(self) -> bool {
+        use Vop::*;
+        matches!(
+            self,
+            FAdd | FSub
+                | FMul
+                | FMulAdd
+                | FMulSub
+                | FFma
+                | FFms
+                | FMin
+                | FMax
+                | FAbsDiff
+                | FCmpEq
+                | FCmpGe
+                | FCmpGt
+                | FAbsGe
+                | FAbsGt
+                | FPairAdd
+                | FPairMin
+                | FPairMax
+                | FRecipEst
+                | FRsqrtEst
+                | FRecipStep
+                | FRsqrtStep
+                | FToS
+                | FToU
+                | SToF
+                | UToF
+                | F32ToF16
+                | F16ToF32
+        )
+    }
 }
 
 /// An operation. Operands are `Inst::args` in the order given here; `ty` is the result's type unless said otherwise.
@@ -513,6 +744,88 @@ pub struct Inst {
     pub imm_hi: u64,
     /// The value it defines, or [`Value::NONE`].
     pub res: Value,
+}
+
+impl Inst {
+    /// An instruction without result or immediate.
+    pub fn new(op: Op, ty: Type, args: &[Value]) -> Inst {
+        let mut all = [Value::NONE; 6];
+        all[..args.len()].copy_from_slice(args);
+        Inst { op, ty, args: all, imm: 0, imm_hi: 0, res: Value::NONE }
+    }
+
+    /// The operands in use.
+    pub fn operands(&self) -> impl Iterator<Item = Value> + '_ {
+        self.args.iter().copied().filter(|v| *v != Value::NONE)
+    }
+
+    /// The constant's value, if this is one.
+    pub fn constant(&self) -> Option<u128> {
+        (self.op == Op::Const).then_some(u128::from(self.imm) | u128::from(self.imm_hi) << 64)
+    }
+}
+
+impl Op {
+    /// True if it does nothing but compute its result: removable when unused, and the same wherever its operands are the same
+    /// ([`Op::Get`] and [`Op::VarGet`] depend on where they stand).
+    pub const fn is_pure(self) -> bool {
+        use Op::*;
+        match self {
+            Const
+            | Bitcast
+            | Add
+            | Sub
+            | Mul
+            | MulHighU
+            | MulHighS
+            | DivU
+            | DivS
+            | RemU
+            | RemS
+            | And
+            | Or
+            | Xor
+            | Shl
+            | Shr
+            | Sar
+            | Ror
+            | Not
+            | Neg
+            | Clz
+            | Ctz
+            | Popcnt
+            | Bswap
+            | Bitrev
+            | CarryAdd
+            | OverflowAdd
+            | Cmp(_)
+            | Select
+            | Zext
+            | Sext
+            | Trunc
+            | Extract { .. }
+            | Insert { .. }
+            | Concat
+            | VecSat(..)
+            | LaneGet(_)
+            | LaneSet(_)
+            | TableLookup => true,
+            Vec(op, _) => !op.is_float(),
+            _ => false,
+        }
+    }
+
+    /// True if it accesses guest memory (and so may fault).
+    pub const fn is_memory(self) -> bool {
+        use Op::*;
+        matches!(self, Load(_) | Store(_) | Probe(_) | LoadExclusive(_) | StoreExclusive(_) | Swap(_) | CompareSwap(_))
+    }
+
+    /// True if it ends the block.
+    pub const fn is_exit(self) -> bool {
+        use Op::*;
+        matches!(self, Jump | JumpTo | JumpRekey | Raise(_) | Wait)
+    }
 }
 
 /// A translated piece of guest code: straight line, with forward control flow inside instructions only.

@@ -3,6 +3,7 @@
 //! One layout for all tiers, generated from the specification. A slot is a bit range of a cell (or of two, for 128 bits); slots that
 //! overlap alias (ARM S, D and Q registers). A slot that has its cell to itself is held zero-extended to 64 bits.
 
+use crate::fold::low_mask;
 use crate::op::Type;
 
 /// A state slot, by its index in the layout.
@@ -37,5 +38,52 @@ impl StateLayout {
     /// The slot called `name`.
     pub fn slot(&self, name: &str) -> Option<Slot> {
         self.slots.iter().position(|s| s.name == name).map(|i| Slot(i as u16))
+    }
+}
+
+impl SlotDesc {
+    /// The state bits it occupies, counted over all cells: first, and one past the last.
+    pub const fn bit_range(&self) -> (u32, u32) {
+        let first = self.cell as u32 * 64 + self.lo as u32;
+        (first, first + self.bits as u32)
+    }
+
+    /// Its value in these cells, zero-extended.
+    pub fn read(&self, cells: &[u64]) -> u128 {
+        let cell = self.cell as usize;
+        let mut x = u128::from(cells[cell]);
+        if u32::from(self.lo) + u32::from(self.bits) > 64 {
+            x |= u128::from(cells[cell + 1]) << 64;
+        }
+        x >> self.lo & low_mask(self.bits.into())
+    }
+
+    /// Replaces its value by the low bits of `value`.
+    pub fn write(&self, cells: &mut [u64], value: u128) {
+        let cell = self.cell as usize;
+        let mask = low_mask(self.bits.into());
+        let (mask, value) = (mask << self.lo, (value & mask) << self.lo);
+        cells[cell] = cells[cell] & !(mask as u64) | value as u64;
+        if mask >> 64 != 0 {
+            cells[cell + 1] = cells[cell + 1] & !((mask >> 64) as u64) | (value >> 64) as u64;
+        }
+    }
+}
+
+impl StateLayout {
+    /// True if writing one changes the other.
+    pub fn overlap(&self, a: Slot, b: Slot) -> bool {
+        let ((a0, a1), (b0, b1)) = (self.slots[a.0 as usize].bit_range(), self.slots[b.0 as usize].bit_range());
+        a0 < b1 && b0 < a1
+    }
+
+    /// The value of `slot`, zero-extended.
+    pub fn read(&self, cells: &[u64], slot: Slot) -> u128 {
+        self.slots[slot.0 as usize].read(cells)
+    }
+
+    /// Writes `slot`.
+    pub fn write(&self, cells: &mut [u64], slot: Slot, value: u128) {
+        self.slots[slot.0 as usize].write(cells, value);
     }
 }
