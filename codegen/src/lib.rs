@@ -1,1 +1,3 @@
-//! emu-codegen
+//! Code generation from checked specifications and register maps.
+
+pub mod asm;
