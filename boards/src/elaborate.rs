@@ -370,9 +370,11 @@ impl Elaborator<'_> {
             Some(other) => {
                 let span = prop("type").map_or(declared, |v| v.span);
                 return Err(Box::new(
-                    Diagnostic::error("param-type", format!("no parameter type `{other}`"))
-                        .at(span, "")
-                        .maybe_help(suggest(other, "types", ["int", "size", "text", "bool"])),
+                    Diagnostic::error("param-type", format!("no parameter type `{other}`")).at(span, "").maybe_help(suggest(
+                        other,
+                        "types",
+                        ["int", "size", "text", "bool"],
+                    )),
                 ));
             }
         }
@@ -418,7 +420,8 @@ impl Elaborator<'_> {
             }
         }
         if let Some(extra) = node.args.get(args) {
-            let d = Diagnostic::error("extra-argument", format!("`{}` takes {args} argument(s)", node.name.text)).at(extra.span, "one more");
+            let d =
+                Diagnostic::error("extra-argument", format!("`{}` takes {args} argument(s)", node.name.text)).at(extra.span, "one more");
             self.report(d);
         }
     }
@@ -684,7 +687,8 @@ impl Elaborator<'_> {
             // Things that have such a key are better guesses than things with such a name.
             let having: Vec<&str> = items.iter().filter(|i| named(i) && find_key(i, parts[1])).map(Item::name).collect();
             let near = nearest(parts[0], items.iter().filter(|i| named(i)).map(Item::name));
-            let mut d = Diagnostic::error("unknown-path", format!("--set {}: no `{}` on this board", path.text, parts[0])).at(path.span, "");
+            let mut d =
+                Diagnostic::error("unknown-path", format!("--set {}: no `{}` on this board", path.text, parts[0])).at(path.span, "");
             if !having.is_empty() && having.len() <= 24 {
                 d = d.note(format!("`{key}` can be set on: {}", having.join(", ")));
             }
@@ -717,9 +721,9 @@ impl Elaborator<'_> {
             let span = if is_set { Span { start: 6, end: 6 + name.len() as u32, ..value.span } } else { value.span };
             let mut d = Diagnostic::error("unknown-path", format!("no parameter `{name}` on this board")).at(span, "");
             d = match items.iter().find(|i| named(i) && i.name() == name) {
-                Some(item) => d
-                    .and(item.span(), format!("`{name}` is a {}", item.kind.text))
-                    .help(format!("name what to set: `{name}.PROPERTY=...`")),
+                Some(item) => {
+                    d.and(item.span(), format!("`{name}` is a {}", item.kind.text)).help(format!("name what to set: `{name}.PROPERTY=...`"))
+                }
                 None => d.maybe_help(suggest(&name, "parameters", params.iter().map(String::as_str))),
             };
             self.report(d);
@@ -729,8 +733,8 @@ impl Elaborator<'_> {
                 let file = self.tree.sources.add("--variant", format!("--variant {variant}"));
                 let span = Span { file, start: 10, end: 10 + variant.len() as u32 };
                 let d = Diagnostic::error("unknown-variant", format!("this board has no variant `{variant}`")).at(span, "");
-                let help = suggest(variant, "variants", self.variants_seen.iter().map(String::as_str))
-                    .or_else(|| Some("it has none".to_string()));
+                let help =
+                    suggest(variant, "variants", self.variants_seen.iter().map(String::as_str)).or_else(|| Some("it has none".to_string()));
                 self.report(d.maybe_help(help));
             }
         }
@@ -792,7 +796,13 @@ fn merge(item: &mut Item, o: &Item) {
                     Some(set) => set.set_prop(name, value.clone()),
                     None => {
                         let props = vec![(name.clone(), value.clone())];
-                        item.children.push(Item { kind: child.kind.clone(), args: vec![], props, children: vec![], via: child.via.clone() });
+                        item.children.push(Item {
+                            kind: child.kind.clone(),
+                            args: vec![],
+                            props,
+                            children: vec![],
+                            via: child.via.clone(),
+                        });
                     }
                 }
             }

@@ -79,9 +79,8 @@ enum Token<'a> {
     End,
 }
 
-const OPERATORS: [&str; 24] = [
-    "<<", ">>", "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "&", "|", "^", "~", "!", "?", ":", "(", ")",
-];
+const OPERATORS: [&str; 24] =
+    ["<<", ">>", "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "&", "|", "^", "~", "!", "?", ":", "(", ")"];
 
 struct Parser<'a, 'u> {
     text: &'a str,
@@ -335,7 +334,9 @@ mod tests {
     fn eval(text: &str) -> Result<Data, String> {
         let span = crate::source::Span { file: crate::source::FileId(0), start: 0, end: 0 };
         let mut env = Env::new();
-        for (name, data) in [("i", Data::Int(3)), ("ram-start", Data::Int(0x1000)), ("size", Data::Text("512M".into())), ("b", Data::Int(1))] {
+        for (name, data) in
+            [("i", Data::Int(3)), ("ram-start", Data::Int(0x1000)), ("size", Data::Text("512M".into())), ("b", Data::Int(1))]
+        {
             env.insert(name.into(), Arc::new(Value::new(data, span)));
         }
         expand(text, &env, &mut Vec::new()).map_err(|e| e.message)

@@ -10,13 +10,15 @@ pub mod diagnostic;
 mod elaborate;
 mod expr;
 mod lower;
+pub mod plan;
 pub mod source;
 mod syntax;
 pub mod tree;
 
-pub use diagnostic::{Diagnostic, Severity};
 pub use board::Board;
+pub use diagnostic::{Diagnostic, Severity};
 pub use elaborate::Request;
+pub use plan::{Plan, check, plan};
 
 /// Loads a board: never fails, what is wrong is in [`Board::problems`].
 pub fn load(request: &Request) -> Board {

@@ -3,14 +3,12 @@
 use crate::board::*;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::elaborate::{Tree, named, own_keys};
-use crate::source::Span;
 use crate::tree::{Data, Item, Value};
 use std::collections::BTreeMap;
 
 /// Top-level kinds.
-const KINDS: [&str; 15] = [
-    "device", "cpu", "mem", "bus", "clock", "stub", "code", "wire", "aliases", "chardev", "boot", "dt", "expect", "doc", "compatible",
-];
+const KINDS: [&str; 15] =
+    ["device", "cpu", "mem", "bus", "clock", "stub", "code", "wire", "aliases", "chardev", "boot", "dt", "expect", "doc", "compatible"];
 /// What `unknown node` may suggest besides.
 const DECLARATIONS: [&str; 9] = ["model", "param", "include", "template", "use", "repeat", "variant", "override", "disable"];
 
@@ -195,7 +193,10 @@ impl Lower {
         if item.prop(key).is_some() {
             return;
         }
-        let d = Diagnostic::error("missing", format!("`{}` has no `{key}`", if item.name().is_empty() { &item.kind.text } else { item.name() }));
+        let d = Diagnostic::error(
+            "missing",
+            format!("`{}` has no `{key}`", if item.name().is_empty() { &item.kind.text } else { item.name() }),
+        );
         let d = d.at(item.span(), "here").help(format!("add `{key}=...`"));
         self.report(origin(d, item));
     }
@@ -503,8 +504,7 @@ impl Lower {
             let d = Diagnostic::error("duplicate", "a second `boot`").at(item.kind.span, "again here").and(first.span, "first here");
             return self.report(d.help("put all of it in one `boot`, or change the first with `--set boot...`"));
         }
-        let mut boot =
-            Boot { span: item.kind.span, protocols: Vec::new(), firmware: None, firmware_at: None, secondaries: Vec::new() };
+        let mut boot = Boot { span: item.kind.span, protocols: Vec::new(), firmware: None, firmware_at: None, secondaries: Vec::new() };
         for p in item.all("protocol") {
             let Some(name) = p.args.first() else {
                 let d = Diagnostic::error("missing", "a `protocol` has a name").at(p.kind.span, "here");
@@ -544,7 +544,7 @@ impl Lower {
     }
 }
 
-/// Where a named item stands, for messages of later stages.
-pub(crate) fn span_of(board: &Board, name: &str) -> Option<Span> {
-    board.items.iter().find(|i| named(i) && i.name() == name).map(Item::span)
+/// All names of the board.
+pub(crate) fn names(board: &Board) -> Vec<String> {
+    board.items.iter().filter(|i| named(i)).map(|i| i.name().to_string()).collect()
 }

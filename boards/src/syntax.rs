@@ -114,8 +114,8 @@ fn syntax_errors(file: FileId, text: &str, found: &[kdl::KdlDiagnostic], top_end
             let (start, end) = if d.span.len() > 1 && message.contains("property value") { word_at(text, end) } else { (start, end) };
             let line_end = text[floor(text, start)..].find('\n').map_or(text.len(), |i| floor(text, start) + i);
             let span = Span { file, start: start as u32, end: end.min(line_end.max(start + 1)) as u32 };
-            let mut out = Diagnostic::error("syntax", format!("not KDL: {}", lower_first(&message)))
-                .at(span, d.label.clone().unwrap_or_default());
+            let mut out =
+                Diagnostic::error("syntax", format!("not KDL: {}", lower_first(&message))).at(span, d.label.clone().unwrap_or_default());
             out.help = d.help.clone();
             (start, echo(&message), out)
         })

@@ -128,6 +128,22 @@ impl PortSpec {
     }
 }
 
+/// Another way to number input lines in a board file: `gic.id 59` for `gic.spi 27`. Numbers `from..=to` of `name` are the
+/// lines `number..` of `port` (in the port's own numbers, that is with its `first`).
+#[derive(Clone, Copy, Debug)]
+pub struct LineAlias {
+    /// The name in the board file.
+    pub name: &'static str,
+    /// First number of the alias.
+    pub from: u32,
+    /// Last number of the alias.
+    pub to: u32,
+    /// The input group meant.
+    pub port: &'static str,
+    /// The group's number of the first line.
+    pub number: u32,
+}
+
 /// A clock input or output of a device type.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockSpec {
@@ -154,6 +170,8 @@ pub struct DeviceType {
     pub props: &'static [PropSpec],
     /// Input lines; the index is what [`Device::line_changed`] gets.
     pub inputs: &'static [PortSpec],
+    /// Other ways to number input lines.
+    pub line_aliases: &'static [LineAlias],
     /// Output lines; the index is what `Cx::set_line` takes.
     pub outputs: &'static [PortSpec],
     /// Clock inputs.
@@ -178,6 +196,7 @@ impl DeviceType {
             regions: &[],
             props: &[],
             inputs: &[],
+            line_aliases: &[],
             outputs: &[],
             clocks_in: &[],
             clocks_out: &[],
