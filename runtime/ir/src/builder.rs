@@ -61,6 +61,9 @@ pub struct Builder {
     scopes: Vec<Scope>,
     dead: bool,
     next_pc: u64,
+    /// State writes of the current instruction that are not in the block yet: they take effect when it retires, or at the border of the
+    /// `If` they stand in, so that an instruction may read memory after it wrote a register and still be precise.
+    deferred: Vec<(Slot, Value)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +85,7 @@ impl Builder {
             scopes: Vec::new(),
             dead: false,
             next_pc: 0,
+            deferred: Vec::new(),
         }
     }
 
@@ -153,6 +157,14 @@ impl Builder {
                 let v = self.iconst(self.layout.slots[slot.0 as usize].ty, value.into());
                 self.set(slot, v);
             }
+        }
+        self.flush_sets();
+    }
+
+    /// Puts the deferred state writes into the block.
+    fn flush_sets(&mut self) {
+        for (slot, v) in std::mem::take(&mut self.deferred) {
+            self.push(Inst::new(Op::Set(slot), self.layout.slots[slot.0 as usize].ty, &[v]));
         }
     }
 
@@ -247,6 +259,12 @@ impl Builder {
         if let Some(known) = self.context.iter().find(|c| c.slot == slot).and_then(|c| c.known) {
             return self.iconst(desc.ty, known.into());
         }
+        if let Some((_, v)) = self.deferred.iter().find(|d| d.0 == slot) {
+            return *v;
+        }
+        if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
+            self.flush_sets();
+        }
         self.push_value(Inst::new(Op::Get(slot), desc.ty, &[]))
     }
 
@@ -265,7 +283,14 @@ impl Builder {
                 context.known = None;
             }
         }
-        self.push(Inst::new(Op::Set(slot), desc.ty, &[v]));
+        if let Some(deferred) = self.deferred.iter_mut().find(|d| d.0 == slot) {
+            deferred.1 = v;
+            return;
+        }
+        if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
+            self.flush_sets();
+        }
+        self.deferred.push((slot, v));
     }
 
     /// A new local; it holds 0.
@@ -815,6 +840,7 @@ impl Builder {
 
     /// Calls helper `helper`; its result, if it has one.
     pub fn call(&mut self, helper: u16, args: &[Value], result: Option<Type>) -> Option<Value> {
+        self.flush_sets();
         let inst = Inst::new(Op::Call(helper), result.unwrap_or(Type::I1), args);
         if !self.dead {
             self.context.iter_mut().for_each(|c| c.known = None);
@@ -845,6 +871,7 @@ impl Builder {
     /// Begins the part executed if `cond` holds.
     pub fn begin_if(&mut self, cond: Value) {
         debug_assert_eq!(self.ty(cond), Type::I1, "a condition is I1");
+        self.flush_sets();
         let constant = self.as_const(cond).map(|x| x != 0);
         let emitted = !self.dead && constant.is_none();
         let (dead_outside, start) = (self.dead, self.block.insts.len());
@@ -857,6 +884,7 @@ impl Builder {
 
     /// Its other side.
     pub fn begin_else(&mut self) {
+        self.flush_sets();
         let (dead, known) = (self.dead, self.known());
         let Some(scope) = self.scopes.last_mut() else {
             debug_assert!(false, "else without if");
@@ -874,6 +902,7 @@ impl Builder {
 
     /// Ends the conditional part.
     pub fn end_if(&mut self) {
+        self.flush_sets();
         let Some(scope) = self.scopes.pop() else {
             debug_assert!(false, "end of no if");
             return;
@@ -925,6 +954,7 @@ impl Builder {
 
     /// Begins a restartable loop.
     pub fn begin_repeat(&mut self) {
+        self.flush_sets();
         let before = Known::default();
         let (dead_outside, start) = (self.dead, self.block.insts.len());
         self.push(Inst::new(Op::Repeat, Type::I1, &[]));
@@ -935,11 +965,13 @@ impl Builder {
     /// Leaves the loop if `cond` holds.
     pub fn break_if(&mut self, cond: Value) {
         debug_assert!(self.scopes.last().is_some_and(|s| s.repeat), "break outside a loop's own level");
+        self.flush_sets();
         self.push(Inst::new(Op::BreakIf, Type::I1, &[cond]));
     }
 
     /// Next round.
     pub fn end_repeat(&mut self) {
+        self.flush_sets();
         let Some(scope) = self.scopes.pop() else {
             debug_assert!(false, "end of no loop");
             return;
@@ -993,6 +1025,7 @@ impl Builder {
     /// Raises an exception with up to four arguments (zero-extended); state as at the last mark plus what was set since.
     pub fn raise(&mut self, exception: u16, args: &[Value]) {
         debug_assert!(args.len() <= 4);
+        self.deferred.clear();
         self.push(Inst::new(Op::Raise(exception), Type::I64, args));
         self.dead = true;
     }
