@@ -4,7 +4,8 @@
 use crate::unpack::{Class, Unpacked, infinity, overflow, round_pack, rounds_up, unpack, zero};
 use crate::{Env, Flags, Format, IntInvalid, Round, nan};
 
-/// Converts from format `S` to format `D`, rounding as the environment says. A NaN keeps its sign and the upper bits of its fraction, quieted.
+/// Converts from format `S` to format `D`, rounding as the environment says. A NaN keeps its sign and the upper bits of its fraction,
+/// quieted.
 ///
 /// Half precision is a storage format here: it is not flushed on either side, whatever the environment says (ARM without FZ16, x86). To
 /// alternative half precision NaNs give a zero, infinities and overflow the largest number, all invalid.
@@ -29,8 +30,8 @@ pub fn convert<S: Format, D: Format>(a: u64, env: &Env, flags: &mut Flags) -> u6
 
 /// A finite value times 2^`frac` as an integer magnitude, rounded, and whether that lost anything. `None` from 2^64 up.
 #[inline(always)]
-fn round_magnitude(x: &Unpacked, frac: u32, round: Round) -> Option<(u128, bool)> {
-    let exp = x.exp + frac as i32;
+fn round_magnitude(x: &Unpacked, frac: i32, round: Round) -> Option<(u128, bool)> {
+    let exp = x.exp + frac;
     let (whole, rest) = match exp {
         64.. => return None,
         63 => (x.sig, 0),
@@ -67,10 +68,10 @@ pub fn round_to_int<F: Format>(a: u64, round: Round, exact: bool, env: &Env, fla
     }
 }
 
-/// Converts to an integer of `bits` bits (1-64), or to fixed point with `frac` fraction bits (0-64), rounding once in direction `round`. The result is sign- or
-/// zero-extended to 64 bits. A value out of range, after rounding, and a NaN raise invalid alone and give what [`Env::int_invalid`] says.
-#[allow(clippy::too_many_arguments, reason = "one operation of the IR with its attributes")]
-pub fn to_int<F: Format>(a: u64, signed: bool, bits: u32, frac: u32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
+/// Converts to an integer of `bits` bits (1-64), or to fixed point with `frac` fraction bits (-64 to 64), rounding once in direction `round`.
+/// The result is sign- or zero-extended to 64 bits. A value out of range, after rounding, and a NaN raise invalid alone and give what
+/// [`Env::int_invalid`] says.
+pub fn to_int<F: Format>(a: u64, signed: bool, bits: u32, frac: i32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
     let x = unpack::<F>(a, env, flags);
     let (lowest, highest) = range(signed, bits);
     let value = match x.class {
@@ -111,10 +112,9 @@ fn range(signed: bool, bits: u32) -> (i128, i128) {
     if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
 }
 
-/// Converts from the integer in the low `bits` bits (1-64) of `value`, or from fixed point with `frac` fraction bits (0-64), rounding once in
-/// direction `round`. Zero gives +0.
-#[allow(clippy::too_many_arguments, reason = "one operation of the IR with its attributes")]
-pub fn from_int<F: Format>(value: u64, signed: bool, bits: u32, frac: u32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
+/// Converts from the integer in the low `bits` bits (1-64) of `value`, or from fixed point with `frac` fraction bits (-64 to 64), rounding once
+/// in direction `round`. Zero gives +0.
+pub fn from_int<F: Format>(value: u64, signed: bool, bits: u32, frac: i32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
     let unused = 64 - bits.clamp(1, 64);
     let aligned = value << unused;
     let sign = signed && aligned >> 63 != 0;
@@ -123,5 +123,5 @@ pub fn from_int<F: Format>(value: u64, signed: bool, bits: u32, frac: u32, round
         return 0;
     }
     let shift = magnitude.leading_zeros();
-    round_pack::<F>(sign, 63 - shift as i32 - frac as i32, magnitude << shift, round, env, flags)
+    round_pack::<F>(sign, 63 - shift as i32 - frac, magnitude << shift, round, env, flags)
 }

@@ -102,9 +102,9 @@ impl Fmt {
         /// Rounds to an integral value: [`round_to_int`](crate::round_to_int).
         round_to_int(a: u64, round: Round, exact: bool) -> u64;
         /// To an integer or fixed point: [`to_int`](crate::to_int).
-        to_int(a: u64, signed: bool, bits: u32, frac: u32, round: Round) -> u64;
+        to_int(a: u64, signed: bool, bits: u32, frac: i32, round: Round) -> u64;
         /// From an integer or fixed point: [`from_int`](crate::from_int).
-        from_int(value: u64, signed: bool, bits: u32, frac: u32, round: Round) -> u64;
+        from_int(value: u64, signed: bool, bits: u32, frac: i32, round: Round) -> u64;
         /// Quiet comparison: [`compare`](crate::compare).
         compare(a: u64, b: u64) -> Option<Ordering>;
         /// Signalling comparison: [`compare_signalling`](crate::compare_signalling).

@@ -31,11 +31,11 @@ pub enum NanRule {
     X87,
     /// The first operand that is a NaN; a fused multiply-add's order is first factor, addend, second factor (Power ISA 4.3.2).
     PowerPc,
-    /// A signalling NaN before a quiet one, then the last operand; a fused multiply-add's operands are factors, addend. The default NaN has an
-    /// all-ones fraction (SPARC V9, B.2).
+    /// A signalling NaN before a quiet one, then the last operand; a fused multiply-add's operands are factors, addend. The default NaN has
+    /// an all-ones fraction (SPARC V9, B.2).
     Sparc,
-    /// MIPS before IEEE 754-2008: a set leading fraction bit means signalling; an operation on a signalling NaN gives the default NaN, whose
-    /// leading fraction bit alone is clear. Else as [`NanRule::Arm`].
+    /// MIPS before IEEE 754-2008: a set leading fraction bit means signalling; an operation on a signalling NaN gives the default NaN,
+    /// whose leading fraction bit alone is clear. Else as [`NanRule::Arm`].
     MipsLegacy,
 }
 
@@ -72,7 +72,7 @@ pub enum IntInvalid {
 pub struct Env {
     /// Rounding of arithmetic and of conversions between formats.
     pub round: Round,
-    /// Takes denormal operands for zeros of the same sign and raises [`Flags::INPUT_DENORMAL`].
+    /// Takes denormal operands for zeros of the same sign and raises [`Flags::INPUT_DENORMAL`] (not for half precision).
     pub flush_inputs: bool,
     /// Gives a zero of the result's sign for a tiny result and raises [`Flags::UNDERFLOW`].
     pub flush_outputs: bool,

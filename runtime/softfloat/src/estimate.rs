@@ -1,5 +1,6 @@
-//! ARM's reciprocal and reciprocal square root estimates and Newton-Raphson steps (Arm ARM `FPRecipEstimate`, `FPRSqrtEstimate`, `FPRecipStep`,
-//! `FPRSqrtStep`, `UnsignedRecipEstimate`, `UnsignedRSqrtEstimate`). AArch32 Advanced SIMD calls them with [`Env::ARM_STANDARD`].
+//! ARM's reciprocal and reciprocal square root estimates and Newton-Raphson steps (Arm ARM `FPRecipEstimate`, `FPRSqrtEstimate`,
+//! `FPRecipStep`, `FPRSqrtStep`, `UnsignedRecipEstimate`, `UnsignedRSqrtEstimate`). AArch32 Advanced SIMD calls them with
+//! [`Env::ARM_STANDARD`].
 
 use crate::unpack::{Class, infinity, overflows_to_infinity, unpack, zero};
 use crate::{Env, Flags, Format, div, fma, mul, nan, neg, sub};
@@ -67,14 +68,15 @@ pub fn rsqrt_estimate<F: Format>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
     biased << F::FRAC_BITS | rsqrt_table(scaled) << (F::FRAC_BITS - 8) & F::FRAC_MASK
 }
 
-/// Estimates the reciprocal of an unsigned fixed-point number with 32 fraction bits, from 0.5 up, as one with 31 fraction bits; all ones below (ARM `VRECPE.U32`).
+/// Estimates the reciprocal of an unsigned fixed-point number with 32 fraction bits, from 0.5 up, as one with 31 fraction bits; all ones
+/// below (ARM `VRECPE.U32`).
 #[must_use]
 pub fn recip_estimate_u32(a: u32) -> u32 {
     if a >> 31 == 0 { u32::MAX } else { (recip_table(u64::from(a >> 23)) << 23) as u32 }
 }
 
-/// Estimates the reciprocal square root of an unsigned fixed-point number with 32 fraction bits, from 0.25 up, as one with 31 fraction bits; all ones
-/// below (ARM `VRSQRTE.U32`).
+/// Estimates the reciprocal square root of an unsigned fixed-point number with 32 fraction bits, from 0.25 up, as one with 31 fraction
+/// bits; all ones below (ARM `VRSQRTE.U32`).
 #[must_use]
 pub fn rsqrt_estimate_u32(a: u32) -> u32 {
     if a >> 30 == 0 { u32::MAX } else { (rsqrt_table(u64::from(a >> 23)) << 23) as u32 }
@@ -134,8 +136,8 @@ pub fn rsqrt_step_fused<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags)
     if inf_times_zero::<F>(a, b, env, flags) {
         return one_and_a_half::<F>();
     }
-    // Halving beforehand keeps the difference from overflowing where its half does not. The larger factor can take it, unless both are so small
-    // that the product only makes the result inexact.
+    // Halving beforehand keeps the difference from overflowing where its half does not. The larger factor can take it, unless both are so
+    // small that the product only makes the result inexact.
     let field = |bits: u64| bits >> F::FRAC_BITS & F::EXP_MAX;
     let halve = |bits: u64| if (2..F::EXP_MAX).contains(&field(bits)) { bits - F::MIN_NORMAL } else { bits };
     let finite = field(a) != F::EXP_MAX && field(b) != F::EXP_MAX;

@@ -1,9 +1,9 @@
 //! Host arithmetic where it gives the guest's result and flags for certain.
 //!
-//! Taken only if: rounding is to nearest even (the host's own), inexact is already raised (so that a rounded result needs no detection), operands are
-//! zero or normal (no flushing, no NaN, no infinity) and the result is zero because it is exactly zero, or finite and *above* the smallest normal (not
-//! overflowed, and not tiny even before rounding). Then no other flag can be raised, and Rust guarantees the host's `f32` and `f64` operations
-//! are IEEE 754's. Else the answer is `None` and the operation proper decides.
+//! Taken only if: rounding is to nearest even (the host's own), inexact is already raised (so that a rounded result needs no detection),
+//! operands are zero or normal (no flushing, no NaN, no infinity) and the result is zero because it is exactly zero, or finite and *above*
+//! the smallest normal (not overflowed, and not tiny even before rounding). Then no other flag can be raised, and Rust guarantees the
+//! host's `f32` and `f64` operations are IEEE 754's. Else the answer is `None` and the operation proper decides.
 
 use crate::{Env, F32, F64, Flags, Format, Round};
 
@@ -101,30 +101,37 @@ pub(crate) fn sqrt<F: Format>(a: u64, env: &Env, sticky: Flags) -> Option<u64> {
     Some(on_host!(F, |a| a.sqrt()))
 }
 
-/// Single precision only: there the product is exact in `f64`, and the sum rounded to odd keeps what a second rounding needs (an `f64` has more
-/// than twice the bits and two). The host's own double `fma` may be a slow library call.
 #[inline(always)]
 pub(crate) fn fma<F: Format>(addend: u64, a: u64, b: u64, env: &Env, sticky: Flags) -> Option<u64> {
-    if host::<F>() != Host::Single || !enabled(env, sticky) {
+    if !(enabled(env, sticky) && zero_or_normal::<F>(addend) && normal::<F>(a) && normal::<F>(b)) {
         return None;
     }
-    if !(zero_or_normal::<F>(addend) && normal::<F>(a) && normal::<F>(b)) {
-        return None;
-    }
-    let wide = |x: u64| f64::from(f32::from_bits(x as u32));
-    let (product, addend) = (wide(a) * wide(b), wide(addend));
+    let r = match const { host::<F>() } {
+        Host::Single => {
+            let (a, b, addend) = (f32::from_bits(a as u32), f32::from_bits(b as u32), f32::from_bits(addend as u32));
+            u64::from(single_fma(addend, a, b).to_bits())
+        }
+        Host::Double => f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(addend)).to_bits(),
+        Host::None => return None,
+    };
+    safe::<F>(r).then_some(r)
+}
+
+/// In `f64` the product is exact, and the sum rounded to odd keeps what a second rounding needs (an `f64` has more than twice the bits and
+/// two). Cheaper than `f32::mul_add` where that is a library call.
+#[inline(always)]
+fn single_fma(addend: f32, a: f32, b: f32) -> f32 {
+    let (product, addend) = (f64::from(a) * f64::from(b), f64::from(addend));
     let sum = product + addend;
     // Knuth's two-sum: the exact error of the addition.
     let virtual_addend = sum - product;
     let error = (product - (sum - virtual_addend)) + (addend - virtual_addend);
-    let mut bits = sum.to_bits();
-    if error != 0.0 && bits & 1 == 0 {
-        // Towards the exact value: larger in magnitude if the error has the sum's sign. An inexact sum is not zero, so neither step wraps.
-        bits = if (error < 0.0) == (sum < 0.0) { bits + 1 } else { bits - 1 };
+    let bits = sum.to_bits();
+    if error == 0.0 || bits & 1 != 0 {
+        return sum as f32;
     }
-    let r = u64::from((f64::from_bits(bits) as f32).to_bits());
-    // An exact zero of a cancelled sum is +0 on the host too.
-    (safe::<F>(r) || sum == 0.0).then_some(r)
+    // Towards the exact value: larger in magnitude if the error has the sum's sign. An inexact sum is not zero, so neither step wraps.
+    f64::from_bits(if (error < 0.0) == (sum < 0.0) { bits + 1 } else { bits - 1 }) as f32
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Floating point in software: the oracle for every tier, and the engine wherever the host's FPU cannot give the guest's answer.
 //!
-//! Sources: IEEE 754-2019; Arm ARM (DDI 0406C) A2.7 and DDI 0487 "shared/functions/float" for ARM's choices where the standard leaves them open.
+//! Sources: IEEE 754-2019; Arm ARM (DDI 0406C) A2.7 and DDI 0487 "shared/functions/float" for ARM's choices where the standard leaves them
+//! open.
 //!
 //! Values are raw encodings in the low bits of a `u64`; higher bits of an argument are ignored, of a result zero. An operation unpacks its
-//! operands ([`unpack`](self), flushing denormals if the [`Env`] says so), settles NaNs by the environment's [`NanRule`], computes an exact or
+//! operands (flushing denormals if the [`Env`] says so), settles NaNs by the environment's [`NanRule`], computes an exact or
 //! sticky significand, and rounds it once into the destination format. Exceptions are or-ed into the caller's [`Flags`]; nothing traps.
 //! For the two host formats a fast path (`fast.rs`) answers the common case with host arithmetic.
 //!
-//! Two ways in: generic functions (`add::<F32>(a, b, &env, &mut flags)`), and the same operations as methods of [`Fmt`] for a format known only at
-//! run time.
+//! Two ways in: generic functions (`add::<F32>(a, b, &env, &mut flags)`), and the same operations as methods of [`Fmt`] for a format known
+//! only at run time.
 //!
 //! Not modelled: formats wider than 64 bits (the unpacked form has a 64-bit significand; the helpers of `unpack.rs` are what widens),
 //! trapped exceptions, x86's denormal-operand flag for operands that are not flushed, x86's and MIPS's own minimum and maximum.

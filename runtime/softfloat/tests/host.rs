@@ -1,5 +1,5 @@
-//! Single and double precision against the host's arithmetic: to nearest even directly; in the other directions by the sign of the exact residual of
-//! the host's result, which the error-free transformations give.
+//! Single and double precision against the host's arithmetic: to nearest even directly; in the other directions by the sign of the exact
+//! residual of the host's result, which the error-free transformations give.
 
 use emu_softfloat::{Env, F32, F64, Flags, Round, add, compare, convert, div, fma, from_int, mul, round_to_int, sqrt, sub, to_int};
 use proptest::prelude::*;
