@@ -274,6 +274,8 @@ pub struct Boot {
     pub firmware: Option<Value>,
     /// Where firmware is put.
     pub firmware_at: Option<Given<u64>>,
+    /// 32-bit words firmware finds its hardware by: numbers, or names of regions that stand for their addresses.
+    pub words: Vec<Value>,
     /// CPUs other than the first.
     pub secondaries: Vec<Secondary>,
 }
@@ -332,6 +334,8 @@ pub struct Board {
     pub sources: Sources,
     /// What loading found wrong; `check` repeats it.
     pub problems: Vec<Diagnostic>,
+    /// `--set` paths whose first part names nothing on the board.
+    pub unknown_paths: Vec<crate::syntax::Name>,
     /// Files or templates are missing, so only `problems` can be told.
     pub incomplete: bool,
 }

@@ -10,7 +10,13 @@ use std::path::{Component, Path, PathBuf};
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The embedded files, by path from the boards folder.
-pub const FILES: &[(&str, &str)] = &[];
+pub const FILES: &[(&str, &str)] = &[
+    ("soc/zynq7000.kdl", include_str!("../soc/zynq7000.kdl")),
+    ("zc702.kdl", include_str!("../zc702.kdl")),
+    ("zedboard.kdl", include_str!("../zedboard.kdl")),
+    ("zybo.kdl", include_str!("../zybo.kdl")),
+    ("zynq7000.kdl", include_str!("../zynq7000.kdl")),
+];
 
 /// Where a file is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

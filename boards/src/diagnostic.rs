@@ -116,7 +116,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 
 /// `help` text: the nearest of `known`, or all of them if they are few.
 pub fn suggest<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let known: Vec<&str> = known.into_iter().collect();
+    let mut known: Vec<&str> = known.into_iter().collect();
+    let mut seen = std::collections::BTreeSet::new();
+    known.retain(|k| seen.insert(*k));
     if let Some(near) = nearest(word, known.iter().copied()) {
         return Some(format!("did you mean `{near}`?"));
     }
@@ -137,7 +139,12 @@ pub fn render(list: &[Diagnostic], sources: &Sources) -> String {
         let gutter = labels().map(|l| sources.line_column(l.span).0.to_string().len()).max().unwrap_or(1).max(2);
         for (i, label) in labels().enumerate() {
             let (line, column) = sources.line_column(label.span);
-            let _ = writeln!(out, "{:gutter$}{} {}:{line}:{column}", "", if i == 0 { "-->" } else { ":::" }, sources.name(label.span.file));
+            let arrow = if i == 0 { "-->" } else { ":::" };
+            let name = sources.name(label.span.file);
+            let _ = match name.starts_with("--") {
+                true => writeln!(out, "{:gutter$}{arrow} command line, {}", "", name.split(' ').next().unwrap_or("")),
+                false => writeln!(out, "{:gutter$}{arrow} {name}:{line}:{column}", ""),
+            };
             let text = sources.text(label.span.file).lines().nth(line - 1).unwrap_or("");
             let (shown, column) = window(text, column - 1);
             let width = sources.slice(label.span).lines().next().unwrap_or("").chars().count();

@@ -5,7 +5,7 @@
 //! the value's history. Everything is bounded: depth of includes and templates, repeat counts, the number of nodes.
 
 use crate::builtin::Origin;
-use crate::diagnostic::{Diagnostic, nearest, suggest};
+use crate::diagnostic::{Diagnostic, suggest};
 use crate::expr::{self, Env};
 use crate::source::{FileId, Sources, Span};
 use crate::syntax::{self, Name, Node, RawValue};
@@ -39,6 +39,8 @@ pub(crate) struct Tree {
     pub params: Vec<(String, Arc<Value>)>,
     pub sources: Sources,
     pub problems: Vec<Diagnostic>,
+    /// `--set` paths whose first part names nothing.
+    pub unknown_paths: Vec<Name>,
     /// A file or template is missing, so that names may be missing too: checking further would only give echoes.
     pub incomplete: bool,
 }
@@ -166,7 +168,7 @@ impl Elaborator<'_> {
                 let d = Diagnostic::error("bad-set", format!("`--set {argument}` has no `=`"))
                     .at(span(6, text.len()), "")
                     .help("write `--set PATH=VALUE`, such as `--set ram=1G` or `--set uart0.chardev=stdio`");
-                self.fail(d);
+                self.report(d);
                 continue;
             };
             let data = match value {
@@ -339,7 +341,13 @@ impl Elaborator<'_> {
             && let Err(d) = self.check_param(&name, node, &mut value, &scope.env)
         {
             self.report(*d);
+            // Going on with the default keeps one mistake from looking like many.
             value.data = Data::Bad;
+            if let Some(mut d) = prop("default").map(|raw| self.value(&raw, &scope.env))
+                && self.check_param(&name, node, &mut d, &scope.env).is_ok()
+            {
+                value.data = d.data;
+            }
         }
         scope.env.insert(name, Arc::new(value));
     }
@@ -683,17 +691,9 @@ impl Elaborator<'_> {
         let parts: Vec<&str> = path.text.split('.').collect();
         let found = items.iter_mut().find(|i| if named(i) { i.name() == parts[0] } else { i.kind.text == parts[0] });
         let Some(mut item) = found else {
-            let key = parts[1..].join(".");
-            // Things that have such a key are better guesses than things with such a name.
-            let having: Vec<&str> = items.iter().filter(|i| named(i) && find_key(i, parts[1])).map(Item::name).collect();
-            let near = nearest(parts[0], items.iter().filter(|i| named(i)).map(Item::name));
-            let mut d =
-                Diagnostic::error("unknown-path", format!("--set {}: no `{}` on this board", path.text, parts[0])).at(path.span, "");
-            if !having.is_empty() && having.len() <= 24 {
-                d = d.note(format!("`{key}` can be set on: {}", having.join(", ")));
-            }
-            d = d.maybe_help(near.map(|n| format!("did you mean `{n}.{key}`?")));
-            return self.report(d);
+            // Said later, when the types tell which things have such a key.
+            self.tree.unknown_paths.push(path.clone());
+            return;
         };
         for part in &parts[1..parts.len() - 1] {
             let Some(i) = item.children.iter().position(|c| c.kind.text == *part || c.name() == *part) else {
@@ -758,10 +758,6 @@ pub(crate) fn own_keys(kind: &str) -> &'static [&'static str] {
         "code" => &["at", "isa", "bus"],
         _ => &[],
     }
-}
-
-fn find_key(item: &Item, key: &str) -> bool {
-    item.prop(key).is_some() || own_keys(&item.kind.text).contains(&key) || item.all("set").any(|s| s.prop(key).is_some())
 }
 
 fn set_key(item: &mut Item, key: &Name, mut value: Value) {

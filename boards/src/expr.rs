@@ -56,7 +56,8 @@ pub fn expand(text: &str, env: &Env, used: &mut Vec<String>) -> Result<Data, Exp
                     Data::Text(t) => out += &t,
                     Data::Int(v) => out += &v.to_string(),
                     Data::Bool(b) => out += if b { "true" } else { "false" },
-                    Data::Null | Data::Bad => {}
+                    Data::Null => {}
+                    Data::Bad => return Ok(Data::Bad),
                 }
                 i = close + 1;
             }

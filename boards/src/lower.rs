@@ -23,6 +23,7 @@ fn children_of(kind: &str) -> &'static [&'static str] {
         "clock" => &["doc", "dt"],
         "code" => &["asm", "doc"],
         "boot" => &["protocol", "firmware", "secondary"],
+        "firmware" => &["words"],
         "dt" | "expect" | "protocol" => &["*"],
         _ => &[],
     }
@@ -56,6 +57,7 @@ pub(crate) fn lower(tree: Tree) -> Board {
         params: tree.params,
         sources: tree.sources,
         problems: tree.problems,
+        unknown_paths: tree.unknown_paths,
         incomplete: tree.incomplete,
         ..Board::default()
     };
@@ -169,13 +171,13 @@ impl Lower {
                 self.report(origin(d, item));
             }
         }
-        let known = if parent.is_empty() || kind == "protocol" { children_of(kind) } else { &[] };
+        let known = if parent.is_empty() || matches!(kind, "protocol" | "firmware") { children_of(kind) } else { &[] };
         for child in &item.children {
             let name = child.kind.text.as_str();
             if !known.contains(&name) && known != ["*"] {
                 let mut d = Diagnostic::error("unknown-node", format!("no node `{name}` inside a `{kind}`")).at(child.kind.span, "");
                 let near = suggest(name, "there may be", known.iter().copied());
-                if near.as_ref().is_none_or(|n| !n.starts_with("did you")) && own_keys(kind).contains(&name) {
+                if own_keys(kind).contains(&name) {
                     d = d.help(format!("`{name}` is a property: write `{name}=...` before the braces"));
                 }
                 self.report(match d.help {
@@ -504,7 +506,14 @@ impl Lower {
             let d = Diagnostic::error("duplicate", "a second `boot`").at(item.kind.span, "again here").and(first.span, "first here");
             return self.report(d.help("put all of it in one `boot`, or change the first with `--set boot...`"));
         }
-        let mut boot = Boot { span: item.kind.span, protocols: Vec::new(), firmware: None, firmware_at: None, secondaries: Vec::new() };
+        let mut boot = Boot {
+            span: item.kind.span,
+            protocols: Vec::new(),
+            firmware: None,
+            firmware_at: None,
+            words: Vec::new(),
+            secondaries: Vec::new(),
+        };
         for p in item.all("protocol") {
             let Some(name) = p.args.first() else {
                 let d = Diagnostic::error("missing", "a `protocol` has a name").at(p.kind.span, "here");
@@ -518,6 +527,7 @@ impl Lower {
         if let Some(f) = item.all("firmware").next() {
             boot.firmware = f.args.first().cloned();
             boot.firmware_at = self.address(f, "at");
+            boot.words = f.all("words").flat_map(|w| w.args.iter().cloned()).collect();
         }
         for s in item.all("secondary") {
             if let Some(cpu) = s.args.first() {

@@ -112,11 +112,23 @@ fn syntax_errors(file: FileId, text: &str, found: &[kdl::KdlDiagnostic], top_end
             let (start, end) = (d.span.offset(), d.span.offset() + d.span.len());
             // For a bad value the parser's span runs from the node's start up to the value.
             let (start, end) = if d.span.len() > 1 && message.contains("property value") { word_at(text, end) } else { (start, end) };
+            let mut start = start;
+            let value = message.contains("property value");
+            if value {
+                let before = text[..floor(text, start)].rfind(|c: char| c.is_whitespace() || c == '=').map_or(0, |i| i + 1);
+                start = before.min(start);
+            }
             let line_end = text[floor(text, start)..].find('\n').map_or(text.len(), |i| floor(text, start) + i);
             let span = Span { file, start: start as u32, end: end.min(line_end.max(start + 1)) as u32 };
             let mut out =
                 Diagnostic::error("syntax", format!("not KDL: {}", lower_first(&message))).at(span, d.label.clone().unwrap_or_default());
             out.help = d.help.clone();
+            if value {
+                let word = text.get(start..span.end as usize).unwrap_or("").trim();
+                out.message = if word.is_empty() { "a value is missing after `=`".into() } else { format!("`{word}` is no KDL value") };
+                out.primary = Some(crate::diagnostic::Label { span, text: String::new() });
+                out.help = Some("numbers are `12`, `0x7f` or `0b101`; put text in quotes".into());
+            }
             (start, echo(&message), out)
         })
         .collect();
@@ -158,6 +170,12 @@ impl Scan {
         let bytes = text.as_bytes();
         let mut open: Vec<usize> = Vec::new();
         let mut dashes = 0;
+        // The `{` of the first block whose `}` stands further left than its line: likely the one that is not closed.
+        let mut suspect = None;
+        let indent = |at: usize| {
+            let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
+            text[line..].bytes().take_while(|b| *b == b' ' || *b == b'\t').count()
+        };
         let mut i = 0;
         while i < bytes.len() {
             let rest = &text[i..];
@@ -189,7 +207,17 @@ impl Scan {
                 let hashes = rest.len() - rest.trim_start_matches('#').len();
                 i += hashes;
                 if text[i..].starts_with('"') {
-                    i = (i + string_end(&text[i..], hashes)).min(text.len());
+                    let n = string_end(&text[i..], hashes);
+                    let string = &text[i..floor(text, i + n)];
+                    let line = string.lines().next().unwrap_or("");
+                    if !string.starts_with("\"\"\"") && line.len() < string.trim_end_matches(['\n', '\r']).len() && !line.ends_with('\\') {
+                        let d = Diagnostic::error("syntax", "this string does not end on its line")
+                            .at(span(i, i + line.len().max(1)), "begins here")
+                            .help("a `\"` is missing, here or before; text of several lines stands between `\"\"\"` lines");
+                        scan.problems.push(d);
+                        return scan;
+                    }
+                    i = (i + n).min(text.len());
                 }
                 i = floor(text, i);
             } else if c == b'{' {
@@ -202,7 +230,14 @@ impl Scan {
                 i += 1;
             } else if c == b'}' {
                 i += 1;
-                match open.pop() {
+                let closed = open.pop();
+                if let Some(o) = closed
+                    && suspect.is_none()
+                    && indent(i - 1) < indent(o)
+                {
+                    suspect = Some(o);
+                }
+                match closed {
                     Some(_) if open.is_empty() => scan.top_ends.push(i),
                     Some(_) => {}
                     None => {
@@ -219,7 +254,7 @@ impl Scan {
                 i += rest.chars().next().map_or(1, char::len_utf8);
             }
         }
-        if let Some(&at) = open.last().filter(|_| scan.problems.is_empty()) {
+        if let Some(at) = open.last().filter(|_| scan.problems.is_empty()).map(|last| suspect.unwrap_or(*last)) {
             let d = Diagnostic::error("syntax", "this `{` is never closed");
             scan.problems.push(d.at(span(at, at + 1), "opened here").help("add the missing `}`, or look for one missing inside"));
         }

@@ -65,6 +65,15 @@ impl Planner<'_> {
                         format!("add `clock \"{}\" from=\"CLOCK\"` inside its braces", spec.name)
                     };
                     let near = board.clocks.first().map(|c| format!("; clocks of this board begin with `{}`", c.name.text()));
+                    let off = device.clock.as_ref().filter(|_| index == 0).or(device
+                        .clocks
+                        .iter()
+                        .find(|(n, _)| n.text() == spec.name)
+                        .map(|(_, f)| f));
+                    let d = match off {
+                        Some(value) => d.and(value.span, "switched off here"),
+                        None => d,
+                    };
                     self.report(d.help(edit + &near.unwrap_or_default()));
                 }
             }

@@ -100,7 +100,7 @@ impl Planner<'_> {
                     let help = if t == 1 {
                         "name one line of the source, or write `shared=#true` if the lines are ORed".to_string()
                     } else if s == 1 {
-                        format!("name one line, as in `{} 0`", to.text())
+                        format!("name one line, as in `{} 0`", to.text().trim())
                     } else {
                         "give ranges of the same length, as in `irq \"0..=2\" to=\"gic.spi 10..=12\"`".to_string()
                     };
@@ -306,6 +306,7 @@ impl Planner<'_> {
             if other.from == link.from && other.span == link.span || (link.shared && other.shared) {
                 continue;
             }
+            let (other, link) = if self.rank(other.span) <= self.rank(link.span) { (other, link) } else { (link, other) };
             let what = self.pin_name(link.to, false);
             let d = Diagnostic::error(
                 "double-driven",

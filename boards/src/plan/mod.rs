@@ -10,7 +10,7 @@ mod props;
 use crate::board::Board;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::source::Span;
-use crate::tree::Value;
+use crate::tree::{Data, Value};
 use emu_machine::schema::{CpuType, DeviceType, Props, Registry};
 
 /// What occupies addresses.
@@ -39,10 +39,20 @@ pub struct Region {
     pub size: u64,
     /// Greater covers less.
     pub priority: i32,
-    /// Where its address stands in the file.
-    pub span: Span,
+    /// Its address as written.
+    pub at: Value,
     /// Where its size stands, if the file says it.
     pub size_span: Option<Span>,
+}
+
+impl Plan {
+    /// What a word of a firmware table is: a number, or the address of the region it names.
+    pub fn word(&self, value: &Value) -> Option<u64> {
+        match value.data.int() {
+            Some(n) => u64::try_from(n).ok(),
+            None => self.regions.iter().find(|r| r.name == value.text()).map(|r| r.start),
+        }
+    }
 }
 
 impl Region {
@@ -284,6 +294,35 @@ impl Planner<'_> {
         found
     }
 
+    /// `--set` paths that begin with no name of the board: things that have such a key are better guesses than similar names.
+    fn unknown_paths(&mut self) {
+        let board = self.board;
+        for path in &board.unknown_paths {
+            let (name, key) = path.text.split_once('.').unwrap_or((&path.text, ""));
+            let mut having: Vec<&str> = Vec::new();
+            for (device, planned) in board.devices.iter().zip(&self.plan.devices) {
+                let props = planned.kind.map_or(&[][..], |k| k.props).iter().any(|p| p.name == key);
+                if props || (key == "chardev" && planned.kind.is_some_and(|k| !k.chardevs.is_empty())) {
+                    having.push(device.name.text());
+                }
+            }
+            for (cpu, planned) in board.cpus.iter().zip(&self.plan.cpus) {
+                if planned.kind.map_or(&[][..], |k| k.props).iter().any(|p| p.name == key) {
+                    having.push(cpu.name.text());
+                }
+            }
+            let names = crate::lower::names(board);
+            let near = crate::diagnostic::nearest(name, having.iter().copied())
+                .or_else(|| crate::diagnostic::nearest(name, names.iter().map(String::as_str)))
+                .map(|near| format!("did you mean `{near}.{key}`?"));
+            let mut d = Diagnostic::error("unknown-path", format!("--set {}: no `{name}` on this board", path.text)).at(path.span, "");
+            if !having.is_empty() {
+                d = d.note(format!("things with `{key}`: {}", having.join(", ")));
+            }
+            self.report(d.maybe_help(near));
+        }
+    }
+
     /// Rules about the board as a whole.
     fn rest(&mut self) {
         let board = self.board;
@@ -292,7 +331,8 @@ impl Planner<'_> {
             Some(span) => d.at(span, "this board"),
             None => d,
         };
-        if board.cpus.is_empty() && board.disabled.is_empty() {
+        let loaded = !crate::diagnostic::has_errors(&board.problems);
+        if board.cpus.is_empty() && board.disabled.is_empty() && loaded {
             self.report(
                 whole(Diagnostic::error("no-cpu", "the board has no CPU")).help("add `cpu \"cpu0\" isa=... model=...`, or `include` a SoC"),
             );
@@ -301,6 +341,7 @@ impl Planner<'_> {
             self.report(whole(Diagnostic::error("no-bus", "the board has no bus")).help("add `bus \"main\" width=32`"));
         }
         let known: Vec<String> = crate::lower::names(board);
+        self.unknown_paths();
         for (_, target) in &board.aliases {
             let head = target.text().split('.').next().unwrap_or("");
             if !known.iter().any(|k| k == head) {
@@ -319,6 +360,19 @@ impl Planner<'_> {
                 let d =
                     Diagnostic::error("not-memory", format!("`{}` is placed at {:#x}, where no memory is", code.name.text(), code.at.v));
                 self.report(d.at(code.at.from.span, "").help("`emu board map` shows what is where"));
+            }
+        }
+        for word in board.boot.iter().flat_map(|b| &b.words) {
+            if self.plan.word(word).is_none_or(|w| w > u64::from(u32::MAX))
+                && word.data != Data::Bad
+                && !self.disabled(word.text().split('.').next().unwrap_or(""))
+            {
+                let known: Vec<String> = self.plan.regions.iter().map(|r| r.name.clone()).collect();
+                let d = Diagnostic::error(
+                    "unknown-name",
+                    format!("`words`: {} is neither a 32-bit number nor something with an address", word.data),
+                );
+                self.report(d.at(word.span, "").maybe_help(suggest(word.text(), "names", known.iter().map(String::as_str))));
             }
         }
         for s in board.boot.iter().flat_map(|b| &b.secondaries) {

@@ -4,6 +4,7 @@ use super::{Owner, Planner, Region};
 use crate::board::Place;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::elaborate::glob;
+use crate::source::{FileId, Span};
 use emu_machine::schema::{Count, Props};
 
 /// How many, or how large, with the properties of a device.
@@ -133,7 +134,7 @@ impl Planner<'_> {
             start: at,
             size,
             priority: place.priority,
-            span: place.at.from.span,
+            at: place.at.from.clone(),
             size_span: place.size.as_ref().map(|s| s.from.span),
         });
     }
@@ -158,6 +159,10 @@ impl Planner<'_> {
         }
     }
 
+    pub(super) fn rank(&self, span: Span) -> (bool, std::cmp::Reverse<FileId>, u32) {
+        (self.board.sources.name(span.file).starts_with("--"), std::cmp::Reverse(span.file), span.start)
+    }
+
     fn overlaps(&mut self) {
         let regions = self.plan.regions.clone();
         // Regions that may still reach a later one.
@@ -169,8 +174,8 @@ impl Planner<'_> {
                 if a.priority != b.priority {
                     continue;
                 }
-                // Report at the later line of the file.
-                let (first, second) = if (a.span.file, a.span.start) <= (b.span.file, b.span.start) { (a, b) } else { (b, a) };
+                // Report at what was written later or further out: an argument, the user's file rather than one it includes.
+                let (first, second) = if self.rank(a.at.span) <= self.rank(b.at.span) { (a, b) } else { (b, a) };
                 let covers = |r: &Region| format!("covers {:#x}..={:#x}", r.start, r.last());
                 let from = match a.owner {
                     Owner::Device(d, _) if a.size_span.is_none() => {
@@ -186,8 +191,10 @@ impl Planner<'_> {
                     format!("move one of them, or write `over=\"{}\"` on `{}` if the overlay is intended", base(a), b.name)
                 };
                 let mut d = Diagnostic::error("overlap", format!("`{}` overlaps `{}`", second.name, first.name))
-                    .at(second.span, covers(second))
-                    .and(first.span, covers(first));
+                    .at(second.at.span, covers(second))
+                    .and(first.at.span, covers(first))
+                    .because(&second.at)
+                    .because(&first.at);
                 if !from.is_empty() {
                     d = d.note(format!("`{}` has {:#x} bytes{from}", a.name, a.size));
                 }

@@ -55,36 +55,41 @@ impl Planner<'_> {
 type Wrong = (&'static str, String, Option<String>);
 
 fn typed(kind: PropKind, data: &Data) -> Result<Value, Wrong> {
-    let mismatch = |want: &str| Err(("type-mismatch", format!("wants {want}, this is {}", data.kind()), None));
+    let mismatch =
+        |want: &str, help: &str| Err(("type-mismatch", format!("wants {want}, this is {}", data.kind()), Some(help.to_string())));
     match kind {
         PropKind::Int { min, max } => match data.int() {
             Some(n) if (min..=max).contains(&n) => Ok(Value::Int(n)),
-            Some(_) => Err(("value-range", format!("is out of range: {} to {}, this is {data}", Data::Int(min), Data::Int(max)), None)),
-            None => mismatch("a number"),
+            Some(_) => {
+                let help = format!("choose from {} to {}", Data::Int(min), Data::Int(max));
+                Err(("value-range", format!("is out of range: {} to {}, this is {data}", Data::Int(min), Data::Int(max)), Some(help)))
+            }
+            None => mismatch("a number", "write digits, without quotes"),
         },
         PropKind::Size { min, max } => match data.int() {
             Some(n) if (min..=max).contains(&n) => Ok(Value::Int(n)),
             Some(n) => {
                 let text = tree::size_text;
-                Err(("value-range", format!("is out of range: {} to {}, this is {}", text(min), text(max), text(n)), None))
+                let help = format!("choose from {} to {}", text(min), text(max));
+                Err(("value-range", format!("is out of range: {} to {}, this is {}", text(min), text(max), text(n)), Some(help)))
             }
-            None => mismatch("a size such as `\"512M\"`"),
+            None => mismatch("a size", "write bytes, or a number with K, M or G in quotes, as in `\"512M\"`"),
         },
         PropKind::Bool => match data {
             Data::Bool(b) => Ok(Value::Bool(*b)),
             Data::Text(t) if t == "true" || t == "false" => {
                 Err(("type-mismatch", "wants a boolean, this is text".into(), Some(format!("write `#{t}`"))))
             }
-            _ => mismatch("`#true` or `#false`"),
+            _ => mismatch("a boolean", "write `#true` or `#false`"),
         },
         PropKind::Text => match data {
             Data::Text(t) => Ok(Value::Text(t.clone())),
-            _ => mismatch("text"),
+            _ => mismatch("text", &format!("put it in quotes: `\"{}\"`", data.to_string().trim_matches('"'))),
         },
         PropKind::Choice(words) => match data {
             Data::Text(t) if words.contains(&t.as_str()) => Ok(Value::Text(t.clone())),
             Data::Text(t) => Err(("bad-choice", format!("cannot be `{t}`"), suggest(t, "it may be", words.iter().copied()))),
-            _ => mismatch("a word"),
+            _ => mismatch("a word", &format!("it may be: {}", words.join(", "))),
         },
     }
 }

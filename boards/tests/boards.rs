@@ -1,0 +1,77 @@
+//! Board files: the built-in ones are right, wrong ones get the message that is meant.
+//!
+//! `tests/board/NAME.kdl` is a wrong board, `NAME.err` what is said about it; `// args:` in its first line holds command-line
+//! arguments. `BLESS=1` writes the messages.
+
+mod common;
+
+use emu_boards::{Request, check, diagnostic, load};
+use std::path::Path;
+
+const FOLDER: &str = "../tests/board/";
+
+#[test]
+fn built_in_boards_are_right() {
+    let registry = common::registry();
+    let mut seen = 0;
+    for name in emu_boards::builtin::boards() {
+        let board = load(&Request { board: name.into(), ..Request::default() });
+        let problems = check(&board, &registry);
+        assert!(problems.is_empty(), "{name}:\n{}", diagnostic::render(&problems, &board.sources));
+        assert_eq!(board.cpus.len(), 2);
+        assert!(board.is_compatible("xlnx,zynq-7000"), "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}
+
+/// `--flag value` pairs; a value may stand in single quotes.
+fn arguments(request: &mut Request, line: &str) {
+    let mut rest = line.trim();
+    while let Some((flag, after)) = rest.split_once(' ') {
+        let after = after.trim_start();
+        let (value, next) = match after.strip_prefix('\'') {
+            Some(quoted) => quoted.split_once('\'').unwrap_or((quoted, "")),
+            None => after.split_once(' ').unwrap_or((after, "")),
+        };
+        match flag {
+            "--set" => request.sets.push(value.into()),
+            "--add" => request.adds.push(value.into()),
+            "--variant" => request.variants.push(value.into()),
+            other => panic!("no flag {other}"),
+        }
+        rest = next.trim_start();
+    }
+}
+
+#[test]
+fn wrong_boards_get_the_intended_message() {
+    let registry = common::registry();
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut files: Vec<_> = std::fs::read_dir(FOLDER).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "kdl"));
+    files.sort();
+    assert!(files.len() >= 20, "only {} wrong boards", files.len());
+    let mut wrong = String::new();
+    for path in &files {
+        let mut request = Request { board: path.display().to_string(), ..Request::default() };
+        let text = std::fs::read_to_string(path).unwrap();
+        if let Some(line) = text.lines().next().and_then(|l| l.strip_prefix("// args: ")) {
+            arguments(&mut request, line);
+        }
+        let board = load(&request);
+        let problems = check(&board, &registry);
+        assert!(diagnostic::has_errors(&problems), "{} has no error", path.display());
+        let got = diagnostic::render(&problems, &board.sources).replace(FOLDER, "");
+        let json: serde_json::Value = serde_json::from_str(&diagnostic::to_json(&problems, &board.sources)).unwrap();
+        assert_eq!(json.as_array().map(Vec::len), Some(problems.len()));
+        let golden = path.with_extension("err");
+        let want = std::fs::read_to_string(&golden).unwrap_or_default();
+        if bless {
+            std::fs::write(&golden, &got).unwrap();
+        } else if got != want {
+            wrong += &format!("== {}\n-- wanted\n{want}-- got\n{got}", Path::new(path).display());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}\nBLESS=1 takes the new messages");
+}
