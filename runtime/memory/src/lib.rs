@@ -5,6 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
+mod bus;
+mod ram;
+mod tlb;
+
+pub use bus::{Attention, GuestBus, PhysBus, RamSlice};
+pub use ram::{LINE_SIZE, MemoryError, PAGE_BITS, PAGE_SIZE, RamBlock};
+pub use tlb::{MMU_INDICES, SoftTlb, TlbFill, TlbPage};
+
 /// A guest virtual address, in bytes; 32-bit guests use the low half.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct GuestVirt(pub u64);

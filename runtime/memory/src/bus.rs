@@ -1,0 +1,75 @@
+//! What a vCPU sees of the machine: physical memory, attention requests, time.
+//!
+//! A vCPU engine is written against these two traits alone, so it can be tested on a bare [`crate::RamBlock`].
+
+use crate::{Access, BusError, GuestPhys, RamBlock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+/// A stretch of guest RAM as a bus target.
+#[derive(Clone, Debug)]
+pub struct RamSlice {
+    /// The memory.
+    pub block: Arc<RamBlock>,
+    /// Where in `block` the address asked for is, bytes.
+    pub offset: u64,
+    /// How many bytes from there on are mapped contiguously.
+    pub len: u64,
+    /// False for ROM.
+    pub writable: bool,
+}
+
+/// Physical memory as one initiator reaches it, RAM and MMIO alike.
+pub trait PhysBus {
+    /// Reads `size` (1, 2, 4 or 8) bytes at any alignment; little-endian value, zero-extended. May have side effects in a device.
+    fn read(&self, at: GuestPhys, size: u8, access: Access) -> Result<u64, BusError>;
+
+    /// Writes the low `size` (1, 2, 4 or 8) bytes of `value`, little-endian. Translated code there is invalidated; ROM ignores it.
+    fn write(&self, at: GuestPhys, size: u8, value: u64, access: Access) -> Result<(), BusError>;
+
+    /// The RAM or ROM that `at` lies in; `None` for MMIO and where nothing is.
+    fn ram(&self, at: GuestPhys, access: Access) -> Option<RamSlice>;
+
+    /// The version of the address map. When it changes, everything [`PhysBus::ram`] said is void and soft TLBs flush.
+    fn map_version(&self) -> u64;
+}
+
+/// Bits of a vCPU's attention word: why it should leave its fast path. Set by anyone, taken by the vCPU.
+pub struct Attention;
+
+impl Attention {
+    /// The level of an input line changed: look at [`GuestBus::levels`] again.
+    pub const LINES: u32 = 1;
+    /// An event (`SEV`) was sent.
+    pub const EVENT: u32 = 2;
+    /// Return from the run at the next instruction mark.
+    pub const EXIT: u32 = 4;
+}
+
+/// The machine as a running vCPU sees it.
+///
+/// The rule that keeps time exact: before every [`PhysBus`] access the vCPU calls [`GuestBus::publish`]; after every one it checks the
+/// attention word and [`GuestBus::limit`] before the next instruction, as the access may have raised a line or armed a timer.
+pub trait GuestBus: PhysBus {
+    /// The attention word, bits of [`Attention`]; polled at block boundaries and after bus accesses. The vCPU clears
+    /// the bits it has handled, before it acts on them.
+    fn attention(&self) -> &AtomicU32;
+
+    /// The levels of the CPU's input lines, one bit each, in the order of its type's input ports.
+    fn levels(&self) -> u64;
+
+    /// Drives output line `index` of output port `port` of this CPU.
+    fn set_output(&self, port: usize, index: u32, level: bool);
+
+    /// Says where the vCPU is: the pc of the current instruction and how many instructions before it completed in this run.
+    fn publish(&self, pc: u64, executed: u64);
+
+    /// How many instructions this run may execute in all; it can shrink during a bus access, never grow.
+    fn limit(&self) -> u64;
+
+    /// Guest time, nanoseconds since power-on, at the published instruction.
+    fn now(&self) -> u64;
+
+    /// Sends an event (`SEV`) to all vCPUs, this one included.
+    fn send_event(&self);
+}
