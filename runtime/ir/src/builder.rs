@@ -11,6 +11,7 @@
 //! - After the path has [`Builder::ended`], whatever is built is dropped; results are zero constants.
 
 use crate::fold;
+use crate::guest::{FloatEnvDesc, HelperDesc, Isa};
 use crate::op::*;
 use crate::state::{Slot, StateLayout};
 use rustc_hash::FxHashMap;
@@ -32,6 +33,7 @@ struct Context {
 struct Known {
     context: Vec<Option<u64>>,
     vars: Vec<Option<Value>>,
+    slots: Vec<(Slot, Value)>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,12 @@ pub struct Builder {
     constants: FxHashMap<(Type, u128), Value>,
     context: Vec<Context>,
     vars: Vec<Option<Value>>,
+    /// What slots are known to hold; never overlapping slots.
+    slots: Vec<(Slot, Value)>,
+    /// Whether that is used.
+    forward: bool,
+    helpers: Option<&'static [HelperDesc]>,
+    envs: Option<&'static [FloatEnvDesc]>,
     scopes: Vec<Scope>,
     dead: bool,
     next_pc: u64,
@@ -73,7 +81,17 @@ enum Def {
 }
 
 impl Builder {
-    /// An empty block over this state.
+    /// An empty block over this instruction set's state, whose helpers' and environments' effects are known.
+    pub fn for_isa<I: Isa>(isa: &I) -> Builder {
+        Builder { helpers: Some(isa.helpers()), envs: Some(isa.float_envs()), ..Builder::new(isa.layout()) }
+    }
+
+    /// As [`Builder::new`], but every `get` reads its slot: what is built is what was asked for, for comparisons of executors.
+    pub fn plain(layout: &'static StateLayout) -> Builder {
+        Builder { forward: false, ..Builder::new(layout) }
+    }
+
+    /// An empty block over this state. Helpers and floating point are taken to change all of it.
     pub fn new(layout: &'static StateLayout) -> Builder {
         Builder {
             block: Block::default(),
@@ -82,6 +100,10 @@ impl Builder {
             constants: FxHashMap::default(),
             context: Vec::new(),
             vars: Vec::new(),
+            slots: Vec::new(),
+            forward: true,
+            helpers: None,
+            envs: None,
             scopes: Vec::new(),
             dead: false,
             next_pc: 0,
@@ -262,27 +284,75 @@ impl Builder {
         if let Some((_, v)) = self.deferred.iter().find(|d| d.0 == slot) {
             return *v;
         }
+        if let Some((_, v)) = self.slots.iter().find(|d| d.0 == slot) {
+            return *v;
+        }
         if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
             self.flush_sets();
         }
-        self.push_value(Inst::new(Op::Get(slot), desc.ty, &[]))
+        let v = self.push_value(Inst::new(Op::Get(slot), desc.ty, &[]));
+        self.learn(slot, v);
+        v
+    }
+
+    /// From here on `slot` holds `v`.
+    fn learn(&mut self, slot: Slot, v: Value) {
+        if self.forward && !self.dead {
+            self.slots.push((slot, v));
+        }
+    }
+
+    /// Something may have written `slot`.
+    fn forget(&mut self, slot: Slot) {
+        let layout = self.layout;
+        self.slots.retain(|(known, _)| !layout.overlap(*known, slot));
+        for context in self.context.iter_mut().filter(|c| layout.overlap(c.slot, slot)) {
+            context.known = None;
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.slots.clear();
+        self.context.iter_mut().for_each(|c| c.known = None);
+    }
+
+    /// A floating-point operation or-s into its environment's sticky flags.
+    fn float_flags(&mut self, env: u8) {
+        if self.dead {
+            return;
+        }
+        self.flush_sets();
+        match self.envs.and_then(|envs| envs.get(env as usize)) {
+            Some(env) => self.forget(env.sticky),
+            None => self.forget_all(),
+        }
     }
 
     /// Writes a slot.
     pub fn set(&mut self, slot: Slot, v: Value) {
         let desc = self.layout.slots[slot.0 as usize];
         let v = self.bitcast(desc.ty, v);
-        if self.dead {
+        if self.dead || self.slots.contains(&(slot, v)) {
             return;
         }
-        let constant = self.as_const(v);
-        for context in &mut self.context {
-            if context.slot == slot {
-                context.known = constant.map(|x| x as u64);
-            } else if self.layout.overlap(context.slot, slot) {
-                context.known = None;
-            }
+        let mut constant = self.as_const(v);
+        if let Some(x) = &mut constant {
+            *x &= fold::low_mask(desc.bits.into());
         }
+        self.forget(slot);
+        if let Some(context) = self.context.iter_mut().find(|c| c.slot == slot) {
+            context.known = constant.map(|x| x as u64);
+        }
+        // A slot narrower than its type cuts what is written.
+        match constant {
+            _ if u32::from(desc.bits) == desc.ty.bits() => self.learn(slot, v),
+            Some(x) => {
+                let cut = self.iconst(desc.ty, x);
+                self.learn(slot, cut);
+            }
+            None => {}
+        }
+        let v = self.slots.iter().find(|d| d.0 == slot).map_or(v, |d| d.1);
         if let Some(deferred) = self.deferred.iter_mut().find(|d| d.0 == slot) {
             deferred.1 = v;
             return;
@@ -730,7 +800,8 @@ impl Builder {
         self.bitcast(ty, v)
     }
 
-    fn float_value(&mut self, inst: Inst, ty: Type) -> Value {
+    fn float_value(&mut self, inst: Inst, ty: Type, env: u8) -> Value {
+        self.float_flags(env);
         let v = self.push_value(inst);
         self.bitcast(ty, v)
     }
@@ -744,35 +815,35 @@ impl Builder {
         }
         let result = if matches!(op, Fop::Cmp | Fop::CmpSignal) { Type::I8 } else { self.ty(cast[0]) };
         let inst = Inst::new(Op::Float { op, env }, result, &cast[..args.len()]);
-        if result == Type::I8 { self.push_value(inst) } else { self.float_value(inst, ty.to_int()) }
+        self.float_value(inst, if result == Type::I8 { result } else { ty.to_int() }, env)
     }
 
     /// Rounds to an integral value of the same format.
     pub fn float_round(&mut self, round: Round, exact: bool, env: u8, a: Value) -> Value {
         let ty = self.ty(a).to_int();
         let a = self.to_float(a);
-        self.float_value(Inst::new(Op::FloatRound { round, exact, env }, self.ty(a), &[a]), ty)
+        self.float_value(Inst::new(Op::FloatRound { round, exact, env }, self.ty(a), &[a]), ty, env)
     }
 
     /// Converts between formats given by the integer types' widths.
     pub fn float_convert(&mut self, to: Type, env: u8, alt: bool, a: Value) -> Value {
         let a = self.to_float(a);
         let ty = to.to_float().unwrap_or(to);
-        self.float_value(Inst::new(Op::FloatConvert { env, alt }, ty, &[a]), to.to_int())
+        self.float_value(Inst::new(Op::FloatConvert { env, alt }, ty, &[a]), to.to_int(), env)
     }
 
     /// Float to integer.
     #[allow(clippy::too_many_arguments)] // the operation has that many independent properties
     pub fn float_to_int(&mut self, to: Type, env: u8, signed: bool, round: Round, frac: u8, bits: u8, a: Value) -> Value {
         let a = self.to_float(a);
-        self.push_value(Inst::new(Op::FloatToInt { env, signed, round, frac, bits }, to, &[a]))
+        self.float_value(Inst::new(Op::FloatToInt { env, signed, round, frac, bits }, to, &[a]), to, env)
     }
 
     /// Integer to float.
     #[allow(clippy::too_many_arguments)] // the operation has that many independent properties
     pub fn int_to_float(&mut self, to: Type, env: u8, signed: bool, round: Round, frac: u8, bits: u8, a: Value) -> Value {
         let ty = to.to_float().unwrap_or(to);
-        self.float_value(Inst::new(Op::IntToFloat { env, signed, round, frac, bits }, ty, &[a]), to.to_int())
+        self.float_value(Inst::new(Op::IntToFloat { env, signed, round, frac, bits }, ty, &[a]), to.to_int(), env)
     }
 
     // ---- vectors: operands and results are I64/I128; the builder bitcasts
@@ -800,6 +871,9 @@ impl Builder {
         };
         let mut inst = Inst::new(Op::Vec(op, lane), ty, &cast[..args.len()]);
         inst.imm = imm;
+        if op.is_float() {
+            self.float_flags(imm as u8);
+        }
         let v = self.push_value(inst);
         self.bitcast(ty.to_int(), v)
     }
@@ -843,7 +917,10 @@ impl Builder {
         self.flush_sets();
         let inst = Inst::new(Op::Call(helper), result.unwrap_or(Type::I1), args);
         if !self.dead {
-            self.context.iter_mut().for_each(|c| c.known = None);
+            match self.helpers.and_then(|helpers| helpers.get(helper as usize)?.writes) {
+                Some(slots) => slots.iter().for_each(|slot| self.forget(*slot)),
+                None => self.forget_all(),
+            }
         }
         match result {
             Some(_) => Some(self.push_value(inst)),
@@ -855,7 +932,7 @@ impl Builder {
     }
 
     fn known(&self) -> Known {
-        Known { context: self.context.iter().map(|c| c.known).collect(), vars: self.vars.clone() }
+        Known { context: self.context.iter().map(|c| c.known).collect(), vars: self.vars.clone(), slots: self.slots.clone() }
     }
 
     fn restore(&mut self, known: &Known) {
@@ -866,6 +943,7 @@ impl Builder {
         for (index, var) in self.vars.iter_mut().enumerate() {
             *var = known.vars.get(index).copied().flatten();
         }
+        self.slots.clone_from(&known.slots);
     }
 
     /// Begins the part executed if `cond` holds.
@@ -928,6 +1006,7 @@ impl Builder {
                         context.known = None;
                     }
                 }
+                self.slots.retain(|known| second.1.slots.contains(known));
                 for (index, var) in self.vars.iter_mut().enumerate() {
                     if *var != second.1.vars.get(index).copied().flatten() {
                         *var = None;
@@ -936,20 +1015,18 @@ impl Builder {
             }
         }
         if scope.emitted {
-            self.forget_inner_vars(scope.start);
+            self.forget_inner(scope.start);
         }
     }
 
-    /// A local known to be a value defined inside the closed part is not known outside, where that value does not exist.
-    fn forget_inner_vars(&mut self, start: usize) {
-        for at in 0..self.vars.len() {
-            if let Some(v) = self.vars[at]
-                && let Def::Inst(def) = self.defs[v.0 as usize]
-                && def as usize >= start
-            {
-                self.vars[at] = None;
-            }
+    /// What is known to be a value defined inside the closed part is not known outside, where that value does not exist.
+    fn forget_inner(&mut self, start: usize) {
+        let defs = &self.defs;
+        let inner = |v: Value| matches!(defs[v.0 as usize], Def::Inst(def) if def as usize >= start);
+        for var in &mut self.vars {
+            *var = var.filter(|v| !inner(*v));
         }
+        self.slots.retain(|(_, v)| !inner(*v));
     }
 
     /// Begins a restartable loop.
@@ -1063,7 +1140,7 @@ mod tests {
 
     #[test]
     fn folds_and_subtracts() {
-        let mut b = Builder::new(&LAYOUT);
+        let mut b = Builder::plain(&LAYOUT);
         let (one, two) = (b.iconst(Type::I32, 1), b.iconst(Type::I32, 2));
         let three = b.binary(Op::Add, one, two);
         assert_eq!(b.as_const(three), Some(3));

@@ -112,7 +112,8 @@ pub struct HelperCx<'a> {
     pub now: u64,
     /// Levels of the CPU's input lines, one bit each in port order.
     pub lines: u64,
-    /// Set by the helper: translated code may be stale (instruction-cache maintenance) or mappings changed: leave the block after this instruction.
+    /// Set by the helper: translated code may be stale (instruction-cache maintenance), or mappings, the space tag or what masks
+    /// interrupts changed: leave the block after this instruction.
     pub flush_code: bool,
     /// Set by the helper: wake the other vCPUs (SEV).
     pub send_event: bool,
@@ -140,6 +141,8 @@ pub trait Isa: Send + Sync + 'static {
     fn block_key(&self, state: &[u64]) -> BlockKey;
     /// The space tag (ASID ...) of this state: never part of the block key.
     fn space_tag(&self, state: &[u64]) -> u32;
+    /// The MMU index instruction fetches use with this key.
+    fn fetch_mmu(&self, key: BlockKey) -> u8;
     /// Translates one block starting at `pc` with at most `max_insns` guest instructions, never crossing into a page it was not allowed to fetch.
     /// `fetch(address, size)` reads `size` bytes of code as a little-endian number. A fetch fault on the first instruction is returned;
     /// on a later one the block just ends before it.

@@ -4,10 +4,14 @@
 //! This crate knows no instruction set by name.
 
 pub mod builder;
+pub mod float;
 pub mod fold;
-// pub mod guest; (needs emu_memory::{PhysBus, SoftTlb})
+pub mod guest;
+pub mod interp;
 pub mod op;
+pub mod passes;
 pub mod state;
+pub mod vector;
 
 pub use builder::Builder;
 pub use op::{Block, Inst, Op, Type, Value, Var};

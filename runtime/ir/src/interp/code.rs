@@ -1,0 +1,236 @@
+//! The interpreter's bytecode: 16-byte words over 64-bit cells.
+//!
+//! A frame of [`FRAME`] cells holds the CPU's state cells first and temporaries behind them; operands are cell numbers, so reading a
+//! register costs nothing of its own. A value in a cell is zero-extended; 128-bit values take two cells, the low half first.
+
+use crate::op::{Inst, Type};
+
+/// Cells of a frame; a power of two, so that a masked index needs no bounds check.
+pub const FRAME: usize = 4096;
+
+/// The cells themselves.
+pub type Cells = [u64; FRAME];
+
+/// What a bytecode word does. `A` is the cell written, `B` and `C` cells read, `I` the immediate, `x` the small immediate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Bc {
+    /// Block head: a = instructions, b = RAM block, I = page << 32 | generation.
+    Enter,
+    /// A = B.
+    Mov,
+    /// A = I.
+    MovI,
+    /// A = B & I, and other plain 64-bit operations on zero-extended values.
+    AndI,
+    And,
+    Or,
+    OrI,
+    Xor,
+    XorI,
+    Add32,
+    Add32I,
+    Add64,
+    Add64I,
+    Sub32,
+    /// A = I - B.
+    RSub32I,
+    Sub64,
+    RSub64I,
+    Mul32,
+    Mul64,
+    Shl32,
+    Shl32I,
+    Shl64,
+    Shl64I,
+    Shr,
+    ShrI,
+    Sar32,
+    Sar32I,
+    Sar64,
+    Ror32,
+    Ror32I,
+    Ror64,
+    DivU,
+    DivS32,
+    DivS64,
+    RemU,
+    /// A = leading zeros of B, less x.
+    Clz,
+    Popcnt,
+    /// Reversals of the low 64 - x bits.
+    Bswap,
+    Bitrev,
+    /// A = B sign-extended from 64 - x bits, masked by I.
+    Sext,
+    /// A = B >> x & I.
+    Extract,
+    /// A = B with the bits of I replaced by C << x.
+    Insert,
+    /// A = B << x | C.
+    Concat,
+    CmpEq,
+    CmpEqI,
+    CmpNe,
+    CmpNeI,
+    CmpUlt,
+    CmpUltI,
+    CmpUle,
+    CmpUleI,
+    CmpSlt32,
+    CmpSle32,
+    CmpSlt64,
+    CmpSle64,
+    /// A = bit 31 of B and the like: see `Extract`. Overflow and carry of B + C + cell I.
+    Carry32,
+    Overflow32,
+    /// A = B ? C : cell I.
+    Select,
+    /// A pure operation without a bytecode of its own: entry I of the side table.
+    Generic,
+    /// A floating-point operation: entry I of the side table.
+    Float,
+
+    /// Loads: A = memory at (B + I) cut to 64 - x bits; c = MMU index | alignment mask << 8.
+    Load8,
+    Load16,
+    Load32,
+    Load64,
+    /// Stores of A.
+    Store8,
+    Store16,
+    Store32,
+    Store64,
+    /// Any other memory operation: entry I of the side table.
+    Memory,
+    Fence,
+    ClearExclusive,
+    /// Calls a helper: entry I of the side table.
+    Call,
+
+    /// Continue at code index I.
+    Br,
+    /// ... if B is zero, if it is not.
+    BrZ,
+    BrNz,
+    /// ... if the comparison of B and C does not hold; those with immediates in C are 16 bits wide.
+    BrEq,
+    BrNe,
+    BrUlt,
+    BrUle,
+    BrSlt32,
+    BrSle32,
+    BrSlt64,
+    BrSle64,
+    /// End of a round of a repeat: continue at I, unless someone asks for attention.
+    Poll,
+    /// A jump linked to code index I; a = instructions of the block not executed.
+    Linked,
+    /// Jump to pc I; x = 1 if it may be linked.
+    Jump,
+    /// Jump to pc in B; key unchanged, or computed anew.
+    JumpTo,
+    JumpRekey,
+    /// Raises exception c: arguments in entry I of the side table.
+    Raise,
+    /// Sleep: x = event, I = next pc.
+    Wait,
+    /// What no block reaches.
+    Trap,
+}
+
+/// One word.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Code {
+    pub op: Bc,
+    pub x: u8,
+    pub a: u16,
+    pub b: u16,
+    pub c: u16,
+    pub imm: u64,
+}
+
+const _: () = assert!(size_of::<Code>() == 16);
+
+/// Operands of an operation executed from the side table.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub inst: Inst,
+    /// Types of the operands in use.
+    pub types: [Type; 6],
+    pub args: [Operand; 6],
+    /// First cell of the result.
+    pub result: u16,
+}
+
+/// Where an operand of a side-table operation is.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand {
+    None,
+    Cell(u16),
+    Const(u128),
+}
+
+/// A guest instruction's place in the code: its first word.
+#[derive(Clone, Copy, Debug)]
+pub struct MarkInfo {
+    pub code: u32,
+    pub pc: u64,
+}
+
+/// A compiled block's place in the code.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockInfo {
+    /// Its `Enter`.
+    pub code: u32,
+    /// One past its last word.
+    pub end: u32,
+    /// Its marks in the arena's list.
+    pub marks: (u32, u32),
+    /// Virtual pc it was translated at.
+    pub pc: u64,
+    /// May be jumped to directly: it lies in one page.
+    pub linkable: bool,
+}
+
+/// All compiled code of one vCPU.
+#[derive(Default)]
+pub struct Arena {
+    pub code: Vec<Code>,
+    pub side: Vec<Side>,
+    pub marks: Vec<MarkInfo>,
+    /// By ascending code index.
+    pub blocks: Vec<BlockInfo>,
+}
+
+impl Arena {
+    /// The block that holds code index `at`.
+    pub fn block_at(&self, at: u32) -> Option<u32> {
+        let index = self.blocks.partition_point(|b| b.code <= at).checked_sub(1)?;
+        (at < self.blocks[index].end).then_some(index as u32)
+    }
+
+    /// The instruction that code index `at` of a block belongs to: its number in the block, the block's instruction count, and the mark.
+    pub fn mark_at(&self, at: u32) -> Option<(u32, u32, MarkInfo)> {
+        let (first, last) = self.blocks[self.block_at(at)? as usize].marks;
+        let marks = &self.marks[first as usize..last as usize];
+        let index = marks.partition_point(|m| m.code <= at).checked_sub(1)?;
+        Some((index as u32, last - first, marks[index]))
+    }
+
+    /// Where the instruction after the one at `at` begins, unless it is the block's last.
+    pub fn next_mark(&self, at: u32) -> Option<MarkInfo> {
+        let (first, last) = self.blocks[self.block_at(at)? as usize].marks;
+        let marks = &self.marks[first as usize..last as usize];
+        marks.get(marks.partition_point(|m| m.code <= at)).copied()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.code.clear();
+        self.side.clear();
+        self.marks.clear();
+        self.blocks.clear();
+    }
+}

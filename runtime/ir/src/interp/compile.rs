@@ -1,0 +1,903 @@
+//! From a block of IR to bytecode.
+//!
+//! Data path: one pass counts uses and decides what fuses with its only user (comparisons into branches, constant offsets into
+//! accesses), a second finds where each value is used last, a third emits words and gives each value a cell. `get` and `set` mostly
+//! vanish: a value read from a slot stays in the slot's cell as long as nothing overwrites it, and a result goes to its slot's cell
+//! directly when nobody can see it there too early.
+
+use super::code::*;
+use crate::fold::low_mask;
+use crate::guest::FloatEnvDesc;
+use crate::op::*;
+use crate::state::{Slot, StateLayout};
+
+/// The block needs more temporaries than a frame has.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooBig;
+
+/// What the compiler must know of the state.
+pub struct Target {
+    pub layout: &'static StateLayout,
+    /// For each slot: it has its cell (or cells) to itself.
+    whole: Vec<bool>,
+    /// State bit ranges floating-point operations read or write behind the IR's back.
+    float: Vec<Slot>,
+}
+
+impl Target {
+    pub fn new(layout: &'static StateLayout, envs: &[FloatEnvDesc]) -> Target {
+        let alone = |desc: &crate::state::SlotDesc| {
+            let bits = u32::from(desc.bits);
+            let (first, last) = (u32::from(desc.cell) * 64, u32::from(desc.cell) * 64 + bits.div_ceil(64) * 64);
+            let inside = |other: &crate::state::SlotDesc| {
+                let (from, to) = other.bit_range();
+                to <= first || from >= last || (from >= first && to <= first + bits) || bits % 64 == 0
+            };
+            desc.lo == 0 && layout.slots.iter().all(inside)
+        };
+        let float = envs.iter().map(|env| env.sticky).collect();
+        Target { layout, whole: layout.slots.iter().map(alone).collect(), float }
+    }
+}
+
+/// What a block's head checks.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    pub ram: u16,
+    pub page: u32,
+    pub generation: u32,
+}
+
+const NEVER: u32 = u32::MAX;
+
+/// Where the value of a set-able thing lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Slot(Slot),
+    Var(Var),
+}
+
+struct Compiler<'a> {
+    target: &'a Target,
+    block: &'a Block,
+    arena: &'a mut Arena,
+    /// Index of the defining instruction.
+    def: Vec<u32>,
+    uses: Vec<u32>,
+    /// The value whose cell this one shares.
+    root: Vec<Value>,
+    /// By root: index of the last instruction that reads it.
+    last: Vec<u32>,
+    /// Emitted with its user.
+    fused: Vec<bool>,
+    cell: Vec<u16>,
+    /// Sets that need no code: their value was put in place.
+    placed: Vec<bool>,
+    vars: Vec<u16>,
+    /// For each state cell, how long values read from it are needed.
+    alias_until: Vec<u32>,
+    next_temp: u16,
+    free: [Vec<u16>; 2],
+    /// Cells to be freed: (after which instruction, cell, cells).
+    dying: Vec<(u32, u16, u16)>,
+    scratch: Vec<u16>,
+    at: u32,
+    mark: u32,
+    page_of: Option<u64>,
+    open: Vec<Open>,
+}
+
+struct Open {
+    /// Words to be pointed at the other side, and at the end.
+    to_else: Option<u32>,
+    to_end: Vec<u32>,
+    /// A loop's first word.
+    start: Option<u32>,
+}
+
+/// Appends the code of `block` to the arena; its [`BlockInfo`] is the caller's to add. Without a head it has no `Enter` (exception entries).
+/// `page_of`: direct jumps into the page of this address may be linked.
+pub fn compile(target: &Target, block: &Block, arena: &mut Arena, head: Option<Head>, page_of: Option<u64>) -> Result<(), TooBig> {
+    let (code, side, marks) = (arena.code.len(), arena.side.len(), arena.marks.len());
+    let values = block.values.len();
+    let mut compiler = Compiler {
+        target,
+        block,
+        arena,
+        def: vec![NEVER; values],
+        uses: vec![0; values],
+        root: (0..values as u32).map(Value).collect(),
+        last: vec![0; values],
+        fused: vec![false; values],
+        cell: vec![u16::MAX; values],
+        placed: vec![false; block.insts.len()],
+        vars: Vec::new(),
+        alias_until: vec![0; target.layout.cells],
+        next_temp: target.layout.cells as u16,
+        free: [Vec::new(), Vec::new()],
+        dying: Vec::new(),
+        scratch: Vec::new(),
+        at: 0,
+        mark: 0,
+        page_of,
+        open: Vec::new(),
+    };
+    let result = compiler.run(head);
+    if result.is_err() {
+        arena.code.truncate(code);
+        arena.side.truncate(side);
+        arena.marks.truncate(marks);
+    }
+    result
+}
+
+impl Compiler<'_> {
+    fn run(&mut self, head: Option<Head>) -> Result<(), TooBig> {
+        self.count_uses();
+        self.fuse();
+        self.find_last_uses();
+        for ty in &self.block.vars {
+            let cell = self.temp(ty.cells())?;
+            self.vars.push(cell);
+        }
+        if let Some(head) = head {
+            let imm = u64::from(head.page) << 32 | u64::from(head.generation);
+            self.emit(Code { op: Bc::Enter, x: 0, a: self.block.guest_insns as u16, b: head.ram, c: 0, imm });
+        }
+        // Locals begin as 0; most are written before they are read, which the dead-value pass has used up already.
+        for at in 0..self.vars.len() {
+            if self.reads_var_first(Var(at as u32)) {
+                for cell in 0..self.block.vars[at].cells() {
+                    self.word(Bc::MovI, self.vars[at] + cell, 0, 0, 0);
+                }
+            }
+        }
+        for at in 0..self.block.insts.len() {
+            self.at = at as u32;
+            self.inst(&self.block.insts[at])?;
+            for cell in std::mem::take(&mut self.scratch) {
+                self.free[0].push(cell);
+            }
+            let mut index = 0;
+            while index < self.dying.len() {
+                if self.dying[index].0 <= self.at {
+                    let (_, cell, cells) = self.dying.swap_remove(index);
+                    self.free[cells as usize - 1].push(cell);
+                } else {
+                    index += 1;
+                }
+            }
+        }
+        self.word(Bc::Trap, 0, 0, 0, 0);
+        Ok(())
+    }
+
+    // ---- analysis
+
+    fn count_uses(&mut self) {
+        for (at, inst) in self.block.insts.iter().enumerate() {
+            for v in inst.operands() {
+                self.uses[v.0 as usize] += 1;
+            }
+            if inst.res != Value::NONE {
+                self.def[inst.res.0 as usize] = at as u32;
+                let from = inst.operands().next();
+                let bits = |v: Value| self.block.values[v.0 as usize].bits();
+                let shares = match (inst.op, from) {
+                    (Op::Bitcast, Some(_)) => true,
+                    (Op::Zext, Some(v)) => inst.ty.bits() <= 64 && bits(v) <= 64,
+                    (Op::Trunc, Some(v)) => inst.ty.bits() == 64 && bits(v) == 128,
+                    _ => false,
+                };
+                if let Some(v) = from.filter(|v| shares && self.constant(*v).is_none()) {
+                    self.root[inst.res.0 as usize] = self.root[v.0 as usize];
+                }
+            }
+        }
+    }
+
+    fn root(&self, v: Value) -> Value {
+        self.root[v.0 as usize]
+    }
+
+    fn def(&self, v: Value) -> Option<&Inst> {
+        self.block.insts.get(self.def[v.0 as usize] as usize)
+    }
+
+    fn constant(&self, v: Value) -> Option<u128> {
+        self.def(v).and_then(Inst::constant)
+    }
+
+    fn bits(&self, v: Value) -> u32 {
+        self.block.values[v.0 as usize].bits()
+    }
+
+    fn fuse(&mut self) {
+        for inst in &self.block.insts {
+            match inst.op {
+                Op::If | Op::BreakIf => {
+                    let v = inst.args[0];
+                    let fits = self.def(v).is_some_and(|def| match def.op {
+                        Op::Cmp(cond) => {
+                            let bits = self.bits(def.args[0]);
+                            bits == 32 || bits == 64 || (bits < 64 && !matches!(cond, Cond::Slt | Cond::Sle))
+                        }
+                        Op::Not => def.ty == Type::I1,
+                        _ => false,
+                    });
+                    self.fused[v.0 as usize] = fits && self.uses[v.0 as usize] == 1;
+                }
+                Op::Load(mem) | Op::Store(mem) if !mem.physical && mem.size <= 8 => {
+                    let v = inst.args[0];
+                    let fits = self.def(v).is_some_and(|def| def.op == Op::Add && self.constant(def.args[1]).is_some());
+                    self.fused[v.0 as usize] = fits && self.uses[v.0 as usize] == 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn find_last_uses(&mut self) {
+        let mut open: Vec<(u32, u32)> = Vec::new();
+        let mut ends = vec![0; self.block.insts.len()];
+        let mut starts = Vec::new();
+        for (at, inst) in self.block.insts.iter().enumerate() {
+            match inst.op {
+                Op::Repeat => starts.push(at),
+                Op::EndRepeat => {
+                    if let Some(start) = starts.pop() {
+                        ends[start] = at as u32;
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (at, inst) in self.block.insts.iter().enumerate() {
+            match inst.op {
+                Op::Repeat => open.push((at as u32, ends[at])),
+                Op::EndRepeat => {
+                    open.pop();
+                }
+                _ => {}
+            }
+            if inst.res != Value::NONE && self.fused[inst.res.0 as usize] {
+                continue;
+            }
+            let mut operands: Vec<Value> = inst.operands().collect();
+            while let Some(v) = operands.pop() {
+                if self.fused[v.0 as usize] {
+                    if let Some(def) = self.def(v) {
+                        operands.extend(def.operands());
+                    }
+                    continue;
+                }
+                let root = self.root(v).0 as usize;
+                // A value from outside a loop is needed in every round.
+                let outer = open.iter().find(|(start, _)| *start > self.def[root]);
+                self.last[root] = self.last[root].max(outer.map_or(at as u32, |(_, end)| *end));
+            }
+        }
+    }
+
+    fn reads_var_first(&self, var: Var) -> bool {
+        let mut depth = 0;
+        for inst in &self.block.insts {
+            match inst.op {
+                Op::VarGet(v) if v == var => return true,
+                Op::VarSet(v) if v == var && depth == 0 => return false,
+                Op::If | Op::Repeat => depth += 1,
+                Op::EndIf | Op::EndRepeat => depth -= 1,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    // ---- cells
+
+    fn temp(&mut self, cells: u16) -> Result<u16, TooBig> {
+        if let Some(cell) = self.free[cells as usize - 1].pop() {
+            return Ok(cell);
+        }
+        let cell = self.next_temp;
+        self.next_temp += cells;
+        if self.next_temp as usize > FRAME { Err(TooBig) } else { Ok(cell) }
+    }
+
+    /// The cell of a value; a constant is put into a scratch cell.
+    fn cell(&mut self, v: Value) -> Result<u16, TooBig> {
+        if let Some(x) = self.constant(v) {
+            let cell = self.temp(1)?;
+            self.scratch.push(cell);
+            self.word(Bc::MovI, cell, 0, 0, x as u64);
+            return Ok(cell);
+        }
+        Ok(self.cell[self.root(v).0 as usize])
+    }
+
+    /// True if `inst` may change the place, other than by being the set at hand.
+    fn writes(&self, inst: &Inst, place: Place) -> bool {
+        match (inst.op, place) {
+            (Op::Set(s), Place::Slot(slot)) => self.target.layout.overlap(s, slot),
+            (Op::VarSet(v), Place::Var(var)) => v == var,
+            (Op::Call(_), Place::Slot(_)) => true,
+            (
+                Op::Float { .. } | Op::FloatRound { .. } | Op::FloatConvert { .. } | Op::FloatToInt { .. } | Op::IntToFloat { .. },
+                Place::Slot(slot),
+            ) => self.target.float.iter().any(|s| self.target.layout.overlap(*s, slot)),
+            (Op::Vec(op, _), Place::Slot(slot)) if op.is_float() => self.target.float.iter().any(|s| self.target.layout.overlap(*s, slot)),
+            _ => false,
+        }
+    }
+
+    fn place_cells(&self, place: Place) -> (u16, u16) {
+        match place {
+            Place::Slot(slot) => {
+                let desc = self.target.layout.slots[slot.0 as usize];
+                (desc.cell, desc.ty.cells())
+            }
+            Place::Var(var) => (self.vars[var.0 as usize], self.block.vars[var.0 as usize].cells()),
+        }
+    }
+
+    /// Where instruction `at`'s result may be computed in place: the slot or local it is set to soon.
+    fn home(&self, at: u32, v: Value) -> Option<(u32, Place)> {
+        let last = self.last[v.0 as usize];
+        let insts = &self.block.insts;
+        let (set, place) = (at + 1..=last).find_map(|i| {
+            let inst = &insts[i as usize];
+            match inst.op {
+                Op::If | Op::Else | Op::EndIf | Op::Repeat | Op::EndRepeat | Op::BreakIf => Some(None),
+                Op::Set(slot) if self.root(inst.args[0]) == v => Some(Some((i, Place::Slot(slot)))),
+                Op::VarSet(var) if self.root(inst.args[0]) == v => Some(Some((i, Place::Var(var)))),
+                _ => None,
+            }
+        })??;
+        let result = self.block.values[v.0 as usize];
+        if let Place::Slot(slot) = place {
+            let desc = self.target.layout.slots[slot.0 as usize];
+            // The value may be shared by a narrower root; it must fill the slot.
+            if !self.target.whole[slot.0 as usize] || u32::from(desc.bits) < result.bits() || desc.ty.cells() != result.cells() {
+                return None;
+            }
+            if (desc.cell..desc.cell + desc.ty.cells()).any(|cell| self.alias_until[cell as usize] > at) {
+                return None;
+            }
+        } else if self.block.insts[set as usize].ty.cells() != result.cells() {
+            return None;
+        }
+        for inst in &insts[at as usize + 1..set as usize] {
+            let seen = match (inst.op, place) {
+                (Op::Get(s), Place::Slot(slot)) => self.target.layout.overlap(s, slot),
+                (Op::VarGet(v), Place::Var(var)) => v == var,
+                (op, Place::Slot(_)) => {
+                    op.is_memory() || op.is_exit() || matches!(op, Op::Mark | Op::Call(_)) || self.touches_float_state(op, place)
+                }
+                _ => false,
+            };
+            if seen || self.writes(inst, place) {
+                return None;
+            }
+        }
+        // Then it must stay there as long as it is needed.
+        if insts[set as usize + 1..last.max(set + 1) as usize].iter().any(|inst| self.writes(inst, place)) {
+            return None;
+        }
+        if let Place::Var(var) = place
+            && self.var_aliased(var, at)
+        {
+            return None;
+        }
+        Some((set, place))
+    }
+
+    fn touches_float_state(&self, op: Op, place: Place) -> bool {
+        // Environments read rounding, flush and NaN slots: a control register is never computed across an operation.
+        let float = matches!(
+            op,
+            Op::Float { .. } | Op::FloatRound { .. } | Op::FloatConvert { .. } | Op::FloatToInt { .. } | Op::IntToFloat { .. }
+        ) || matches!(op, Op::Vec(v, _) if v.is_float());
+        float && matches!(place, Place::Slot(slot) if self.target.layout.slots[slot.0 as usize].ty.is_int())
+    }
+
+    fn var_aliased(&self, var: Var, at: u32) -> bool {
+        let cell = self.vars[var.0 as usize];
+        self.block.insts[..at as usize].iter().any(|inst| {
+            matches!(inst.op, Op::VarGet(v) if v == var) && self.cell[inst.res.0 as usize] == cell && self.last[inst.res.0 as usize] > at
+        })
+    }
+
+    /// The cell for the result of the current instruction.
+    fn result(&mut self, v: Value) -> Result<u16, TooBig> {
+        let ty = self.block.values[v.0 as usize];
+        let cell = if let Some((set, place)) = self.home(self.at, v) {
+            self.placed[set as usize] = true;
+            let (cell, cells) = self.place_cells(place);
+            if let Place::Slot(_) = place {
+                for cell in cell..cell + cells {
+                    let until = &mut self.alias_until[cell as usize];
+                    *until = (*until).max(self.last[v.0 as usize]);
+                }
+            }
+            cell
+        } else {
+            let cell = self.temp(ty.cells())?;
+            self.dying.push((self.last[v.0 as usize].max(self.at), cell, ty.cells()));
+            cell
+        };
+        self.cell[v.0 as usize] = cell;
+        Ok(cell)
+    }
+
+    // ---- emission
+
+    fn emit(&mut self, code: Code) -> u32 {
+        self.arena.code.push(code);
+        self.arena.code.len() as u32 - 1
+    }
+
+    fn word(&mut self, op: Bc, a: u16, b: u16, c: u16, imm: u64) {
+        self.emit(Code { op, x: 0, a, b, c, imm });
+    }
+
+    fn here(&self) -> u64 {
+        self.arena.code.len() as u64
+    }
+
+    fn patch(&mut self, at: u32) {
+        let here = self.here();
+        self.arena.code[at as usize].imm = here;
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Result<(), TooBig> {
+        let v = inst.res;
+        if v != Value::NONE {
+            let unused = self.last[v.0 as usize] == 0;
+            if self.fused[v.0 as usize] || inst.op == Op::Const || self.root(v) != v || (unused && inst.op.is_pure()) {
+                return Ok(());
+            }
+        }
+        match inst.op {
+            Op::Mark => {
+                self.mark += 1;
+                let code = self.here() as u32;
+                self.arena.marks.push(MarkInfo { code, pc: inst.imm });
+                Ok(())
+            }
+            Op::Get(slot) => self.get(inst, Place::Slot(slot)),
+            Op::VarGet(var) => self.get(inst, Place::Var(var)),
+            Op::Set(slot) => self.set(inst, Place::Slot(slot)),
+            Op::VarSet(var) => self.set(inst, Place::Var(var)),
+            Op::If | Op::Else | Op::EndIf | Op::Repeat | Op::BreakIf | Op::EndRepeat => self.control(inst),
+            Op::Jump | Op::JumpTo | Op::JumpRekey | Op::Raise(_) | Op::Wait => self.exit(inst),
+            Op::Load(mem) | Op::Store(mem) if !mem.physical && mem.size <= 8 => self.access(inst, mem),
+            op if op.is_memory() => self.side(Bc::Memory, inst),
+            Op::ClearExclusive => {
+                self.word(Bc::ClearExclusive, 0, 0, 0, 0);
+                Ok(())
+            }
+            Op::Fence(_) => {
+                self.word(Bc::Fence, 0, 0, 0, 0);
+                Ok(())
+            }
+            Op::Call(_) => self.side(Bc::Call, inst),
+            Op::Float { .. } | Op::FloatRound { .. } | Op::FloatConvert { .. } | Op::FloatToInt { .. } | Op::IntToFloat { .. } => {
+                self.side(Bc::Float, inst)
+            }
+            Op::Vec(op, _) if op.is_float() => self.side(Bc::Float, inst),
+            _ => self.pure(inst),
+        }
+    }
+
+    fn get(&mut self, inst: &Inst, place: Place) -> Result<(), TooBig> {
+        let v = inst.res;
+        let last = self.last[v.0 as usize];
+        if last == 0 {
+            return Ok(());
+        }
+        let (cell, cells) = self.place_cells(place);
+        let whole = match place {
+            Place::Slot(slot) => self.target.whole[slot.0 as usize],
+            Place::Var(_) => true,
+        };
+        let between = &self.block.insts[self.at as usize + 1..last.max(self.at + 1) as usize];
+        if whole && !between.iter().any(|inst| self.writes(inst, place)) && !self.set_at_loop_end(last, place) {
+            self.cell[v.0 as usize] = cell;
+            if let Place::Slot(_) = place {
+                for cell in cell..cell + cells {
+                    let until = &mut self.alias_until[cell as usize];
+                    *until = (*until).max(last);
+                }
+            }
+            return Ok(());
+        }
+        let to = self.result(v)?;
+        match place {
+            Place::Slot(slot) if !whole => {
+                let desc = self.target.layout.slots[slot.0 as usize];
+                debug_assert!(cells == 1, "a 128-bit slot begins at a cell");
+                self.emit(Code { op: Bc::Extract, x: desc.lo, a: to, b: cell, c: 0, imm: low_mask(desc.bits.into()) as u64 });
+            }
+            _ => (0..cells).for_each(|i| self.word(Bc::Mov, to + i, cell + i, 0, 0)),
+        }
+        Ok(())
+    }
+
+    /// A value needed in every round of a loop ends at the loop's end, whose body [`Compiler::get`] has looked through already.
+    fn set_at_loop_end(&self, last: u32, place: Place) -> bool {
+        self.block.insts[last as usize].op == Op::EndRepeat && self.writes(&self.block.insts[last as usize], place)
+    }
+
+    fn set(&mut self, inst: &Inst, place: Place) -> Result<(), TooBig> {
+        if self.placed[self.at as usize] {
+            return Ok(());
+        }
+        let v = inst.args[0];
+        let (cell, cells) = self.place_cells(place);
+        let (whole, lo, bits) = match place {
+            Place::Slot(slot) => {
+                let desc = self.target.layout.slots[slot.0 as usize];
+                (self.target.whole[slot.0 as usize], desc.lo, u32::from(desc.bits))
+            }
+            Place::Var(_) => (true, 0, inst.ty.bits()),
+        };
+        if whole {
+            let mask = low_mask(bits);
+            match self.constant(v) {
+                Some(x) => (0..cells).for_each(|i| self.word(Bc::MovI, cell + i, 0, 0, ((x & mask) >> (64 * i)) as u64)),
+                None => {
+                    let from = self.cell(v)?;
+                    if cells == 1 && bits < self.bits(v) {
+                        self.word(Bc::AndI, cell, from, 0, mask as u64);
+                    } else if from != cell {
+                        (0..cells).for_each(|i| self.word(Bc::Mov, cell + i, from + i, 0, 0));
+                    }
+                }
+            }
+            return Ok(());
+        }
+        let from = self.cell(v)?;
+        self.emit(Code { op: Bc::Insert, x: lo, a: cell, b: cell, c: from, imm: (low_mask(bits) as u64) << lo });
+        Ok(())
+    }
+
+    fn side_operands(&mut self, inst: &Inst, result: u16) -> u64 {
+        let mut side = Side { inst: *inst, types: [Type::I64; 6], args: [Operand::None; 6], result };
+        for (at, v) in inst.args.iter().enumerate() {
+            if *v == Value::NONE {
+                continue;
+            }
+            side.types[at] = self.block.values[v.0 as usize];
+            side.args[at] = match self.constant(*v) {
+                Some(x) => Operand::Const(x),
+                None => Operand::Cell(self.cell[self.root(*v).0 as usize]),
+            };
+        }
+        self.arena.side.push(side);
+        self.arena.side.len() as u64 - 1
+    }
+
+    fn side(&mut self, op: Bc, inst: &Inst) -> Result<(), TooBig> {
+        let result = if inst.res == Value::NONE { 0 } else { self.result(inst.res)? };
+        let index = self.side_operands(inst, result);
+        let fenced =
+            |op: Op| matches!(op, Op::Load(m) | Op::Store(m) | Op::LoadExclusive(m) | Op::StoreExclusive(m) if m.order != Order::Relaxed);
+        if fenced(inst.op) {
+            self.word(Bc::Fence, 0, 0, 0, 0);
+        }
+        self.word(op, 0, 0, 0, index);
+        if fenced(inst.op) {
+            self.word(Bc::Fence, 0, 0, 0, 0);
+        }
+        Ok(())
+    }
+
+    /// The base cell and offset of an address.
+    fn address(&mut self, v: Value) -> Result<(u16, u64), TooBig> {
+        if self.fused[v.0 as usize]
+            && let Some(def) = self.def(v).copied()
+        {
+            let offset = self.constant(def.args[1]).unwrap_or(0);
+            let bits = self.bits(v);
+            return Ok((self.cell(def.args[0])?, crate::fold::sign_extend(offset, bits) as u64));
+        }
+        Ok((self.cell(v)?, 0))
+    }
+
+    fn access(&mut self, inst: &Inst, mem: Mem) -> Result<(), TooBig> {
+        let (base, offset) = self.address(inst.args[0])?;
+        let x = 64 - self.bits(inst.args[0]).min(64) as u8;
+        let c = u16::from(mem.mmu) | u16::from(mem.align.max(1) - 1) << 8;
+        let swap = mem.big && mem.size > 1;
+        let swap_x = 64 - mem.size * 8;
+        let index = mem.size.trailing_zeros() as usize;
+        if mem.order != Order::Relaxed {
+            self.word(Bc::Fence, 0, 0, 0, 0);
+        }
+        if let Op::Load(_) = inst.op {
+            let a = self.result(inst.res)?;
+            let op = [Bc::Load8, Bc::Load16, Bc::Load32, Bc::Load64][index & 3];
+            self.emit(Code { op, x, a, b: base, c, imm: offset });
+            if swap {
+                self.emit(Code { op: Bc::Bswap, x: swap_x, a, b: a, c: 0, imm: 0 });
+            }
+        } else {
+            let mut a = self.cell(inst.args[1])?;
+            if swap {
+                let swapped = self.temp(1)?;
+                self.scratch.push(swapped);
+                self.emit(Code { op: Bc::Bswap, x: swap_x, a: swapped, b: a, c: 0, imm: 0 });
+                a = swapped;
+            }
+            let op = [Bc::Store8, Bc::Store16, Bc::Store32, Bc::Store64][index & 3];
+            self.emit(Code { op, x, a, b: base, c, imm: offset });
+        }
+        if mem.order != Order::Relaxed {
+            self.word(Bc::Fence, 0, 0, 0, 0);
+        }
+        Ok(())
+    }
+
+    /// A branch taken if `cond` is not `when`.
+    fn branch_unless(&mut self, cond: Value, when: bool) -> Result<u32, TooBig> {
+        if let Some(x) = self.constant(cond) {
+            // Constant conditions are folded before; a branch on itself keeps this total.
+            let op = if (x != 0) == when { Bc::Mov } else { Bc::Br };
+            return Ok(self.emit(Code { op, x: 0, a: 0, b: 0, c: 0, imm: 0 }));
+        }
+        if self.fused[cond.0 as usize]
+            && let Some(def) = self.def(cond).copied()
+        {
+            return match def.op {
+                Op::Cmp(c) => self.compare_branch(c, def.args[0], def.args[1], !when),
+                _ => self.branch_unless(def.args[0], !when),
+            };
+        }
+        let b = self.cell(cond)?;
+        let op = if when { Bc::BrZ } else { Bc::BrNz };
+        Ok(self.emit(Code { op, x: 0, a: 0, b, c: 0, imm: 0 }))
+    }
+
+    /// A branch taken if the comparison gives `taken`.
+    fn compare_branch(&mut self, cond: Cond, a: Value, b: Value, taken: bool) -> Result<u32, TooBig> {
+        // Branches exist for comparisons that hold; the negations swap sides.
+        let (cond, a, b) = match (cond, taken) {
+            (_, true) => (cond, a, b),
+            (Cond::Eq, _) => (Cond::Ne, a, b),
+            (Cond::Ne, _) => (Cond::Eq, a, b),
+            (Cond::Ult, _) => (Cond::Ule, b, a),
+            (Cond::Ule, _) => (Cond::Ult, b, a),
+            (Cond::Slt, _) => (Cond::Sle, b, a),
+            (Cond::Sle, _) => (Cond::Slt, b, a),
+        };
+        if self.constant(b) == Some(0) && matches!(cond, Cond::Eq | Cond::Ne) {
+            let b = self.cell(a)?;
+            let op = if cond == Cond::Eq { Bc::BrZ } else { Bc::BrNz };
+            return Ok(self.emit(Code { op, x: 0, a: 0, b, c: 0, imm: 0 }));
+        }
+        let wide = self.bits(a) == 64;
+        let (b, c) = (self.cell(a)?, self.cell(b)?);
+        let op = match (cond, wide) {
+            (Cond::Eq, _) => Bc::BrEq,
+            (Cond::Ne, _) => Bc::BrNe,
+            (Cond::Ult, _) => Bc::BrUlt,
+            (Cond::Ule, _) => Bc::BrUle,
+            (Cond::Slt, false) => Bc::BrSlt32,
+            (Cond::Sle, false) => Bc::BrSle32,
+            (Cond::Slt, true) => Bc::BrSlt64,
+            (Cond::Sle, true) => Bc::BrSle64,
+        };
+        Ok(self.emit(Code { op, x: 0, a: 0, b, c, imm: 0 }))
+    }
+
+    fn control(&mut self, inst: &Inst) -> Result<(), TooBig> {
+        match inst.op {
+            Op::If => {
+                let skip = self.branch_unless(inst.args[0], true)?;
+                self.open.push(Open { to_else: Some(skip), to_end: Vec::new(), start: None });
+            }
+            Op::Else => {
+                let ended = self.block.insts[..self.at as usize].last().is_some_and(|i| i.op.is_exit());
+                let end = (!ended).then(|| self.emit(Code { op: Bc::Br, x: 0, a: 0, b: 0, c: 0, imm: 0 }));
+                let Some(open) = self.open.last_mut() else { return Ok(()) };
+                open.to_end.extend(end);
+                if let Some(skip) = open.to_else.take() {
+                    self.patch(skip);
+                }
+            }
+            Op::Repeat => {
+                let start = self.here() as u32;
+                self.open.push(Open { to_else: None, to_end: Vec::new(), start: Some(start) });
+            }
+            Op::BreakIf => {
+                let leave = self.branch_unless(inst.args[0], false)?;
+                if let Some(open) = self.open.iter_mut().rev().find(|o| o.start.is_some()) {
+                    open.to_end.push(leave);
+                }
+            }
+            _ => {
+                let Some(open) = self.open.pop() else { return Ok(()) };
+                if let Some(start) = open.start {
+                    self.word(Bc::Poll, 0, 0, 0, start.into());
+                }
+                for at in open.to_else.into_iter().chain(open.to_end) {
+                    self.patch(at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exit(&mut self, inst: &Inst) -> Result<(), TooBig> {
+        let a = (self.block.guest_insns - self.mark.min(self.block.guest_insns)) as u16;
+        match inst.op {
+            Op::Jump => {
+                let near = self.page_of.is_some_and(|page| page >> emu_memory::PAGE_BITS == inst.imm >> emu_memory::PAGE_BITS);
+                self.emit(Code { op: Bc::Jump, x: near.into(), a, b: 0, c: 0, imm: inst.imm });
+            }
+            Op::JumpTo | Op::JumpRekey => {
+                let b = self.cell(inst.args[0])?;
+                self.word(if inst.op == Op::JumpTo { Bc::JumpTo } else { Bc::JumpRekey }, a, b, 0, 0);
+            }
+            Op::Raise(id) => {
+                let index = self.side_operands(inst, 0);
+                self.word(Bc::Raise, a, 0, id, index);
+            }
+            _ => {
+                self.emit(Code { op: Bc::Wait, x: inst.imm as u8, a, b: 0, c: 0, imm: inst.imm_hi });
+            }
+        }
+        Ok(())
+    }
+
+    // ---- pure operations
+
+    fn pure(&mut self, inst: &Inst) -> Result<(), TooBig> {
+        let narrow = inst.operands().all(|v| self.bits(v) <= 64) && inst.ty.bits() <= 64 && !inst.ty.is_vector();
+        let vector = inst.operands().any(|v| self.block.values[v.0 as usize].is_vector());
+        if narrow && !vector && self.scalar(inst)? {
+            return Ok(());
+        }
+        if let Op::Extract { lo, len } = inst.op
+            && self.bits(inst.args[0]) == 128
+            && inst.ty.bits() <= 64
+            && (lo >= 64 || lo + len <= 64)
+        {
+            let b = self.cell[self.root(inst.args[0]).0 as usize] + u16::from(lo / 64);
+            let a = self.result(inst.res)?;
+            self.emit(Code { op: Bc::Extract, x: lo % 64, a, b, c: 0, imm: low_mask(len.into()) as u64 });
+            return Ok(());
+        }
+        self.side(Bc::Generic, inst)
+    }
+
+    /// Emits an operation on at most 64 bits; false if it has no bytecode.
+    fn scalar(&mut self, inst: &Inst) -> Result<bool, TooBig> {
+        let ty = inst.ty;
+        let bits = ty.bits();
+        let mask = ty.mask() as u64;
+        let [p, q, r, ..] = inst.args;
+        let from = self.bits(p);
+        let shift_x = 64 - from as u8;
+        let small = |v: Value, c: &Compiler| c.constant(v).map(|x| x as u64);
+        let wide = bits == 64;
+        // Narrow arithmetic is done wide and cut.
+        let cut = !(bits == 32 || bits == 64);
+        let imm = if q == Value::NONE { None } else { small(q, self) };
+        macro_rules! finish {
+            ($op:expr, $x:expr, $b:expr, $c:expr, $imm:expr) => {{
+                let a = self.result(inst.res)?;
+                self.emit(Code { op: $op, x: $x, a, b: $b, c: $c, imm: $imm });
+                if cut && matches!(inst.op, Op::Add | Op::Sub | Op::Mul | Op::Shl | Op::Neg) {
+                    self.word(Bc::AndI, a, a, 0, mask);
+                }
+                return Ok(true);
+            }};
+        }
+        macro_rules! two {
+            ($op:expr) => {{
+                let (b, c) = (self.cell(p)?, self.cell(q)?);
+                finish!($op, 0, b, c, 0)
+            }};
+        }
+        macro_rules! one_imm {
+            ($op:expr, $imm:expr) => {{
+                let b = self.cell(p)?;
+                finish!($op, 0, b, 0, $imm)
+            }};
+        }
+        macro_rules! one_x {
+            ($op:expr, $x:expr) => {{
+                let b = self.cell(p)?;
+                finish!($op, $x, b, 0, mask)
+            }};
+        }
+        let is32 = bits == 32;
+        match (inst.op, imm) {
+            (Op::Add, Some(k)) => one_imm!(if is32 { Bc::Add32I } else { Bc::Add64I }, k),
+            (Op::Add, None) => two!(if is32 { Bc::Add32 } else { Bc::Add64 }),
+            (Op::Sub, Some(k)) => one_imm!(if is32 { Bc::Add32I } else { Bc::Add64I }, k.wrapping_neg()),
+            (Op::Sub, None) => {
+                if let Some(k) = small(p, self) {
+                    let b = self.cell(q)?;
+                    finish!(if is32 { Bc::RSub32I } else { Bc::RSub64I }, 0, b, 0, k)
+                }
+                two!(if is32 { Bc::Sub32 } else { Bc::Sub64 })
+            }
+            (Op::Neg, _) => one_imm!(if is32 { Bc::RSub32I } else { Bc::RSub64I }, 0),
+            (Op::Mul, _) => two!(if is32 { Bc::Mul32 } else { Bc::Mul64 }),
+            (Op::And, Some(k)) => one_imm!(Bc::AndI, k),
+            (Op::And, None) => two!(Bc::And),
+            (Op::Or, Some(k)) => one_imm!(Bc::OrI, k),
+            (Op::Or, None) => two!(Bc::Or),
+            (Op::Xor, Some(k)) => one_imm!(Bc::XorI, k),
+            (Op::Xor, None) => two!(Bc::Xor),
+            (Op::Not, _) => one_imm!(Bc::XorI, mask),
+            (Op::Shl, Some(k)) if k < 64 => one_x!(if is32 { Bc::Shl32I } else { Bc::Shl64I }, k as u8),
+            (Op::Shr, Some(k)) if k < 64 => one_x!(Bc::ShrI, k as u8),
+            (Op::Sar, Some(k)) if is32 => one_x!(Bc::Sar32I, k.min(31) as u8),
+            (Op::Ror, Some(k)) if is32 => one_x!(Bc::Ror32I, (k % 32) as u8),
+            (Op::Shl, _) => two!(if is32 { Bc::Shl32 } else { Bc::Shl64 }),
+            (Op::Shr, _) => two!(Bc::Shr),
+            (Op::Sar, _) if is32 || wide => two!(if is32 { Bc::Sar32 } else { Bc::Sar64 }),
+            (Op::Ror, _) if is32 || wide => two!(if is32 { Bc::Ror32 } else { Bc::Ror64 }),
+            (Op::DivU, _) => two!(Bc::DivU),
+            (Op::DivS, _) if is32 || wide => two!(if is32 { Bc::DivS32 } else { Bc::DivS64 }),
+            (Op::RemU, _) => two!(Bc::RemU),
+            (Op::Clz, _) => one_x!(Bc::Clz, shift_x),
+            (Op::Popcnt, _) => one_x!(Bc::Popcnt, 0),
+            (Op::Bswap, _) => one_x!(Bc::Bswap, shift_x),
+            (Op::Bitrev, _) => one_x!(Bc::Bitrev, shift_x),
+            (Op::Sext, _) => one_x!(Bc::Sext, shift_x),
+            (Op::Trunc, _) => one_imm!(Bc::AndI, mask),
+            (Op::Zext | Op::Bitcast, _) => one_imm!(Bc::AndI, u64::MAX),
+            (Op::Extract { lo, len }, _) => {
+                let b = self.cell(p)?;
+                finish!(Bc::Extract, lo, b, 0, low_mask(len.into()) as u64)
+            }
+            (Op::Insert { lo, len }, _) => {
+                let (b, c) = (self.cell(p)?, self.cell(q)?);
+                finish!(Bc::Insert, lo, b, c, (low_mask(len.into()) as u64) << lo)
+            }
+            (Op::Concat, _) => {
+                let (b, c) = (self.cell(p)?, self.cell(q)?);
+                finish!(Bc::Concat, from as u8, b, c, 0)
+            }
+            (Op::Cmp(cond), k) => {
+                let narrow = from != 32 && from != 64;
+                match (cond, k) {
+                    (Cond::Eq, Some(k)) => one_imm!(Bc::CmpEqI, k),
+                    (Cond::Ne, Some(k)) => one_imm!(Bc::CmpNeI, k),
+                    (Cond::Ult, Some(k)) => one_imm!(Bc::CmpUltI, k),
+                    (Cond::Ule, Some(k)) => one_imm!(Bc::CmpUleI, k),
+                    (Cond::Eq, None) => two!(Bc::CmpEq),
+                    (Cond::Ne, None) => two!(Bc::CmpNe),
+                    (Cond::Ult, None) => two!(Bc::CmpUlt),
+                    (Cond::Ule, None) => two!(Bc::CmpUle),
+                    _ if narrow => Ok(false),
+                    (Cond::Slt, _) => {
+                        if from == 32 && k == Some(0) {
+                            let b = self.cell(p)?;
+                            finish!(Bc::ShrI, 31, b, 0, 0)
+                        }
+                        two!(if from == 32 { Bc::CmpSlt32 } else { Bc::CmpSlt64 })
+                    }
+                    (Cond::Sle, _) => two!(if from == 32 { Bc::CmpSle32 } else { Bc::CmpSle64 }),
+                }
+            }
+            (Op::CarryAdd, _) if from == 32 => {
+                let (b, c, third) = (self.cell(p)?, self.cell(q)?, self.cell(r)?);
+                finish!(Bc::Carry32, 0, b, c, third.into())
+            }
+            (Op::OverflowAdd, _) if from == 32 => {
+                let (b, c, third) = (self.cell(p)?, self.cell(q)?, self.cell(r)?);
+                finish!(Bc::Overflow32, 0, b, c, third.into())
+            }
+            (Op::Select, _) => {
+                let (b, c, third) = (self.cell(p)?, self.cell(q)?, self.cell(r)?);
+                finish!(Bc::Select, 0, b, c, third.into())
+            }
+            _ => Ok(false),
+        }
+    }
+}

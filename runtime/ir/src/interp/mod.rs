@@ -1,0 +1,709 @@
+//! The interpreter: translates guest code block by block, keeps the blocks, and executes them.
+//!
+//! Data path: pc and block key find a block by physical page, virtual pc and key; what is not there is translated by the instruction
+//! set, optimised ([`crate::passes`]), compiled to bytecode and executed until something asks for attention. Jumps inside a page are
+//! linked; others go through a jump cache that is emptied when mappings change. A block is valid as long as no store has hit code in
+//! its page; that is one atomic load at its head.
+//!
+//! Counting: `executed` counts instructions that completed, and those that faulted (so that a fault loop ends with the budget).
+//! A block that does not fit the remaining budget is executed instruction by instruction, so a budget is never overrun.
+
+mod code;
+mod compile;
+mod exec;
+mod memory;
+
+use crate::builder::Builder;
+use crate::guest::{AccessKind, BlockKey, Exception, FetchFault, HelperCx, Isa};
+use crate::op::{Block, Op};
+use crate::passes::Passes;
+use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME};
+use compile::{Head, Target};
+use emu_memory::{Access, Attention, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
+use exec::{JUMPS, JumpEntry, Leave, execute, jump_slot};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Instructions in a block at most.
+const MAX_INSNS: u32 = 64;
+/// Words of code kept before everything is forgotten (16 bytes each).
+const MAX_CODE: usize = 1 << 22;
+
+/// What an exclusive load saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Monitor {
+    phys: GuestPhys,
+    size: u8,
+    value: u64,
+}
+
+/// Counters for `--stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Guest instructions executed.
+    pub instructions: u64,
+    /// Blocks translated.
+    pub blocks: u64,
+    /// Guest instructions translated.
+    pub translated: u64,
+    /// Bytecode words made.
+    pub words: u64,
+    /// Look-ups that left the bytecode loop.
+    pub lookups: u64,
+    /// Translation-table walks.
+    pub tlb_misses: u64,
+    /// Exceptions and interrupts delivered.
+    pub exceptions: u64,
+    /// Times the code buffer was full.
+    pub flushes: u64,
+}
+
+/// What executing code touches.
+pub(crate) struct Context<I: Isa> {
+    isa: Arc<I>,
+    cells: Cells,
+    state_cells: usize,
+    tlb: SoftTlb,
+    tag: u32,
+    key: BlockKey,
+    cpu: u8,
+    executed: u64,
+    limit: u64,
+    levels: u64,
+    /// End the block after this instruction.
+    soon: bool,
+    monitor: Option<Monitor>,
+    jumps: Box<[JumpEntry; JUMPS]>,
+    epoch: u32,
+    stats: Stats,
+}
+
+fn helper_cx<'a>(state: &'a mut [u64], tlb: &'a mut SoftTlb, bus: &'a dyn GuestBus, cpu: u8, lines: u64) -> HelperCx<'a> {
+    HelperCx { state, tlb, bus, cpu, now: 0, lines, flush_code: false, send_event: false }
+}
+
+impl<I: Isa> Context<I> {
+    fn cell(&self, cell: u16) -> u64 {
+        self.cells[cell as usize & (FRAME - 1)]
+    }
+    fn set_cell(&mut self, cell: u16, value: u64) {
+        self.cells[cell as usize & (FRAME - 1)] = value;
+    }
+    fn pc(&self) -> u64 {
+        self.isa.layout().read(&self.cells, self.isa.pc()) as u64
+    }
+    fn set_pc(&mut self, pc: u64) {
+        self.isa.layout().write(&mut self.cells, self.isa.pc(), pc.into());
+    }
+    fn forget_jumps(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+}
+
+/// Why [`Engine::run`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The limit of instructions is reached.
+    Budget,
+    /// [`Attention::EXIT`] was set.
+    Exit,
+    /// Asleep until an interrupt, or (true) an event.
+    Asleep(bool),
+}
+
+/// Identity of a translation: physical place, virtual pc, block key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct BlockId {
+    ram: u16,
+    offset: u64,
+    pc: u64,
+    key: BlockKey,
+    /// Exactly one instruction, for stepping.
+    single: bool,
+}
+
+/// The page a block's last instruction ends in, if not the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct SecondPage {
+    ram: u16,
+    page: u64,
+    generation: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Cached {
+    code: u32,
+    second: Option<SecondPage>,
+}
+
+/// The interpreter of one vCPU.
+pub struct Engine<I: Isa> {
+    cx: Box<Context<I>>,
+    target: Target,
+    passes: Passes,
+    arena: Arena,
+    blocks: FxHashMap<BlockId, Cached>,
+    rams: Vec<Arc<RamBlock>>,
+    exceptions: Vec<Option<u32>>,
+    /// Sleeping: until an event (true), or an interrupt.
+    asleep: Option<bool>,
+    /// The event register (`SEV`).
+    event: bool,
+    /// Code beyond this index is used once: it was fetched from a device.
+    scratch: Option<(usize, usize, usize, usize)>,
+}
+
+impl<I: Isa> Engine<I> {
+    /// A vCPU in its reset state; `cpu` is its index on the board.
+    pub fn new(isa: Arc<I>, cpu: u8) -> Engine<I> {
+        let layout = isa.layout();
+        assert!(layout.cells <= FRAME / 2, "the state of {} has too many cells", isa.name());
+        let none = JumpEntry { pc: 0, key: BlockKey(0), epoch: 0, code: 0 };
+        let target = Target::new(layout, isa.float_envs());
+        let passes = Passes::new(&*isa);
+        let cx = Context {
+            cells: [0; FRAME],
+            state_cells: layout.cells,
+            tlb: SoftTlb::new(),
+            tag: 0,
+            key: BlockKey(0),
+            cpu,
+            executed: 0,
+            limit: 0,
+            levels: 0,
+            soon: false,
+            monitor: None,
+            jumps: vec![none; JUMPS].try_into().unwrap_or_else(|_| unreachable!("the length is JUMPS")),
+            epoch: 1,
+            stats: Stats::default(),
+            isa,
+        };
+        let mut engine = Engine {
+            cx: Box::new(cx),
+            target,
+            passes,
+            arena: Arena::default(),
+            blocks: FxHashMap::default(),
+            rams: Vec::new(),
+            exceptions: Vec::new(),
+            asleep: None,
+            event: false,
+            scratch: None,
+        };
+        engine.reset();
+        engine
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> &Arc<I> {
+        &self.cx.isa
+    }
+
+    /// Puts the CPU into its reset state. Translations stay: they are found by what they were made from.
+    pub fn reset(&mut self) {
+        let cx = &mut *self.cx;
+        cx.cells[..cx.state_cells].fill(0);
+        cx.isa.reset(&mut cx.cells[..cx.state_cells]);
+        cx.tlb.flush_all();
+        cx.forget_jumps();
+        cx.monitor = None;
+        (self.asleep, self.event) = (None, false);
+    }
+
+    /// The state cells.
+    pub fn state(&self) -> &[u64] {
+        &self.cx.cells[..self.cx.state_cells]
+    }
+
+    /// The state cells, to be changed by a debugger, a loader or a snapshot between runs.
+    pub fn state_mut(&mut self) -> &mut [u64] {
+        // Mappings may change with the state.
+        self.cx.tlb.flush_all();
+        self.cx.forget_jumps();
+        self.asleep = None;
+        &mut self.cx.cells[..self.cx.state_cells]
+    }
+
+    /// The program counter.
+    pub fn pc(&self) -> u64 {
+        self.cx.pc()
+    }
+
+    /// Asleep (WFI or WFE).
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.is_some()
+    }
+
+    /// The event register, for snapshots.
+    pub fn event(&self) -> bool {
+        self.event
+    }
+
+    /// Restores sleep and event register from a snapshot.
+    pub fn set_sleep(&mut self, asleep: Option<bool>, event: bool) {
+        (self.asleep, self.event) = (asleep, event);
+    }
+
+    /// How it sleeps: until an event (true), or an interrupt.
+    pub fn sleep(&self) -> Option<bool> {
+        self.asleep
+    }
+
+    /// Counters since creation.
+    pub fn stats(&self) -> Stats {
+        self.cx.stats
+    }
+
+    /// Instructions executed in the current or last run.
+    pub fn executed(&self) -> u64 {
+        self.cx.executed
+    }
+
+    /// Executes one instruction (or takes one interrupt or fault), whatever the bus's limit.
+    pub fn step(&mut self, bus: &dyn GuestBus) -> Stop {
+        self.run_to(bus, 1, true)
+    }
+
+    /// Executes until the bus's limit is reached, an exit is asked for, or the CPU sleeps.
+    pub fn run(&mut self, bus: &dyn GuestBus) -> Stop {
+        let limit = bus.limit();
+        self.run_to(bus, limit, false)
+    }
+
+    /// The physical address and translation of `va` as a debugger wants it: `None` if it is not mapped.
+    pub fn translate(&mut self, bus: &dyn GuestBus, va: u64, mmu: u8) -> Option<GuestPhys> {
+        let cx = &mut *self.cx;
+        let mut copy: Vec<u64> = cx.cells[..cx.state_cells].to_vec();
+        let mut helper = helper_cx(&mut copy, &mut cx.tlb, bus, cx.cpu, cx.levels);
+        cx.isa.translate_address(&mut helper, va, AccessKind::Read, mmu).ok().map(|t| t.phys)
+    }
+
+    fn run_to(&mut self, bus: &dyn GuestBus, limit: u64, once: bool) -> Stop {
+        self.cx.executed = 0;
+        self.cx.limit = limit;
+        self.cx.levels = bus.levels();
+        if self.cx.tlb.sync_map(bus.map_version()) {
+            self.cx.forget_jumps();
+        }
+        let tag = self.cx.isa.space_tag(self.state());
+        if tag != self.cx.tag {
+            self.cx.tag = tag;
+            self.cx.forget_jumps();
+        }
+        let stop = self.turn(bus, once);
+        self.cx.stats.instructions += self.cx.executed;
+        stop
+    }
+
+    fn turn(&mut self, bus: &dyn GuestBus, once: bool) -> Stop {
+        let mut link = None;
+        loop {
+            // Here the state is that between two instructions.
+            let bits = bus.attention().load(Ordering::Relaxed);
+            if bits != 0 {
+                link = None;
+                bus.attention().fetch_and(!bits, Ordering::AcqRel);
+                if bits & Attention::LINES != 0 {
+                    self.cx.levels = bus.levels();
+                }
+                self.event |= bits & Attention::EVENT != 0;
+                if bits & Attention::EXIT != 0 {
+                    return Stop::Exit;
+                }
+            }
+            let interrupt = if self.cx.levels == 0 { None } else { self.cx.isa.interrupt(self.state(), self.cx.levels) };
+            if let Some(for_event) = self.asleep {
+                let woken = interrupt.is_some()
+                    || self.cx.levels != 0 && self.cx.isa.wakes(self.state(), self.cx.levels)
+                    || for_event && std::mem::take(&mut self.event);
+                if !woken {
+                    return Stop::Asleep(for_event);
+                }
+                self.asleep = None;
+            }
+            if self.cx.executed >= self.cx.limit {
+                return Stop::Budget;
+            }
+            let leave = if let Some(exception) = interrupt {
+                self.deliver(bus, exception)
+            } else {
+                match self.find(bus, link.take()) {
+                    Ok(code) => self.enter(bus, code),
+                    Err(FetchFault(exception)) => {
+                        self.cx.executed += 1;
+                        self.deliver(bus, exception)
+                    }
+                }
+            };
+            link = self.settle(bus, leave);
+            if once && self.cx.executed == 0 {
+                // An interrupt was taken.
+                return Stop::Budget;
+            }
+        }
+    }
+
+    /// Executes from a code index until something else than the end of an instruction comes up.
+    fn enter(&mut self, bus: &dyn GuestBus, code: u32) -> Leave {
+        let mut leave = execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, code, 0);
+        while let Leave::Soon(at) = leave {
+            self.cx.soon = false;
+            let stop = self.arena.next_mark(at).map_or(u32::MAX, |mark| mark.code);
+            leave = execute::<I, true>(&mut self.cx, &self.arena, &self.rams, bus, at + 1, stop);
+        }
+        self.cx.soon = false;
+        if let Some((code, side, marks, blocks)) = self.scratch.take() {
+            leave = self.settled_scratch(leave);
+            self.arena.code.truncate(code);
+            self.arena.side.truncate(side);
+            self.arena.marks.truncate(marks);
+            self.arena.blocks.truncate(blocks);
+        }
+        leave
+    }
+
+    /// What code executed only once left with, said without reference to it.
+    fn settled_scratch(&mut self, leave: Leave) -> Leave {
+        match leave {
+            Leave::Miss(pc, _) => Leave::Miss(pc, None),
+            Leave::Fault(at, exception) => {
+                self.back_to(at, true);
+                Leave::Fault(u32::MAX, exception)
+            }
+            Leave::Mark(at) | Leave::Again(at) => {
+                self.back_to(at, false);
+                Leave::Rekey(self.cx.pc())
+            }
+            other => other,
+        }
+    }
+
+    /// Puts pc and count to where the instruction at `at` begins; `counted`: it counts as executed.
+    fn back_to(&mut self, at: u32, counted: bool) {
+        if let Some((index, count, mark)) = self.arena.mark_at(at) {
+            self.cx.executed -= u64::from(count - index) - u64::from(counted);
+            self.cx.set_pc(mark.pc);
+        } else if counted {
+            // A fault while an exception is taken.
+            self.cx.executed += 1;
+        }
+    }
+
+    /// Brings the state to that between two instructions; a jump to be linked with what comes next is returned.
+    fn settle(&mut self, bus: &dyn GuestBus, mut leave: Leave) -> Option<u32> {
+        loop {
+            match leave {
+                Leave::Block(at) => {
+                    if let Some(block) = self.arena.block_at(at) {
+                        let block = self.arena.blocks[block as usize];
+                        self.cx.set_pc(block.pc);
+                        // A stale head becomes a jump to the block's successor.
+                        let head = self.arena.code[at as usize];
+                        let fresh = self.rams.get(head.b as usize).is_some_and(|r| r.page_generation(head.imm >> 32) == head.imm as u32);
+                        return (!fresh && block.linkable && block.code == at).then_some(at);
+                    }
+                    return None;
+                }
+                Leave::Mark(at) | Leave::Again(at) => {
+                    self.back_to(at, false);
+                    return None;
+                }
+                Leave::Miss(pc, link) => {
+                    self.cx.set_pc(pc);
+                    return link;
+                }
+                Leave::Rekey(pc) => {
+                    self.cx.set_pc(pc);
+                    return None;
+                }
+                Leave::Fault(at, exception) => {
+                    if at != u32::MAX {
+                        self.back_to(at, true);
+                    }
+                    if self.cx.executed >= self.cx.limit && at != u32::MAX && self.arena.mark_at(at).is_none() {
+                        // An exception's entry faults again and again (a CPU would lock up): the budget ends it.
+                        return None;
+                    }
+                    leave = self.deliver(bus, exception);
+                }
+                Leave::Wait(event, pc) => {
+                    self.cx.set_pc(pc);
+                    self.asleep = Some(event);
+                    return None;
+                }
+                Leave::Soon(_) => return None,
+            }
+        }
+    }
+
+    // ---- exceptions
+
+    fn store_arguments(&mut self, exception: Exception) {
+        let layout = self.cx.isa.layout();
+        for (slot, value) in self.cx.isa.exception_args().into_iter().zip(exception.args) {
+            layout.write(&mut self.cx.cells, slot, value.into());
+        }
+    }
+
+    /// Takes an exception at the current pc.
+    fn deliver(&mut self, bus: &dyn GuestBus, exception: Exception) -> Leave {
+        self.cx.stats.exceptions += 1;
+        self.store_arguments(exception);
+        let code = self.exception_code(exception.id);
+        self.enter(bus, code)
+    }
+
+    fn exception_code(&mut self, id: u16) -> u32 {
+        if let Some(Some(code)) = self.exceptions.get(id as usize) {
+            return *code;
+        }
+        let isa = self.cx.isa.clone();
+        let mut builder = Builder::for_isa(&*isa);
+        isa.lower_exception(id, &mut builder);
+        let mut block = builder.finish();
+        self.passes.optimise(&mut block);
+        let code = self.arena.code.len() as u32;
+        let fits = compile::compile(&self.target, &block, &mut self.arena, None, None);
+        assert!(fits.is_ok(), "the entry of exception {} has too many values", isa.exception_name(id));
+        let index = id as usize;
+        if self.exceptions.len() <= index {
+            self.exceptions.resize(index + 1, None);
+        }
+        self.exceptions[index] = Some(code);
+        code
+    }
+
+    // ---- blocks
+
+    fn ram_index(&mut self, ram: &Arc<RamBlock>) -> u16 {
+        let index = self.rams.iter().position(|held| Arc::ptr_eq(held, ram)).unwrap_or_else(|| {
+            self.rams.push(ram.clone());
+            self.rams.len() - 1
+        });
+        index as u16
+    }
+
+    /// The page code at `va` comes from: the RAM and the page's number in it; `None` if it is no RAM.
+    fn code_page(&mut self, bus: &dyn GuestBus, va: u64, mmu: u8) -> Result<(GuestPhys, Option<(u16, u64)>), FetchFault> {
+        let phys = self.cx.resolve(bus, va, AccessKind::Execute, mmu).map_err(FetchFault)?;
+        let known = self.cx.tlb.lookup(va, mmu, self.cx.tag).and_then(|page| page.ram);
+        let found = match known {
+            Some((block, offset)) => self.cx.tlb.block(block).cloned().map(|block| (block, offset)),
+            // Pages of less than 4 KiB are not in the TLB.
+            None => bus
+                .ram(GuestPhys(phys.0 & !(PAGE_SIZE - 1)), Access::cpu(self.cx.cpu))
+                .filter(|slice| slice.offset.is_multiple_of(PAGE_SIZE) && slice.len >= PAGE_SIZE)
+                .map(|slice| (slice.block, slice.offset)),
+        };
+        Ok((phys, found.map(|(block, offset)| (self.ram_index(&block), offset >> PAGE_BITS))))
+    }
+
+    /// The code of the block at the current state, translated if need be. `link`: a jump to it that may be linked.
+    fn find(&mut self, bus: &dyn GuestBus, link: Option<u32>) -> Result<u32, FetchFault> {
+        self.cx.stats.lookups += 1;
+        let pc = self.cx.pc();
+        let key = self.cx.isa.block_key(self.state());
+        let same_key = key == self.cx.key;
+        self.cx.key = key;
+        if self.arena.code.len() > MAX_CODE {
+            self.flush();
+            return self.find(bus, None);
+        }
+        let mmu = self.cx.isa.fetch_mmu(key);
+        let (_, page) = self.code_page(bus, pc, mmu)?;
+        let Some((ram, page)) = page else {
+            return self.translate_once(bus, pc, key, mmu);
+        };
+        let flushes = self.cx.stats.flushes;
+        let room = self.cx.limit - self.cx.executed;
+        let id = BlockId { ram, offset: page << PAGE_BITS | pc & (PAGE_SIZE - 1), pc, key, single: room == 1 };
+        let mut found = self.block(bus, id, page, mmu)?;
+        if u64::from(self.arena.code[found.code as usize].a) > room {
+            return Ok(self.block(bus, BlockId { single: true, ..id }, page, mmu)?.code);
+        }
+        if found.second.is_none() && !id.single {
+            let entry = &mut self.cx.jumps[jump_slot(pc)];
+            *entry = JumpEntry { pc, key, epoch: self.cx.epoch, code: found.code };
+            if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
+                let from = &mut self.arena.code[at as usize];
+                let a = if from.op == Bc::Jump { from.a } else { 0 };
+                *from = Code { op: Bc::Linked, x: 0, a, b: 0, c: 0, imm: found.code.into() };
+            }
+        }
+        // A single block stands for itself when it is stepped through.
+        found.second = None;
+        Ok(found.code)
+    }
+
+    /// True if the blocks of these code indices come from one physical page, so that one's jump may lead to the other directly.
+    fn same_page(&self, from: u32, to: u32) -> bool {
+        let page = |at: u32| {
+            let head = self.arena.code[self.arena.blocks[self.arena.block_at(at)? as usize].code as usize];
+            (head.op == Bc::Enter).then_some((head.b, head.imm >> 32))
+        };
+        from != to && page(from).is_some() && page(from) == page(to)
+    }
+
+    /// The block with this identity.
+    fn block(&mut self, bus: &dyn GuestBus, id: BlockId, page: u64, mmu: u8) -> Result<Cached, FetchFault> {
+        if let Some(cached) = self.blocks.get(&id).copied() {
+            let head = self.arena.code[cached.code as usize];
+            let fresh = head.op == Bc::Enter && self.rams[id.ram as usize].page_generation(page) == head.imm as u32;
+            let same_second = match cached.second {
+                None => true,
+                Some(second) => {
+                    let (_, now) = self.code_page(bus, (id.pc | (PAGE_SIZE - 1)).wrapping_add(1), mmu)?;
+                    now == Some((second.ram, second.page))
+                        && self.rams[second.ram as usize].page_generation(second.page) == second.generation
+                }
+            };
+            if fresh && same_second {
+                return Ok(cached);
+            }
+        }
+        let mut max = if id.single { 1 } else { MAX_INSNS };
+        loop {
+            let (mut block, head, second) = self.translate_block(bus, id, page, mmu, max)?;
+            let isa = self.cx.isa.clone();
+            assert!(block.guest_insns > 0, "{} translated nothing at {:#x}", isa.name(), id.pc);
+            self.passes.optimise(&mut block);
+            if let Some(cached) = self.add(&block, id, head, second) {
+                self.blocks.insert(id, cached);
+                return Ok(cached);
+            }
+            assert!(max > 1, "one instruction at {:#x} has too many values", id.pc);
+            max /= 2;
+        }
+    }
+
+    /// Compiles a block; `None` if it is too big.
+    fn add(&mut self, block: &Block, id: BlockId, head: Head, second: Option<SecondPage>) -> Option<Cached> {
+        let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
+        compile::compile(&self.target, block, &mut self.arena, Some(head), Some(id.pc)).ok()?;
+        let end = self.arena.code.len() as u32;
+        let linkable = second.is_none() && !id.single;
+        let marks = (marks, self.arena.marks.len() as u32);
+        self.arena.blocks.push(BlockInfo { code, end, marks, pc: id.pc, linkable });
+        let stats = &mut self.cx.stats;
+        stats.blocks += 1;
+        stats.translated += u64::from(block.guest_insns);
+        stats.words += u64::from(end - code);
+        Some(Cached { code, second })
+    }
+
+    /// Translates at most `max` instructions. The block lies in one page, or its last instruction ends in the next.
+    fn translate_block(
+        &mut self,
+        bus: &dyn GuestBus,
+        id: BlockId,
+        page: u64,
+        mmu: u8,
+        mut max: u32,
+    ) -> Result<(Block, Head, Option<SecondPage>), FetchFault> {
+        let isa = self.cx.isa.clone();
+        let ram = self.rams[id.ram as usize].clone();
+        let first_page = id.pc & !(PAGE_SIZE - 1);
+        loop {
+            let generation = ram.page_generation(page);
+            let mut second: Option<SecondPage> = None;
+            let mut builder = Builder::for_isa(&*isa);
+            let mut byte = |engine: &mut Engine<I>, at: u64, size: u8| -> Result<u64, FetchFault> {
+                let (block, page) = if at & !(PAGE_SIZE - 1) == first_page {
+                    (ram.clone(), page)
+                } else {
+                    let (phys, found) = engine.code_page(bus, at, mmu)?;
+                    let Some((index, page)) = found else {
+                        // The instruction ends in a device; what it says counts this once only.
+                        let value = bus.read(phys, size, Access::cpu(engine.cx.cpu));
+                        second = Some(SecondPage { ram: u16::MAX, page: 0, generation: 0 });
+                        return value.map_err(|_| FetchFault(engine.fetch_abort(bus, at)));
+                    };
+                    let block = engine.rams[index as usize].clone();
+                    second.get_or_insert(SecondPage { ram: index, page, generation: block.page_generation(page) });
+                    (block, page)
+                };
+                let offset = page << PAGE_BITS | at & (PAGE_SIZE - 1);
+                block.mark_code(offset, size.into());
+                Ok(block.read(offset, size).unwrap_or(0))
+            };
+            let engine = &mut *self;
+            let mut fetch = |at: u64, size: u8| -> Result<u64, FetchFault> {
+                let room = PAGE_SIZE - (at & (PAGE_SIZE - 1));
+                if room >= u64::from(size) && size.is_power_of_two() {
+                    return byte(engine, at, size);
+                }
+                let mut value = 0;
+                for index in 0..u64::from(size) {
+                    value |= byte(engine, at.wrapping_add(index), 1)? << (8 * index);
+                }
+                Ok(value)
+            };
+            isa.translate(id.pc, id.key, max, &mut fetch, &mut builder)?;
+            let block = builder.finish();
+            let head = Head { ram: id.ram, page: page as u32, generation };
+            if second.is_none() {
+                return Ok((block, head, None));
+            }
+            // Cut so that at most the last instruction touches the next page.
+            let inside = |at: u64| at.wrapping_sub(first_page) <= PAGE_SIZE;
+            let marks = || block.insts.iter().filter(|i| i.op == Op::Mark);
+            let whole = marks().take_while(|m| inside(m.imm_hi)).count() as u32;
+            let total = block.guest_insns;
+            let straddles = marks().nth(whole as usize).is_some_and(|m| m.imm.wrapping_sub(first_page) < PAGE_SIZE);
+            let wanted = if straddles { whole + 1 } else { whole };
+            if wanted >= total {
+                return Ok((block, head, second.filter(|_| straddles)));
+            }
+            max = wanted.max(1);
+        }
+    }
+
+    fn fetch_abort(&mut self, bus: &dyn GuestBus, va: u64) -> Exception {
+        let cx = &mut *self.cx;
+        let mut helper = helper_cx(&mut cx.cells[..cx.state_cells], &mut cx.tlb, bus, cx.cpu, cx.levels);
+        cx.isa.bus_fault(&mut helper, va, AccessKind::Execute)
+    }
+
+    /// One instruction fetched from a device: translated anew every time.
+    fn translate_once(&mut self, bus: &dyn GuestBus, pc: u64, key: BlockKey, mmu: u8) -> Result<u32, FetchFault> {
+        let isa = self.cx.isa.clone();
+        let mut builder = Builder::for_isa(&*isa);
+        let engine = &mut *self;
+        let mut fetch = |at: u64, size: u8| -> Result<u64, FetchFault> {
+            let mut value = 0;
+            // Devices may refuse sizes and crossings; halfwords are what every bus carries.
+            let part = if at.is_multiple_of(2) && size.is_multiple_of(2) { 2 } else { 1 };
+            for index in 0..u64::from(size / part) {
+                let at = at.wrapping_add(index * u64::from(part));
+                let (phys, _) = engine.code_page(bus, at, mmu)?;
+                bus.publish(pc, engine.cx.executed);
+                let word = bus.read(phys, part, Access::cpu(engine.cx.cpu)).map_err(|_| FetchFault(engine.fetch_abort(bus, at)))?;
+                value |= word << (8 * u64::from(part) * index);
+            }
+            Ok(value)
+        };
+        isa.translate(pc, key, 1, &mut fetch, &mut builder)?;
+        let block = builder.finish();
+        self.cx.after_bus(bus);
+        let arena = &self.arena;
+        self.scratch = Some((arena.code.len(), arena.side.len(), arena.marks.len(), arena.blocks.len()));
+        let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
+        let fits = compile::compile(&self.target, &block, &mut self.arena, None, None);
+        assert!(fits.is_ok(), "one instruction at {pc:#x} has too many values");
+        let end = self.arena.code.len() as u32;
+        let marks = (marks, self.arena.marks.len() as u32);
+        self.arena.blocks.push(BlockInfo { code, end, marks, pc, linkable: false });
+        self.cx.executed += u64::from(block.guest_insns);
+        Ok(code)
+    }
+
+    /// Forgets all translations.
+    pub fn flush(&mut self) {
+        self.cx.stats.flushes += 1;
+        self.arena.clear();
+        self.blocks.clear();
+        self.exceptions.clear();
+        self.cx.forget_jumps();
+    }
+}
