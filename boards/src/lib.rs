@@ -14,6 +14,7 @@ pub mod plan;
 pub mod source;
 mod syntax;
 pub mod tree;
+pub mod view;
 
 pub use board::Board;
 pub use diagnostic::{Diagnostic, Severity};

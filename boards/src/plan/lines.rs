@@ -5,8 +5,8 @@
 //! targets, and many sources drive one target only if they say `shared=#true`.
 
 use super::places::count;
-use super::{Link, Pin, Planner, Unit};
-use crate::board::Wire;
+use super::{Link, Pin, Plan, Planner, Unit};
+use crate::board::{Board, Wire};
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::elaborate::glob;
 use crate::source::Span;
@@ -33,32 +33,12 @@ impl Planner<'_> {
         self.double_driven();
     }
 
-    pub(crate) fn unit_name(&self, unit: Unit) -> &str {
-        match unit {
-            Unit::Device(i) => self.board.devices[i].name.text(),
-            Unit::Cpu(i) => self.board.cpus[i].name.text(),
-        }
+    fn unit_name(&self, unit: Unit) -> &str {
+        self.board.unit_name(unit)
     }
 
-    /// The ports of a unit on one side; nothing if its type is unknown.
     fn ports(&self, unit: Unit, outputs: bool) -> Option<(Vec<PortSpec>, &[LineAlias], &Props)> {
-        match unit {
-            Unit::Device(i) => {
-                let planned = &self.plan.devices[i];
-                let kind = planned.kind.as_ref()?;
-                Some((
-                    if outputs { kind.outputs } else { kind.inputs }.to_vec(),
-                    if outputs { &[] } else { kind.line_aliases },
-                    &planned.props,
-                ))
-            }
-            Unit::Cpu(i) => {
-                let planned = &self.plan.cpus[i];
-                let kind = planned.kind.as_ref()?;
-                let ports = if outputs { kind.outputs.to_vec() } else { kind.inputs.iter().chain(&CPU_INPUTS).copied().collect() };
-                Some((ports, &[], &planned.props))
-            }
-        }
+        self.plan.ports(unit, outputs)
     }
 
     fn wire(&mut self, owner: Option<Unit>, wire: &Wire) {
@@ -319,16 +299,60 @@ impl Planner<'_> {
         }
     }
 
-    /// `gic.spi 27`, `uart0.irq`.
-    pub(crate) fn pin_name(&self, pin: Pin, output: bool) -> String {
-        let name = self.unit_name(pin.unit);
+    fn pin_name(&self, pin: Pin, output: bool) -> String {
+        self.plan.pin_name(self.board, pin, output)
+    }
+}
+
+impl Board {
+    /// The name of a device or CPU.
+    pub fn unit_name(&self, unit: Unit) -> &str {
+        match unit {
+            Unit::Device(i) => self.devices[i].name.text(),
+            Unit::Cpu(i) => self.cpus[i].name.text(),
+        }
+    }
+}
+
+impl Plan {
+    /// The ports of a unit on one side, its other ways to number inputs, and its properties; nothing if its type is unknown.
+    pub(crate) fn ports(&self, unit: Unit, outputs: bool) -> Option<(Vec<PortSpec>, &'static [LineAlias], &Props)> {
+        match unit {
+            Unit::Device(i) => {
+                let planned = &self.devices[i];
+                let kind = planned.kind.as_ref()?;
+                let (ports, aliases): (_, &[LineAlias]) = if outputs { (kind.outputs, &[]) } else { (kind.inputs, kind.line_aliases) };
+                Some((ports.to_vec(), aliases, &planned.props))
+            }
+            Unit::Cpu(i) => {
+                let planned = &self.cpus[i];
+                let kind = planned.kind.as_ref()?;
+                let ports = if outputs { kind.outputs.to_vec() } else { kind.inputs.iter().chain(&CPU_INPUTS).copied().collect() };
+                Some((ports, &[], &planned.props))
+            }
+        }
+    }
+
+    /// How a line is written in a board file: `gic.spi 27`, `uart0.irq`; with the CPU if each has its own.
+    pub fn pin_name(&self, board: &Board, pin: Pin, output: bool) -> String {
+        let name = board.unit_name(pin.unit);
         let Some((ports, _, props)) = self.ports(pin.unit, output) else { return name.to_string() };
         let Some(port) = ports.get(pin.port) else { return name.to_string() };
         let lines = count(port.count, props).max(1);
         let number = u64::from(pin.index) % lines + u64::from(port.first);
-        let copy =
-            if port.per_cpu && self.board.cpus.len() > 1 { format!(" (cpu {})", u64::from(pin.index) / lines) } else { String::new() };
+        let copy = if port.per_cpu && board.cpus.len() > 1 { format!(" (cpu {})", u64::from(pin.index) / lines) } else { String::new() };
         if lines == 1 { format!("{name}.{}{copy}", port.name) } else { format!("{name}.{} {number}{copy}", port.name) }
+    }
+
+    /// The name of a pin's port, and the line's index in it without the CPU's copy.
+    pub fn port_of(&self, pin: Pin, output: bool) -> (&'static str, u32) {
+        match self.ports(pin.unit, output) {
+            Some((ports, _, props)) if pin.port < ports.len() => {
+                let lines = count(ports[pin.port].count, props).max(1) as u32;
+                (ports[pin.port].name, if ports[pin.port].per_cpu { pin.index % lines } else { pin.index })
+            }
+            _ => ("", pin.index),
+        }
     }
 }
 

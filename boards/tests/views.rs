@@ -1,0 +1,57 @@
+//! What the views print for a built-in board: golden text, and a device tree that reads back.
+
+mod common;
+
+use emu_boards::{Board, Plan, Request, load, plan, view};
+
+fn zynq(sets: &[&str]) -> (Board, Plan) {
+    let sets = sets.iter().map(|s| s.to_string()).collect();
+    let board = load(&Request { board: "zynq7000".into(), sets, ..Request::default() });
+    let (plan, problems) = plan(&board, &common::registry());
+    assert!(problems.is_empty() && board.problems.is_empty());
+    (board, plan)
+}
+
+fn golden(name: &str, got: &str) {
+    let path = format!("../tests/board/views/{name}");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all("../tests/board/views").unwrap();
+        std::fs::write(&path, got).unwrap();
+    }
+    let want = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(got == want, "{name} differs; BLESS=1 takes the new text\n{got}");
+}
+
+#[test]
+fn text_views() {
+    let (board, plan) = zynq(&[]);
+    golden("show.txt", &view::show(&board, &plan));
+    golden("map.txt", &view::map(&board, &plan));
+    golden("irqs.txt", &view::irqs(&board, &plan));
+    golden("clocks.txt", &view::clocks(&board, &plan));
+    golden("zynq7000.dts", &view::device_tree_source(&board, &plan).unwrap());
+    golden("zynq7000.svg", &view::svg(&board, &plan));
+}
+
+#[test]
+fn explain_tells_who_set_it() {
+    let (board, plan) = zynq(&["ram=256M", "uart0.clock=ps-clk"]);
+    let mut out = String::new();
+    for path in ["ram", "ddr.size", "uart0.clock", "uart1", "gic.spis", "cpu0.midr", "boot.protocol.kernel-at", "uart0.irq"] {
+        out += &format!("$ {path}\n{}\n", view::explain(&board, &plan, path).unwrap());
+    }
+    golden("explain.txt", &out);
+    for path in ["uart9", "uart1.speed", "boot.protcol.x"] {
+        assert!(view::explain(&board, &plan, path).is_err(), "{path}");
+    }
+}
+
+#[test]
+fn blob_begins_like_one() {
+    let (board, plan) = zynq(&[]);
+    let blob = view::device_tree_blob(&board, &plan).unwrap();
+    assert_eq!(blob[..4], 0xd00d_feed_u32.to_be_bytes());
+    if let Some(folder) = std::env::var_os("DTB_OUT") {
+        std::fs::write(folder, blob).unwrap();
+    }
+}
