@@ -11,6 +11,9 @@ use kdl::{KdlDocument, KdlNode, KdlValue};
 /// Deepest nesting of braces or comments.
 const MAX_NESTING: usize = 48;
 
+/// Longest line, bytes: the parser recovers from errors by recursion, as deep as a line has words.
+const MAX_LINE: usize = 4096;
+
 /// A name and where it stands.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Name {
@@ -168,6 +171,12 @@ impl Scan {
         let span = |start: usize, end: usize| Span { file, start: start as u32, end: end as u32 };
         let mut scan = Scan { problems: Vec::new(), top_ends: Vec::new() };
         let bytes = text.as_bytes();
+        if let Some(line) = text.lines().find(|l| l.len() > MAX_LINE) {
+            let start = line.as_ptr() as usize - text.as_ptr() as usize;
+            let d = Diagnostic::error("long-line", format!("this line has {} bytes; the limit is {MAX_LINE}", line.len()));
+            scan.problems.push(d.at(span(start, start + 1), "").help("end lines within a node with `\\`, or use several nodes"));
+            return scan;
+        }
         let mut open: Vec<usize> = Vec::new();
         let mut dashes = 0;
         // The `{` of the first block whose `}` stands further left than its line: likely the one that is not closed.

@@ -174,6 +174,9 @@ impl Planner<'_> {
                 if a.priority != b.priority {
                     continue;
                 }
+                if self.problems.len() > 200 {
+                    return;
+                }
                 // Report at what was written later or further out: an argument, the user's file rather than one it includes.
                 let (first, second) = if self.rank(a.at.span) <= self.rank(b.at.span) { (a, b) } else { (b, a) };
                 let covers = |r: &Region| format!("covers {:#x}..={:#x}", r.start, r.last());
