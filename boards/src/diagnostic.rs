@@ -87,6 +87,33 @@ impl Diagnostic {
         self.help = Some(text.into());
         self
     }
+    /// As a `miette` report, for programs that render all their errors so. It shows one text: places in others become notes.
+    pub fn to_miette(&self, sources: &Sources) -> miette::Report {
+        let mut out = miette::MietteDiagnostic::new(self.message.clone()).with_code(format!("board::{}", self.code));
+        if self.severity == Severity::Warning {
+            out = out.with_severity(miette::Severity::Warning);
+        }
+        let file = self.primary.as_ref().map(|p| p.span.file);
+        let mut notes = self.notes.clone();
+        for label in self.primary.iter().chain(&self.related) {
+            if Some(label.span.file) == file {
+                let text = (!label.text.is_empty()).then(|| label.text.clone());
+                let range = label.span.start as usize..label.span.end as usize;
+                out = out.and_label(miette::LabeledSpan::new_with_span(text, range));
+            } else {
+                notes.push(format!("{}: {}", sources.place(label.span), label.text));
+            }
+        }
+        let help: Vec<String> = notes.into_iter().chain(self.help.clone()).collect();
+        if !help.is_empty() {
+            out = out.with_help(help.join("\n"));
+        }
+        let report = miette::Report::new(out);
+        match file {
+            Some(file) => report.with_source_code(miette::NamedSource::new(sources.name(file), sources.text(file).to_string())),
+            None => report,
+        }
+    }
     /// The same, if there is one.
     pub fn maybe_help(mut self, text: Option<String>) -> Diagnostic {
         self.help = text.or(self.help);

@@ -69,6 +69,8 @@ struct Elaborator<'r> {
     overrides: Vec<Item>,
     variants_seen: BTreeSet<String>,
     including: Vec<Origin>,
+    /// Files read so far; nothing for one that could not be.
+    files: BTreeMap<Origin, Option<(FileId, Vec<Node>)>>,
     depth: usize,
     nodes: usize,
 }
@@ -83,6 +85,7 @@ pub(crate) fn elaborate(request: &Request, text: Option<&str>) -> Tree {
         overrides: Vec::new(),
         variants_seen: BTreeSet::new(),
         including: Vec::new(),
+        files: BTreeMap::new(),
         depth: 0,
         nodes: 0,
     };
@@ -197,6 +200,15 @@ impl Elaborator<'_> {
     }
 
     fn read(&mut self, origin: &Origin, from: Option<Span>) -> Option<(FileId, Vec<Node>)> {
+        if let Some(known) = self.files.get(origin) {
+            return known.clone();
+        }
+        let read = self.read_new(origin, from);
+        self.files.insert(origin.clone(), read.clone());
+        read
+    }
+
+    fn read_new(&mut self, origin: &Origin, from: Option<Span>) -> Option<(FileId, Vec<Node>)> {
         let text = match origin.read() {
             Ok(text) => text,
             Err(message) => {

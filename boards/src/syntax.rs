@@ -246,6 +246,14 @@ impl Scan {
                 {
                     suspect = Some(o);
                 }
+                let after = text[i..].trim_start_matches([' ', '\t']);
+                if closed.is_some() && after.starts_with(|c: char| c == '"' || is_word(c)) {
+                    let at = text.len() - after.len();
+                    let d = Diagnostic::error("syntax", "a node that follows a `}` on its line needs a `;` between");
+                    scan.problems
+                        .push(d.at(span(at, at + word_length(after).max(1)), "the next node").help("write `};`, or begin a new line"));
+                    return scan;
+                }
                 match closed {
                     Some(_) if open.is_empty() => scan.top_ends.push(i),
                     Some(_) => {}

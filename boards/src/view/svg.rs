@@ -125,7 +125,7 @@ impl<'a> Picture<'a> {
         let controller_x = x - GUTTER + LABELS;
         let right = match self.controllers.is_empty() {
             true => (x - GUTTER).max(MARGIN + 22 + BOX_WIDTH * 2),
-            false => controller_x + CONTROLLER_WIDTH,
+            false => controller_x + CONTROLLER_WIDTH + if self.controllers.len() > 1 { 20 } else { 0 },
         };
         let cpus_width = board.cpus.len() as i64 * (CPU_WIDTH + 24);
         let width = (right + MARGIN).max(MARGIN * 2 + cpus_width).max(560);
@@ -189,7 +189,7 @@ impl<'a> Picture<'a> {
 
         for (i, cpu) in board.cpus.iter().enumerate() {
             let spot = self.cpu_spot(i, cpu_y);
-            let state = if cpu.runs { "" } else { "held in reset" };
+            let state = if cpu.runs { "" } else { "held" };
             self.block(spot, &CPU, cpu.name.text(), cpu.model.text(), cpu.isa.text(), state);
             let bus = plan.cpus.get(i).and_then(|c| c.bus).unwrap_or(0) as i64;
             let x = spot.x + 28;
@@ -311,9 +311,13 @@ impl<'a> Picture<'a> {
             self.text(x, s.y + 52 + 13 * i as i64, 10, "end", "#555", at);
         }
         let bus = plan.devices[c].bus.unwrap_or(0) as i64;
-        let x = s.x + 22;
         let from = bars_y + bus * (BAR + 8) + BAR;
-        let _ = writeln!(self.under, r#"<path d="M{x} {from} V{}" stroke="{BUS}" stroke-width="2.4" fill="none"/>"#, s.y);
+        // The first controller has nothing between it and the buses; taps of others go down beside them.
+        let path = match self.controllers.first() == Some(&c) {
+            true => format!("M{} {from} V{}", s.x + 22, s.y),
+            false => format!("M{} {from} V{} H{}", s.x + s.width + 14, s.y + s.height / 2, s.x + s.width),
+        };
+        let _ = writeln!(self.under, r#"<path d="{path}" stroke="{BUS}" stroke-width="2.4" fill="none"/>"#);
         // A controller behind another one.
         for link in plan.links.iter().filter(|l| l.from.unit == Unit::Device(c)).take(1) {
             if let Unit::Device(to) = link.to.unit {
@@ -399,7 +403,7 @@ impl<'a> Picture<'a> {
         self.wire(&[(first.min(riser), track), (last.max(riser), track)], colour, false);
         for i in &cpus {
             self.wire(&[(pin(*i), track), (pin(*i), cpu_y + CPU_HEIGHT)], colour, true);
-            if pin(*i) != last.max(riser) {
+            if first.min(riser) < pin(*i) && pin(*i) < last.max(riser) {
                 let _ = writeln!(self.over, r#"<circle cx="{}" cy="{track}" r="2.6" fill="{colour}"/>"#, pin(*i));
             }
         }
