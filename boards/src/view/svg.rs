@@ -355,22 +355,23 @@ impl<'a> Picture<'a> {
     }
 
     fn wire(&mut self, points: &[(i64, i64)], colour: &str, arrow: bool) {
-        let path: Vec<String> = points.iter().map(|(x, y)| format!("{x} {y}")).collect();
-        let path = format!("M{}", path.join(" L"));
+        self.wires(&[(points.to_vec(), arrow)], colour);
+    }
+
+    /// Joined polylines, some with an arrow at the end.
+    fn wires(&mut self, lines: &[(Vec<(i64, i64)>, bool)], colour: &str) {
+        let path = |points: &[(i64, i64)]| format!("M{}", points.iter().map(|(x, y)| format!("{x} {y}")).collect::<Vec<_>>().join(" L"));
+        let all: Vec<String> = lines.iter().map(|(points, _)| path(points)).collect();
+        let all = all.join(" ");
         // A white seam keeps crossings readable.
-        let _ = writeln!(self.under, r##"<path d="{path}" stroke="#fff" stroke-width="5" fill="none"/>"##);
-        let _ = writeln!(self.under, r#"<path d="{path}" stroke="{colour}" stroke-width="1.6" fill="none" stroke-linejoin="round"/>"#);
-        if let ([.., (px, py), (x, y)], true) = (points, arrow) {
+        let _ = writeln!(self.under, r##"<path d="{all}" stroke="#fff" stroke-width="5" fill="none"/>"##);
+        let _ = writeln!(self.under, r#"<path d="{all}" stroke="{colour}" stroke-width="1.6" fill="none" stroke-linecap="round"/>"#);
+        for (points, arrow) in lines {
+            let ([.., (px, py), (x, y)], true) = (points.as_slice(), *arrow) else { continue };
             let (dx, dy) = ((x - px).signum(), (y - py).signum());
             let (bx, by) = (x - 8 * dx, y - 8 * dy);
-            let _ = writeln!(
-                self.over,
-                r#"<path d="M{x} {y} L{} {} L{} {} Z" fill="{colour}"/>"#,
-                bx + 4 * dy,
-                by + 4 * dx,
-                bx - 4 * dy,
-                by - 4 * dx
-            );
+            let head = [(*x, *y), (bx + 4 * dy, by + 4 * dx), (bx - 4 * dy, by - 4 * dx)];
+            let _ = writeln!(self.over, r#"<path d="{} Z" fill="{colour}"/>"#, path(&head));
         }
     }
 
@@ -399,15 +400,14 @@ impl<'a> Picture<'a> {
         } else {
             vec![(s.x + s.width, s.y + s.height / 2), (riser, s.y + s.height / 2), (riser, track)]
         };
-        self.wire(&start, colour, false);
-        self.wire(&[(first.min(riser), track), (last.max(riser), track)], colour, false);
+        let mut lines = vec![(start, false), (vec![(first.min(riser), track), (last.max(riser), track)], false)];
         for i in &cpus {
-            self.wire(&[(pin(*i), track), (pin(*i), cpu_y + CPU_HEIGHT)], colour, true);
+            lines.push((vec![(pin(*i), track), (pin(*i), cpu_y + CPU_HEIGHT)], true));
             if first.min(riser) < pin(*i) && pin(*i) < last.max(riser) {
                 let _ = writeln!(self.over, r#"<circle cx="{}" cy="{track}" r="2.6" fill="{colour}"/>"#, pin(*i));
             }
         }
-        let _ = writeln!(self.under, r##"<path d="M{riser} {} V{}" stroke="{colour}" stroke-width="1.6"/>"##, track, track + 4);
+        self.wires(&lines, colour);
         let label = format!("{}: {}", self.board.devices[device].name.text(), names.join(", "));
         let (x, anchor) = if riser > last + wide(&label, 10) + 20 { (riser - 10, "end") } else { (last.max(riser) + 8, "start") };
         let y = if anchor == "end" { track - 4 } else { track + 4 };
