@@ -50,8 +50,9 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn new(len: usize) -> Result<Mapping, rustix::io::Errno> {
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
-        let base =
-            unsafe { mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)? };
+        let base = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)?
+        };
         NonNull::new(base.cast()).map(|base| Mapping { base, len }).ok_or(rustix::io::Errno::NOMEM)
     }
 }
@@ -130,11 +131,7 @@ impl RamBlock {
 
     #[inline]
     fn pointer(&self, offset: u64, len: u64) -> Option<*mut u8> {
-        if offset <= self.size && len <= self.size - offset {
-            Some(self.bytes.base.as_ptr().wrapping_add(offset as usize))
-        } else {
-            None
-        }
+        if offset <= self.size && len <= self.size - offset { Some(self.bytes.base.as_ptr().wrapping_add(offset as usize)) } else { None }
     }
 
     /// The host address of a page's bytes and of its code-line word, for the soft TLB; `None` past the end.
