@@ -8,6 +8,7 @@ pub mod float;
 pub mod fold;
 pub mod guest;
 pub mod interp;
+pub mod lower;
 pub mod op;
 pub mod passes;
 pub mod state;
