@@ -11,8 +11,11 @@ pub mod interp;
 pub mod lower;
 pub mod op;
 pub mod passes;
+pub mod reference;
 pub mod state;
+pub mod text;
 pub mod vector;
+pub mod verify;
 
 pub use builder::Builder;
 pub use op::{Block, Inst, Op, Type, Value, Var};

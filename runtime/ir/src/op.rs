@@ -393,6 +393,199 @@ pub enum Vop {
     F16ToF32,
 }
 
+impl Cond {
+    /// Every one, in order of declaration.
+    pub const ALL: [Cond; 6] = {
+        use Cond::*;
+        [Eq, Ne, Ult, Ule, Slt, Sle]
+    };
+}
+
+impl Fop {
+    /// Every one, in order of declaration.
+    pub const ALL: [Fop; 16] = {
+        use Fop::*;
+        [Add, Sub, Mul, Div, Sqrt, Fma, Min, Max, MinNum, MaxNum, Cmp, CmpSignal, RecipStep, RsqrtStep, RecipEst, RsqrtEst]
+    };
+}
+
+impl Round {
+    /// Every one, in order of declaration.
+    pub const ALL: [Round; 6] = {
+        use Round::*;
+        [Env, Nearest, Zero, Up, Down, NearestAway]
+    };
+}
+
+impl Order {
+    /// Every one, in order of declaration.
+    pub const ALL: [Order; 4] = {
+        use Order::*;
+        [Relaxed, Acquire, Release, SeqCst]
+    };
+}
+
+impl Vop {
+    /// Every one, in order of declaration.
+    pub const ALL: [Vop; 144] = {
+        use Vop::*;
+        [
+            Add,
+            Sub,
+            Mul,
+            And,
+            Or,
+            Xor,
+            AndNot,
+            OrNot,
+            MinS,
+            MinU,
+            MaxS,
+            MaxU,
+            AbsDiffS,
+            AbsDiffU,
+            HalvAddS,
+            HalvAddU,
+            HalvSubS,
+            HalvSubU,
+            RoundHalvAddS,
+            RoundHalvAddU,
+            SatAddS,
+            SatAddU,
+            SatSubS,
+            SatSubU,
+            SatDblMulHigh,
+            SatRoundDblMulHigh,
+            CmpEq,
+            CmpGtS,
+            CmpGtU,
+            CmpGeS,
+            CmpGeU,
+            Test,
+            PolyMul,
+            ShlS,
+            ShlU,
+            RoundShlS,
+            RoundShlU,
+            SatShlS,
+            SatShlU,
+            SatRoundShlS,
+            SatRoundShlU,
+            PairAdd,
+            PairMinS,
+            PairMinU,
+            PairMaxS,
+            PairMaxU,
+            PairAddLongS,
+            PairAddLongU,
+            Neg,
+            Abs,
+            SatNeg,
+            SatAbs,
+            Not,
+            CountLeadSign,
+            CountLeadZero,
+            PopCount,
+            Rev16,
+            Rev32,
+            Rev64,
+            RecipEstU,
+            RsqrtEstU,
+            ShlImm,
+            ShrImmS,
+            ShrImmU,
+            RoundShrImmS,
+            RoundShrImmU,
+            SatShlImmS,
+            SatShlImmU,
+            SatShlImmSU,
+            ShlInsert,
+            ShrInsert,
+            WidenS,
+            WidenU,
+            AddLongS,
+            AddLongU,
+            SubLongS,
+            SubLongU,
+            MulLongS,
+            MulLongU,
+            PolyMulLong,
+            AbsDiffLongS,
+            AbsDiffLongU,
+            SatDblMulLong,
+            ShlLongImmS,
+            ShlLongImmU,
+            AddWideS,
+            AddWideU,
+            SubWideS,
+            SubWideU,
+            Narrow,
+            SatNarrowS,
+            SatNarrowU,
+            SatNarrowSU,
+            AddHighNarrow,
+            RoundAddHighNarrow,
+            SubHighNarrow,
+            RoundSubHighNarrow,
+            ShrNarrowImm,
+            RoundShrNarrowImm,
+            SatShrNarrowImmS,
+            SatShrNarrowImmU,
+            SatShrNarrowImmSU,
+            SatRoundShrNarrowImmS,
+            SatRoundShrNarrowImmU,
+            SatRoundShrNarrowImmSU,
+            Dup,
+            Ext,
+            Zip1,
+            Zip2,
+            Uzp1,
+            Uzp2,
+            Trn1,
+            Trn2,
+            BitSelect,
+            FAdd,
+            FSub,
+            FMul,
+            FMulAdd,
+            FMulSub,
+            FFma,
+            FFms,
+            FMin,
+            FMax,
+            FAbs,
+            FNeg,
+            FAbsDiff,
+            FCmpEq,
+            FCmpGe,
+            FCmpGt,
+            FAbsGe,
+            FAbsGt,
+            FPairAdd,
+            FPairMin,
+            FPairMax,
+            FRecipEst,
+            FRsqrtEst,
+            FRecipStep,
+            FRsqrtStep,
+            FToS,
+            FToU,
+            SToF,
+            UToF,
+            F32ToF16,
+            F16ToF32,
+        ]
+    };
+}
+
+impl Type {
+    /// Every one, in order of declaration.
+    pub const ALL: [Type; 12] = {
+        use Type::*;
+        [I1, I8, I16, I32, I64, I128, F16, F32, F64, F80, V64, V128]
+    };
+}
+
 /// How the width of a [`Vop`]'s result follows from its operands'.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {

@@ -297,7 +297,7 @@ fn instruction() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     /// Running in chunks of any size gives what stepping gives, with self-modifying code, faults, interrupts and traps.
     #[test]

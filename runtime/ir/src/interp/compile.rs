@@ -846,7 +846,7 @@ impl Compiler<'_> {
             (Op::RemU, _) => two!(Bc::RemU),
             (Op::Clz, _) => one_x!(Bc::Clz, shift_x),
             (Op::Popcnt, _) => one_x!(Bc::Popcnt, 0),
-            (Op::Bswap, _) => one_x!(Bc::Bswap, shift_x),
+            (Op::Bswap, _) if from >= 8 => one_x!(Bc::Bswap, shift_x),
             (Op::Bitrev, _) => one_x!(Bc::Bitrev, shift_x),
             (Op::Sext, _) => one_x!(Bc::Sext, shift_x),
             (Op::Trunc, _) => one_imm!(Bc::AndI, mask),
