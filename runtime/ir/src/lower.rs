@@ -203,7 +203,18 @@ pub fn repeat(b: &mut Builder, bits: u8, x: Value, n: u8) -> Value {
 /// Comparisons of the specification language.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum Compare { Eq, Ne, Ult, Ule, Ugt, Uge, Slt, Sle, Sgt, Sge }
+pub enum Compare {
+    Eq,
+    Ne,
+    Ult,
+    Ule,
+    Ugt,
+    Uge,
+    Slt,
+    Sle,
+    Sgt,
+    Sge,
+}
 
 /// A comparison of two values of `bits` bits.
 pub fn compare(b: &mut Builder, how: Compare, bits: u8, x: Value, y: Value) -> Value {
