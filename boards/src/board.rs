@@ -341,6 +341,11 @@ pub struct Board {
 }
 
 impl Board {
+    /// The first RAM of the file, where boot loaders put things: its address and size in bytes.
+    pub fn main_memory(&self) -> Option<(u64, u64)> {
+        let ram = self.memories.iter().find(|m| m.kind == MemoryKind::Ram)?;
+        ram.places.first().map(|p| (p.at.v, ram.size))
+    }
     /// True if `name` is one of the board's `compatible` strings.
     pub fn is_compatible(&self, name: &str) -> bool {
         self.compatible.iter().any(|c| c.text() == name)

@@ -80,7 +80,7 @@ fn overrides_add_and_set_keep_history() {
     );
     let request = Request {
         variants: vec!["big".into()],
-        sets: vec!["p.memory=16K".into(), "p.title=x".into(), "ram.size=2M".into(), "u.chardev=stdio".into()],
+        sets: vec!["p.memory=16K".into(), "p.title=0x10".into(), "ram.size=2M".into(), "u.chardev=stdio".into()],
         adds: vec!["override \"extra\" size=32".into()],
         ..Request::default()
     };
@@ -90,7 +90,7 @@ fn overrides_add_and_set_keep_history() {
     assert_eq!(region(&plan, "extra").1, 32);
     assert_eq!(board.devices[0].chardev.as_ref().map(|c| c.text()), Some("stdio"));
     let props = &plan.devices[1].props;
-    assert_eq!((props.int("memory"), props.text("title"), props.text("mode")), (16384, "x", "slow"));
+    assert_eq!((props.int("memory"), props.text("title"), props.text("mode")), (16384, "0x10", "slow"));
     let mut chain = vec![];
     let mut value = board.devices[1].set.iter().find(|(n, _)| n.text == "memory").map(|(_, v)| v);
     while let Some(v) = value {

@@ -21,7 +21,13 @@ impl Planner<'_> {
                 props.0.extend(spec.default.and_then(|d| default(spec.kind, d)).map(|v| (spec.name.to_string(), v)));
                 continue;
             }
-            match typed(spec.kind, &value.data) {
+            // An argument has no quotes to tell text from a number; the property's kind does.
+            let argument = self.board.sources.name(value.span.file).starts_with("--set");
+            let data = match (&value.data, spec.kind) {
+                (Data::Int(_), PropKind::Text | PropKind::Choice(_)) if argument => Data::Text(self.board.sources.slice(value.span).into()),
+                (data, _) => data.clone(),
+            };
+            match typed(spec.kind, &data) {
                 Ok(v) => {
                     props.0.insert(spec.name.to_string(), v);
                 }
