@@ -37,6 +37,7 @@ mod elaborate;
 mod expr;
 mod lower;
 pub mod plan;
+pub mod realise;
 pub mod source;
 mod syntax;
 pub mod tree;
