@@ -6,6 +6,8 @@
 use crate::board::{Board, Memory, Stub};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{ClockSource, Owner, Pin, Plan, Region};
+use crate::source::Span;
+use crate::tree::Value;
 use emu_machine::cpu::Cpu;
 use emu_machine::device::Device;
 use emu_machine::schema::DeviceType;
@@ -42,8 +44,8 @@ pub trait Build {
     fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String>;
 }
 
-/// Turns the text of a `code` node into bytes for an address: instruction set, address, text.
-pub type Assemble<'a> = &'a dyn Fn(&str, u64, &str) -> Result<Vec<u8>, String>;
+/// Turns the text of a `code` node into bytes for an address: instruction set, address, text. An error has its line, from 1.
+pub type Assemble<'a> = &'a dyn Fn(&str, u64, &str) -> Result<Vec<u8>, Vec<(usize, String)>>;
 
 /// Bytes to put in memory at every reset.
 #[derive(Clone, PartialEq, Debug)]
@@ -65,7 +67,7 @@ pub struct Image {
 /// read, assembly that is wrong, and what the builder refuses.
 pub fn realise(board: &Board, plan: &Plan, build: &mut impl Build, assemble: Assemble<'_>) -> Result<Vec<Image>, Vec<Diagnostic>> {
     let mut problems = Vec::new();
-    let mut keep = |result: Result<(), String>, span: crate::source::Span, what: &str| {
+    let mut keep = |result: Result<(), String>, span: Span, what: &str| {
         if let Err(message) = result {
             problems.push(Diagnostic::error("realise", format!("`{what}`: {message}")).at(span, ""));
         }
@@ -143,12 +145,31 @@ pub fn realise(board: &Board, plan: &Plan, build: &mut impl Build, assemble: Ass
         let bus = code.bus.as_ref().and_then(|b| board.buses.iter().position(|x| x.name.text() == b.text())).unwrap_or(0);
         match assemble(code.isa.text(), code.at.v, code.asm.text()) {
             Ok(bytes) => images.push(Image { name: code.name.to_text(), bus, at: code.at.v, bytes }),
-            Err(message) => {
-                problems.push(Diagnostic::error("assembly", format!("`{}`: {message}", code.name.text())).at(code.asm.span, "in this text"))
+            Err(errors) => {
+                for (line, message) in errors {
+                    let d = Diagnostic::error("assembly", format!("`{}`: {message}", code.name.text()));
+                    problems.push(d.at(line_of(board, &code.asm, line), ""));
+                }
             }
         }
     }
     if problems.is_empty() { Ok(images) } else { Err(problems) }
+}
+
+/// The place of a line of a text of several lines: its first line follows the opening quotes.
+fn line_of(board: &Board, text: &Value, line: usize) -> Span {
+    let source = board.sources.slice(text.span);
+    if !source.trim_start_matches('#').starts_with("\"\"\"") {
+        return text.span;
+    }
+    match source.lines().nth(line) {
+        Some(found) => {
+            let blank = found.len() - found.trim_start().len();
+            let start = text.span.start + (found.as_ptr() as usize - source.as_ptr() as usize + blank) as u32;
+            Span { start, end: start + found.trim().len() as u32, ..text.span }
+        }
+        None => text.span,
+    }
 }
 
 /// A ROM's contents: the path is relative to the file that names it.

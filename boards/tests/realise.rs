@@ -87,22 +87,28 @@ fn roms_and_code() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("rom.bin"), [1, 2, 3]).unwrap();
     std::fs::write(folder.join("big.bin"), [0; 17]).unwrap();
-    let text = r#"board "b" {
+    let text = r##"board "b" {
         bus "ps" width=32
         mem "rom" at=0 size=16 kind="rom" file="rom.bin"
         mem "big" at=0x100 size=16 kind="rom" file="big.bin"
         mem "gone" at=0x200 size=16 kind="rom" file="gone.bin"
         code "good" at=0 isa="arm" { asm "nop" }
-        code "bad" at=4 isa="arm" { asm "nope" }
-    }"#;
+        code "bad" at=4 isa="arm" { asm #"""
+            nop
+            nop
+              nope // here
+            """# }
+    }"##;
     let board = load_text(&Request { board: folder.join("b.kdl").display().to_string(), ..Request::default() }, text);
     let plan = plan(&board, &common::registry()).0;
     let mut recorder = Recorder::default();
-    let assemble = |_: &str, at: u64, text: &str| if text == "nop" { Ok(vec![at as u8]) } else { Err("no instruction `nope`".to_string()) };
+    let assemble =
+        |_: &str, at: u64, text: &str| if text == "nop" { Ok(vec![at as u8]) } else { Err(vec![(3, "no instruction `nope`".to_string())]) };
     let problems = realise(&board, &plan, &mut recorder, &assemble).unwrap_err();
     let said: Vec<&str> = problems.iter().map(|d| d.message.as_str()).collect();
     assert!(said[0].contains("has 17 bytes; the memory holds 16"), "{said:?}");
     assert!(said[1].contains("cannot read"), "{said:?}");
+    assert_eq!(board.sources.slice(problems[2].primary.as_ref().unwrap().span), "nope // here");
     assert!(said[2].contains("no instruction `nope`"), "{said:?}");
     assert!(recorder.0.contains(&"memory rom Some(3) 1".to_string()));
     std::fs::remove_dir_all(folder).unwrap();
