@@ -184,6 +184,7 @@ fn firmware_words() {
     assert_eq!(words[0], Some(0xe000_1000));
     assert_eq!(words[7], Some(512 << 20));
     assert!(words.iter().all(Option::is_some));
+    assert_eq!(plan.words(&board)[8], 29);
     assert_eq!(boot.protocol("arm-linux").unwrap().int("kernel-at"), Some(0x8000));
     let bad = boot.protocol("arm-linux").unwrap().check(&["machine-id"], &["dtb"]);
     assert_eq!(bad.len(), 1);

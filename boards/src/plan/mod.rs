@@ -46,6 +46,10 @@ pub struct Region {
 }
 
 impl Plan {
+    /// The firmware's table of words, as the `boot` node gives it; empty without one.
+    pub fn words(&self, board: &Board) -> Vec<u32> {
+        board.boot.iter().flat_map(|b| &b.words).map(|w| self.word(w).unwrap_or(0) as u32).collect()
+    }
     /// What a word of a firmware table is: a number, or the address of the region it names.
     pub fn word(&self, value: &Value) -> Option<u64> {
         match value.data.int() {
