@@ -413,6 +413,13 @@ impl Builder {
             if self.as_const(a) == Some(0) && matches!(op, Op::Shl | Op::Shr | Op::Sar | Op::Ror) {
                 return a;
             }
+            // Rotation takes its amount modulo the width by itself.
+            if op == Op::Ror
+                && let Some(&Inst { op: Op::And, args: [x, y, ..], .. }) = self.def(b)
+                && self.as_const(y).is_some_and(|m| m & u128::from(ty.bits() - 1) == u128::from(ty.bits() - 1))
+            {
+                return self.binary(op, a, x);
+            }
             return self.pure(op, ty, &[a, b]);
         };
         let all = ty.mask();
@@ -428,6 +435,14 @@ impl Builder {
             (Op::Ror, n) if n >= bits => {
                 let n = self.iconst(Type::I32, n % bits);
                 return self.binary(op, a, n);
+            }
+            (Op::RemU, x) if x.is_power_of_two() => {
+                let low = self.iconst(ty, x - 1);
+                return self.binary(Op::And, a, low);
+            }
+            (Op::DivU, x) if x.is_power_of_two() => {
+                let n = self.iconst(Type::I32, x.trailing_zeros().into());
+                return self.binary(Op::Shr, a, n);
             }
             (Op::Mul, x) if x.is_power_of_two() && self.as_const(a).is_none() => {
                 let n = self.iconst(Type::I32, x.trailing_zeros().into());

@@ -4,6 +4,7 @@
 //! This crate knows no instruction set by name.
 
 pub mod builder;
+pub mod flat;
 pub mod float;
 pub mod fold;
 pub mod guest;

@@ -4,5 +4,6 @@ pub mod cpu;
 pub mod cx;
 pub mod device;
 pub mod schema;
+pub mod vcpu;
 
 pub use emu_memory::{Access, BusError, GuestPhys, Initiator};

@@ -150,7 +150,7 @@ pub fn execute<I: Isa, const STEP: bool>(
                     Some(ram) => ram.page_generation(c.imm >> 32) == c.imm as u32,
                     None => false,
                 };
-                if STEP || executed > cx.limit || attention.load(Ordering::Relaxed) != 0 || !fresh {
+                if STEP || executed > cx.limit || attention.load(Ordering::Relaxed) != 0 || !fresh || cx.interrupted() {
                     return Leave::Block(pc as u32 - 1);
                 }
                 cx.executed = executed;
@@ -279,7 +279,7 @@ pub fn execute<I: Isa, const STEP: bool>(
             Bc::JumpTo => go!(cx.key, to = cell!(c.b), Leave::Miss(to, None)),
             Bc::JumpRekey => {
                 let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
-                if cx.levels != 0 && cx.isa.interrupt(&cx.cells[..cx.state_cells], cx.levels).is_some() {
+                if cx.interrupted() {
                     cx.executed -= u64::from(c.a);
                     return Leave::Rekey(cell!(c.b));
                 }

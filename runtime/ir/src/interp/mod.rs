@@ -96,6 +96,11 @@ impl<I: Isa> Context<I> {
     fn set_pc(&mut self, pc: u64) {
         self.isa.layout().write(&mut self.cells, self.isa.pc(), pc.into());
     }
+    /// An interrupt is to be taken. Lines may be high for long while they are masked; unmasking is seen at the next block.
+    #[inline(always)]
+    fn interrupted(&self) -> bool {
+        self.levels != 0 && self.isa.interrupt(&self.cells[..self.state_cells], self.levels).is_some()
+    }
     fn forget_jumps(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
@@ -240,8 +245,9 @@ impl<I: Isa> Engine<I> {
         self.event
     }
 
-    /// Restores sleep and event register from a snapshot.
+    /// Restores sleep and event register from a snapshot; the exclusive monitor is clear after it.
     pub fn set_sleep(&mut self, asleep: Option<bool>, event: bool) {
+        self.cx.monitor = None;
         (self.asleep, self.event) = (asleep, event);
     }
 

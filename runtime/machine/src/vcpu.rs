@@ -1,0 +1,233 @@
+//! A vCPU: the interpreter of one instruction set as the machine sees it.
+//!
+//! Data path: the machine gives it turns over its [`GuestBus`]; within a turn the engine translates, executes, takes exceptions and interrupts, and
+//! sleeps; registers, snapshots and counters go by the names of the state's slots. Translations, TLB and exclusive monitor are never saved.
+
+use crate::cpu::Cpu;
+use emu_ir::guest::Isa;
+use emu_ir::interp::{Engine, Stats, Stop};
+use emu_ir::state::{Slot, SlotDesc};
+use emu_memory::{GuestBus, GuestPhys};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The state of a vCPU in a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VcpuState {
+    /// The instruction set's name.
+    pub isa: String,
+    /// Slots by name; those that are parts of wider ones are left out.
+    pub slots: BTreeMap<String, u128>,
+    /// Asleep: until an event (true) or an interrupt.
+    pub asleep: Option<bool>,
+    /// The event register.
+    pub event: bool,
+}
+
+/// Why a snapshot does not fit this CPU.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// It is another instruction set's.
+    #[error("the snapshot holds a CPU of `{found}`, this one is `{expected}`")]
+    Isa {
+        /// In the snapshot.
+        found: String,
+        /// This CPU's.
+        expected: &'static str,
+    },
+    /// A register this CPU does not have.
+    #[error("the snapshot holds a register `{0}` that this CPU does not have: it was made by another version or model")]
+    Unknown(String),
+    /// A register the snapshot lacks.
+    #[error("the snapshot lacks the register `{0}`: it was made by another version or model")]
+    Missing(&'static str),
+}
+
+/// A vCPU that interprets.
+pub struct Vcpu<I: Isa> {
+    engine: Engine<I>,
+}
+
+impl<I: Isa> Vcpu<I> {
+    /// A CPU in its reset state; `index` is its place on the board.
+    pub fn new(isa: Arc<I>, index: u8) -> Vcpu<I> {
+        Vcpu { engine: Engine::new(isa, index) }
+    }
+
+    /// The engine.
+    pub fn engine(&mut self) -> &mut Engine<I> {
+        &mut self.engine
+    }
+
+    /// Resets it. To hold it in reset, give it no turns.
+    pub fn reset(&mut self) {
+        self.engine.reset();
+    }
+
+    /// Runs until the bus's limit, an exit request, or sleep; [`Vcpu::executed`] says how far it came.
+    pub fn run(&mut self, bus: &dyn GuestBus) -> Stop {
+        self.engine.run(bus)
+    }
+
+    /// Executes one instruction, or takes one interrupt.
+    pub fn step(&mut self, bus: &dyn GuestBus) -> Stop {
+        self.engine.step(bus)
+    }
+
+    /// Instructions executed in the last turn.
+    pub fn executed(&self) -> u64 {
+        self.engine.executed()
+    }
+
+    /// Asleep in WFI or WFE.
+    pub fn is_asleep(&self) -> bool {
+        self.engine.is_asleep()
+    }
+
+    /// The program counter.
+    pub fn pc(&self) -> u64 {
+        self.engine.pc()
+    }
+
+    /// Sets the program counter (boot loaders, debuggers).
+    pub fn set_pc(&mut self, pc: u64) {
+        let (layout, slot) = (self.engine.isa().layout(), self.engine.isa().pc());
+        layout.write(self.engine.state_mut(), slot, pc.into());
+    }
+
+    /// All slots.
+    pub fn registers(&self) -> &'static [SlotDesc] {
+        self.engine.isa().layout().slots
+    }
+
+    /// The register called `name`, zero-extended.
+    pub fn register(&self, name: &str) -> Option<u128> {
+        let layout = self.engine.isa().layout();
+        Some(layout.read(self.engine.state(), layout.slot(name)?))
+    }
+
+    /// Sets the register called `name`; false if there is none.
+    pub fn set_register(&mut self, name: &str, value: u128) -> bool {
+        let layout = self.engine.isa().layout();
+        let Some(slot) = layout.slot(name) else { return false };
+        layout.write(self.engine.state_mut(), slot, value);
+        true
+    }
+
+    /// The physical address of data at `va` as the CPU sees it now; `None` if it is not mapped.
+    pub fn translate(&mut self, bus: &dyn GuestBus, va: u64) -> Option<GuestPhys> {
+        let isa = self.engine.isa().clone();
+        let mmu = isa.fetch_mmu(isa.block_key(self.engine.state()));
+        self.engine.translate(bus, va, mmu)
+    }
+
+    /// Counters since it was made.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The slots a snapshot holds: of those that overlap, the widest.
+    fn saved(&self) -> impl Iterator<Item = (Slot, &'static SlotDesc)> + use<I> {
+        let slots = self.engine.isa().layout().slots;
+        let inside = |a: &SlotDesc, b: &SlotDesc| {
+            let ((a0, a1), (b0, b1)) = (a.bit_range(), b.bit_range());
+            b0 <= a0 && a1 <= b1
+        };
+        // Of two of the same place, the first.
+        let hidden = move |index: usize, slot: &SlotDesc| {
+            slots.iter().enumerate().any(|(other, wider)| other != index && inside(slot, wider) && (!inside(wider, slot) || other < index))
+        };
+        slots.iter().enumerate().filter(move |(index, slot)| !hidden(*index, slot)).map(|(index, slot)| (Slot(index as u16), slot))
+    }
+
+    /// Its state.
+    pub fn save(&self) -> VcpuState {
+        let isa = self.engine.isa();
+        let slots = self.saved().map(|(slot, desc)| (desc.name.to_string(), isa.layout().read(self.engine.state(), slot))).collect();
+        VcpuState { isa: isa.name().to_string(), slots, asleep: self.engine.sleep(), event: self.engine.event() }
+    }
+
+    /// Takes over a saved state; nothing changes if it does not fit.
+    pub fn load(&mut self, saved: &VcpuState) -> Result<(), LoadError> {
+        let isa = self.engine.isa().clone();
+        if saved.isa != isa.name() {
+            return Err(LoadError::Isa { found: saved.isa.clone(), expected: isa.name() });
+        }
+        let layout = isa.layout();
+        if let Some(name) = saved.slots.keys().find(|name| layout.slot(name).is_none()) {
+            return Err(LoadError::Unknown(name.clone()));
+        }
+        let values: Vec<(Slot, u128)> = self
+            .saved()
+            .map(|(slot, desc)| saved.slots.get(desc.name).map(|value| (slot, *value)).ok_or(LoadError::Missing(desc.name)))
+            .collect::<Result<_, _>>()?;
+        let state = self.engine.state_mut();
+        for (slot, value) in values {
+            layout.write(state, slot, value);
+        }
+        self.engine.set_sleep(saved.asleep, saved.event);
+        Ok(())
+    }
+}
+
+impl<I: Isa> Cpu for Vcpu<I> {}
+
+#[cfg(test)]
+#[path = "../../ir/tests/common/mod.rs"]
+#[allow(clippy::all)]
+mod common;
+
+#[cfg(test)]
+mod tests {
+    use super::common::{Bus, I, Toy, asm};
+    use super::*;
+
+    fn vcpu() -> (Bus, Vcpu<Toy>) {
+        let bus = Bus::new(&[asm(I::Li, 1, 0, 5), asm(I::AddI, 2, 1, 6), asm(I::Wfe, 0, 0, 0), asm(I::AddI, 2, 2, 1)]);
+        let mut cpu = Vcpu::new(Arc::new(Toy), 0);
+        cpu.set_pc(0x1000);
+        (bus, cpu)
+    }
+
+    #[test]
+    fn registers_go_by_name() {
+        let (bus, mut cpu) = vcpu();
+        assert_eq!((cpu.step(&bus), cpu.step(&bus)), (Stop::Budget, Stop::Budget));
+        assert_eq!((cpu.register("r2"), cpu.register("pc"), cpu.register("none")), (Some(11), Some(0x1008), None));
+        assert!(cpu.set_register("r2", 0x1_0000_0007) && !cpu.set_register("none", 0));
+        assert_eq!(cpu.register("r2"), Some(7));
+    }
+
+    #[test]
+    fn a_snapshot_goes_on_where_it_was_taken() {
+        let (bus, mut cpu) = vcpu();
+        bus.limit.set(100);
+        assert_eq!(cpu.run(&bus), Stop::Asleep(true));
+        let saved = cpu.save();
+        let text = serde_json::to_string(&saved).unwrap();
+        let (_, mut other) = vcpu();
+        other.load(&serde_json::from_str(&text).unwrap()).unwrap();
+        assert_eq!(other.save(), saved);
+        assert_eq!(other.run(&bus), Stop::Asleep(true));
+        bus.limit.set(1);
+        bus.attention.fetch_or(emu_memory::Attention::EVENT, std::sync::atomic::Ordering::Release);
+        assert_eq!(other.run(&bus), Stop::Budget);
+        assert_eq!(other.register("r2"), Some(12));
+    }
+
+    #[test]
+    fn snapshots_of_others_are_refused() {
+        let (_, mut cpu) = vcpu();
+        let good = cpu.save();
+        let mut odd = good.clone();
+        odd.isa = "other".into();
+        assert!(matches!(cpu.load(&odd), Err(LoadError::Isa { .. })));
+        let mut odd = good.clone();
+        odd.slots.insert("zz".into(), 1);
+        assert_eq!(cpu.load(&odd), Err(LoadError::Unknown("zz".into())));
+        let mut odd = good;
+        odd.slots.remove("r3");
+        assert_eq!(cpu.load(&odd), Err(LoadError::Missing("r3")));
+    }
+}
