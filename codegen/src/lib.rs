@@ -1,3 +1,4 @@
 //! Code generation from checked specifications and register maps.
 
 pub mod asm;
+pub mod regs;
