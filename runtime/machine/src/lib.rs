@@ -4,7 +4,6 @@ pub mod cpu;
 pub mod cx;
 pub mod device;
 pub mod schema;
-pub mod testing;
 pub mod vcpu;
 
 pub use emu_memory::{Access, BusError, GuestPhys, Initiator};
