@@ -7,7 +7,7 @@
 //! secure), virtualisation, power management; the register map is arrays over interrupt IDs and so is code here, not KDL.
 
 use emu_machine::device::{Cx, Device};
-use emu_machine::schema::{Count, DeviceType, PortSpec, PropKind, PropSpec, Props, RegionSpec};
+use emu_machine::schema::{Count, DeviceType, LineAlias, PortSpec, PropKind, PropSpec, Props, RegionSpec};
 use emu_machine::{Access, BusError};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,10 @@ pub const TYPE: DeviceType = DeviceType {
             doc: "shared peripheral interrupts; ID = 32 + number",
         },
         PortSpec { name: "ppi", count: Count::Fixed(16), first: 16, per_cpu: true, doc: "private peripheral interrupts, by ID" },
+    ],
+    line_aliases: &[
+        LineAlias { name: "id", from: 16, to: 31, port: "ppi", number: 16 },
+        LineAlias { name: "id", from: 32, to: 1019, port: "spi", number: 0 },
     ],
     outputs: &[
         PortSpec { name: "irq", count: Count::Prop("ncpu"), first: 0, per_cpu: false, doc: "IRQ of each CPU" },
