@@ -31,7 +31,8 @@ struct Context {
 /// What is known at one point of the path.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    context: Vec<Option<u64>>,
+    /// Known and pending values.
+    context: Vec<(Option<u64>, Option<u64>)>,
     vars: Vec<Option<Value>>,
     slots: Vec<(Slot, Value)>,
 }
@@ -156,7 +157,8 @@ impl Builder {
     }
 
     /// Decoder-context slots (ITSTATE ...) that must hold these constants once the current instruction retires: written before every exit
-    /// of the instruction (jump, wait) and at its end by `end_insn`, but only if different from what the slot is known to hold.
+    /// of the instruction (jump, wait) and at its end by `end_insn`, but only if different from what the slot is known to hold. A `set` of
+    /// the slot by the instruction itself (an exception return) stands instead, on its path.
     pub fn pending_context(&mut self, slot: Slot, value: u64) {
         let at = self.context_index(slot);
         self.context[at].pending = Some(value);
@@ -342,6 +344,7 @@ impl Builder {
         self.forget(slot);
         if let Some(context) = self.context.iter_mut().find(|c| c.slot == slot) {
             context.known = constant.map(|x| x as u64);
+            context.pending = None;
         }
         // A slot narrower than its type cuts what is written.
         match constant {
@@ -947,13 +950,13 @@ impl Builder {
     }
 
     fn known(&self) -> Known {
-        Known { context: self.context.iter().map(|c| c.known).collect(), vars: self.vars.clone(), slots: self.slots.clone() }
+        Known { context: self.context.iter().map(|c| (c.known, c.pending)).collect(), vars: self.vars.clone(), slots: self.slots.clone() }
     }
 
     fn restore(&mut self, known: &Known) {
         // Slots and locals that came up since hold nothing known.
         for (index, context) in self.context.iter_mut().enumerate() {
-            context.known = known.context.get(index).copied().flatten();
+            (context.known, context.pending) = known.context.get(index).copied().unwrap_or((None, context.pending));
         }
         for (index, var) in self.vars.iter_mut().enumerate() {
             *var = known.vars.get(index).copied().flatten();
@@ -1017,9 +1020,11 @@ impl Builder {
             _ => {
                 self.restore(&first.1);
                 for (index, context) in self.context.iter_mut().enumerate() {
-                    if context.known != second.1.context.get(index).copied().flatten() {
+                    let (known, pending) = second.1.context.get(index).copied().unwrap_or_default();
+                    if context.known != known {
                         context.known = None;
                     }
+                    context.pending = context.pending.or(pending);
                 }
                 self.slots.retain(|known| second.1.slots.contains(known));
                 for (index, var) in self.vars.iter_mut().enumerate() {
@@ -1186,6 +1191,28 @@ mod tests {
         };
         assert_eq!(ops(&block(4)), [Op::Mark, Op::Mark, Op::Jump]);
         assert_eq!(ops(&block(0)), [Op::Mark, Op::Set(IT), Op::Mark, Op::JumpRekey]);
+    }
+
+    #[test]
+    fn an_explicit_write_of_context_stands_on_its_path() {
+        let mut b = Builder::new(&LAYOUT);
+        b.context_at_entry(IT, 8);
+        b.mark(0, 2);
+        b.pending_context(IT, 4);
+        let x = b.get(R0);
+        let zero = b.iconst(Type::I32, 0);
+        let cond = b.cmp(Cond::Eq, x, zero);
+        b.begin_if(cond);
+        let part = b.extract(Type::I8, x, 0, 8);
+        b.set(IT, part);
+        b.jump_rekey(x);
+        b.end_if();
+        b.end_insn();
+        let block = b.finish();
+        let sets: Vec<_> = block.insts.iter().filter(|i| i.op == Op::Set(IT)).map(|i| i.args[0]).collect();
+        assert_eq!(sets.len(), 2);
+        assert_eq!(sets[0], part);
+        assert_eq!(ops(&block)[3..], [Op::If, Op::Trunc, Op::Set(IT), Op::JumpRekey, Op::EndIf, Op::Set(IT), Op::JumpRekey]);
     }
 
     #[test]

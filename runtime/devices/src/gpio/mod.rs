@@ -1,3 +1,0 @@
-//! General-purpose input and output.
-
-pub mod zynq_gpio;

@@ -1,3 +1,0 @@
-//! Interrupt controllers.
-
-pub mod gic_v1;

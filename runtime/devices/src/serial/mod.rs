@@ -1,3 +1,0 @@
-//! Serial ports.
-
-pub mod cdns_uart;
