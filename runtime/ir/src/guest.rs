@@ -133,7 +133,8 @@ pub trait Isa: Send + Sync + 'static {
     fn float_envs(&self) -> &'static [FloatEnvDesc];
     /// Helpers by number.
     fn helpers(&self) -> &'static [HelperDesc];
-    /// The program counter's slot.
+    /// The program counter's slot. It holds the pc whenever an executor is outside a block, at a helper call, and when an exception is taken;
+    /// inside a block it is stale, and the lowering uses the constants of the mark. Writing it does not jump.
     fn pc(&self) -> Slot;
     /// The four slots that carry exception arguments (I64 each).
     fn exception_args(&self) -> [Slot; 4];

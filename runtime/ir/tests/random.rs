@@ -115,6 +115,7 @@ enum Step {
     VarSet(u8, u8),
     If(u8, Vec<Step>, Vec<Step>),
     Exit(u8, u8),
+    Flags(bool, u8, u8, u8),
     Mark,
     Repeat(u8, Vec<Step>),
 }
@@ -144,6 +145,7 @@ fn leaf() -> impl Strategy<Value = Step> {
         1 => (0u8..2, v()).prop_map(|(h, a)| Step::Call(h, a)),
         1 => (0u8..3).prop_map(Step::VarGet),
         1 => (0u8..3, v()).prop_map(|(x, a)| Step::VarSet(x, a)),
+        3 => (any::<bool>(), v(), v(), v()).prop_map(|(sub, a, b, which)| Step::Flags(sub, a, b, which)),
         2 => Just(Step::Mark),
         1 => (0u8..4, v()).prop_map(|(k, a)| Step::Exit(k, a)),
     ]
@@ -442,6 +444,29 @@ impl Maker<'_> {
                     _ => self.b.wait(*kind == 1, 0x2000 + u64::from(*kind)),
                 };
             }
+            Step::Flags(subtract, a, b, which) => {
+                // As instruction sets write it: a + b, or a + !b + 1, with some of the flags.
+                let (x, y) = (self.pick_as(*a, Type::I32), self.pick_as(*b, Type::I32));
+                let y = if *subtract { self.b.unary(Op::Not, y) } else { y };
+                let carry = self.b.iconst(Type::I1, (*subtract).into());
+                let one = self.b.iconst(Type::I32, (*subtract).into());
+                let sum = self.b.binary(Op::Add, x, y);
+                let sum = self.b.binary(Op::Add, sum, one);
+                let zero = self.b.iconst(Type::I32, 0);
+                let n = self.b.extract(Type::I1, sum, 31, 1);
+                let z = self.b.cmp(Cond::Eq, sum, zero);
+                let (c, v) = (self.b.carry_add(x, y, carry), self.b.overflow_add(x, y, carry));
+                for (bit, (slot, flag)) in [(13, n), (14, z), (16, c), (13, v)].into_iter().enumerate() {
+                    if which >> bit & 1 != 0 {
+                        self.b.set(Slot(slot), flag);
+                    }
+                    self.pool.push(flag);
+                }
+                if which & 16 != 0 {
+                    self.b.set(Slot(u16::from(which >> 6)), sum);
+                }
+                sum
+            }
             Step::Mark => return self.mark(),
         };
         self.pool.push(v);
@@ -639,7 +664,7 @@ proptest! {
         engine.run(&bus);
         let mut bytes = vec![0; 0x3000];
         bus.ram.copy_out(0x7000, &mut bytes);
-        prop_assert!(expected.1 == bytes, "memory after the interpreter");
+        prop_assert!(expected.1 == bytes, "memory after the interpreter\n{}", text::print(&optimised, &LAYOUT));
         prop_assert_eq!(&expected.0[..], engine.state(), "state after the interpreter\n{}", text::print(&optimised, &LAYOUT));
     }
 }

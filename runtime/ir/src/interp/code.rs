@@ -84,6 +84,15 @@ pub enum Bc {
     /// A = bit 31 of B and the like: see `Extract`. Overflow and carry of B + C + cell I.
     Carry32,
     Overflow32,
+    /// Signed overflow and carry of B + C.
+    OverflowAdd32,
+    CarryAdd32,
+    /// A = B + C or B - C (or the constant c), and the result's flags: the cells of negative, zero, carry and overflow are the quarters of I,
+    /// low first. Carry after a subtraction means no borrow.
+    AddFlags32,
+    AddFlags32I,
+    SubFlags32,
+    SubFlags32I,
     /// A = B ? C : cell I.
     Select,
     /// A pure operation without a bytecode of its own: entry I of the side table.
@@ -217,6 +226,14 @@ impl Arena {
         let marks = &self.marks[first as usize..last as usize];
         let index = marks.partition_point(|m| m.code <= at).checked_sub(1)?;
         Some((index as u32, last - first, marks[index]))
+    }
+
+    /// The first instruction that begins at code index `at`: as [`Arena::mark_at`], but of several without code of their own the first.
+    pub fn mark_from(&self, at: u32) -> Option<(u32, u32, MarkInfo)> {
+        let (first, last) = self.blocks[self.block_at(at)? as usize].marks;
+        let marks = &self.marks[first as usize..last as usize];
+        let index = marks.partition_point(|m| m.code < at);
+        Some((index as u32, last - first, *marks.get(index)?))
     }
 
     /// Where the instruction after the one at `at` begins, unless it is the block's last.

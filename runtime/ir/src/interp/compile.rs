@@ -70,6 +70,10 @@ struct Compiler<'a> {
     last: Vec<u32>,
     /// Emitted with its user.
     fused: Vec<bool>,
+    /// For the result of an addition or subtraction: its flags, computed with it.
+    groups: Vec<Option<Flags>>,
+    /// Computed with the addition or subtraction it is a flag of.
+    flags: Vec<bool>,
     cell: Vec<u16>,
     /// Sets that need no code: their value was put in place.
     placed: Vec<bool>,
@@ -85,6 +89,14 @@ struct Compiler<'a> {
     mark: u32,
     page_of: Option<u64>,
     open: Vec<Open>,
+}
+
+/// The flags of an addition or subtraction of 32 bits: negative, zero, carry, overflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Flags {
+    values: [Option<Value>; 4],
+    /// The constant subtracted, if it is written as an addition.
+    minus: Option<u128>,
 }
 
 struct Open {
@@ -109,6 +121,8 @@ pub fn compile(target: &Target, block: &Block, arena: &mut Arena, head: Option<H
         root: (0..values as u32).map(Value).collect(),
         last: vec![0; values],
         fused: vec![false; values],
+        groups: vec![None; values],
+        flags: vec![false; values],
         cell: vec![u16::MAX; values],
         placed: vec![false; block.insts.len()],
         vars: Vec::new(),
@@ -135,6 +149,7 @@ impl Compiler<'_> {
     fn run(&mut self, head: Option<Head>) -> Result<(), TooBig> {
         self.count_uses();
         self.fuse();
+        self.group_flags();
         self.find_last_uses();
         for ty in &self.block.vars {
             let cell = self.temp(ty.cells())?;
@@ -237,6 +252,60 @@ impl Compiler<'_> {
         }
     }
 
+    /// Finds the flags computed beside additions and subtractions, so that one word does it all.
+    fn group_flags(&mut self) {
+        for at in 0..self.block.insts.len() {
+            let inst = &self.block.insts[at];
+            if !matches!(inst.op, Op::Add | Op::Sub) || inst.ty != Type::I32 || self.fused[inst.res.0 as usize] {
+                continue;
+            }
+            let (r, [x, y, ..]) = (inst.res, inst.args);
+            let plus = self.constant(y);
+            let minus = plus.map(|k| k.wrapping_neg() & Type::I32.mask());
+            let is = |v: Value, k: Option<u128>| k.is_some() && self.constant(v) == k;
+            // y inverted, as the overflow of a subtraction has it.
+            let inverted = |v: Value| match minus {
+                Some(k) => self.constant(v) == Some(!k & Type::I32.mask()),
+                None => self.def(v).is_some_and(|def| def.op == Op::Not && def.args[0] == y),
+            };
+            let (mut added, mut subtracted) = (Flags::default(), Flags { minus, ..Flags::default() });
+            for other in
+                self.block.insts[at + 1..].iter().take_while(|i| i.op.is_pure() || matches!(i.op, Op::Set(_) | Op::Get(_))).take(16)
+            {
+                let ([a, b, c, ..], v) = (other.args, other.res);
+                let found = match other.op {
+                    Op::Extract { lo: 31, len: 1 } if a == r && other.ty.bits() <= 64 => (Some(0), Some(0)),
+                    Op::Cmp(Cond::Slt) if a == r && is(b, Some(0)) => (Some(0), Some(0)),
+                    Op::Cmp(Cond::Eq) if a == r && is(b, Some(0)) => (Some(1), Some(1)),
+                    Op::CarryAdd if (a, b) == (x, y) && is(c, Some(0)) => (Some(2), None),
+                    Op::Cmp(Cond::Ule) if b == x && (a == y && plus.is_none() || is(a, minus)) => (None, Some(2)),
+                    Op::OverflowAdd if (a, b) == (x, y) && is(c, Some(0)) => (Some(3), None),
+                    Op::OverflowAdd if a == x && inverted(b) && is(c, Some(1)) => (None, Some(3)),
+                    _ => continue,
+                };
+                if self.uses[v.0 as usize] == 0 || self.fused[v.0 as usize] || self.flags[v.0 as usize] {
+                    continue;
+                }
+                for (flags, index) in [(&mut added, found.0), (&mut subtracted, found.1)] {
+                    if let Some(index) = index {
+                        flags.values[index].get_or_insert(v);
+                    }
+                }
+            }
+            // An addition of a constant is a subtraction if its carry or overflow say so.
+            let known = |f: &Flags| f.values[2..].iter().flatten().count();
+            let as_subtraction = inst.op == Op::Sub || minus.is_some() && known(&subtracted) > known(&added);
+            let flags = if as_subtraction { subtracted } else { added };
+            if inst.op == Op::Sub && minus.is_some() || flags.values.iter().flatten().count() < 3 {
+                continue;
+            }
+            for v in flags.values.into_iter().flatten() {
+                self.flags[v.0 as usize] = true;
+            }
+            self.groups[r.0 as usize] = Some(flags);
+        }
+    }
+
     fn find_last_uses(&mut self) {
         let mut open: Vec<(u32, u32)> = Vec::new();
         let mut ends = vec![0; self.block.insts.len()];
@@ -260,7 +329,7 @@ impl Compiler<'_> {
                 }
                 _ => {}
             }
-            if inst.res != Value::NONE && self.fused[inst.res.0 as usize] {
+            if inst.res != Value::NONE && (self.fused[inst.res.0 as usize] || self.flags[inst.res.0 as usize]) {
                 continue;
             }
             let mut operands: Vec<Value> = inst.operands().collect();
@@ -452,8 +521,16 @@ impl Compiler<'_> {
     fn inst(&mut self, inst: &Inst) -> Result<(), TooBig> {
         let v = inst.res;
         if v != Value::NONE {
+            if let Some(flags) = self.groups[v.0 as usize] {
+                return self.with_flags(inst, flags);
+            }
             let unused = self.last[v.0 as usize] == 0;
-            if self.fused[v.0 as usize] || inst.op == Op::Const || self.root(v) != v || (unused && inst.op.is_pure()) {
+            if self.fused[v.0 as usize]
+                || self.flags[v.0 as usize]
+                || inst.op == Op::Const
+                || self.root(v) != v
+                || (unused && inst.op.is_pure())
+            {
                 return Ok(());
             }
         }
@@ -771,6 +848,53 @@ impl Compiler<'_> {
         self.side(Bc::Generic, inst)
     }
 
+    /// An addition or subtraction and its flags.
+    fn with_flags(&mut self, inst: &Inst, flags: Flags) -> Result<(), TooBig> {
+        let [x, y, ..] = inst.args;
+        let subtract = inst.op == Op::Sub
+            || flags.values[2..].iter().flatten().any(|v| match self.def(*v).map(|d| (d.op, d.args[2])) {
+                Some((Op::Cmp(_), _)) => true,
+                Some((_, carry)) => self.constant(carry) == Some(1),
+                None => false,
+            });
+        let b = self.cell(x)?;
+        let constant = if subtract && inst.op == Op::Add { flags.minus } else { self.constant(y) };
+        let (c, immediate) = match constant {
+            Some(k) if k <= u128::from(u16::MAX) => (k as u16, true),
+            Some(k) => {
+                let cell = self.temp(1)?;
+                self.scratch.push(cell);
+                self.word(Bc::MovI, cell, 0, 0, k as u64);
+                (cell, false)
+            }
+            None => (self.cell(y)?, false),
+        };
+        let mut nowhere = None;
+        let mut cells = [0; 5];
+        for (v, cell) in [Some(inst.res)].into_iter().chain(flags.values).zip(&mut cells) {
+            *cell = match v.filter(|v| self.last[v.0 as usize] > 0) {
+                Some(v) => self.result(v)?,
+                None => match nowhere {
+                    Some(cell) => cell,
+                    None => {
+                        let cell = self.temp(1)?;
+                        self.scratch.push(cell);
+                        *nowhere.insert(cell)
+                    }
+                },
+            };
+        }
+        let op = match (subtract, immediate) {
+            (false, false) => Bc::AddFlags32,
+            (false, true) => Bc::AddFlags32I,
+            (true, false) => Bc::SubFlags32,
+            (true, true) => Bc::SubFlags32I,
+        };
+        let imm = cells[1..].iter().rev().fold(0, |imm, cell| imm << 16 | u64::from(*cell));
+        self.word(op, cells[0], b, c, imm);
+        Ok(())
+    }
+
     /// Emits an operation on at most 64 bits; false if it has no bytecode.
     fn scalar(&mut self, inst: &Inst) -> Result<bool, TooBig> {
         let ty = inst.ty;
@@ -885,6 +1009,8 @@ impl Compiler<'_> {
                     (Cond::Sle, _) => two!(if from == 32 { Bc::CmpSle32 } else { Bc::CmpSle64 }),
                 }
             }
+            (Op::CarryAdd, _) if from == 32 && small(r, self) == Some(0) => two!(Bc::CarryAdd32),
+            (Op::OverflowAdd, _) if from == 32 && small(r, self) == Some(0) => two!(Bc::OverflowAdd32),
             (Op::CarryAdd, _) if from == 32 => {
                 let (b, c, third) = (self.cell(p)?, self.cell(q)?, self.cell(r)?);
                 finish!(Bc::Carry32, 0, b, c, third.into())

@@ -95,6 +95,18 @@ pub fn execute<I: Isa, const STEP: bool>(
                 }
             }};
         }
+        macro_rules! flags {
+            ($y:expr, $op:ident, |$carry:ident| $flag:expr) => {{
+                let (x, y) = (cell!(c.b) as u32, $y);
+                let (sum, $carry) = x.$op(y);
+                let overflow = (x as i32).$op(y as i32).1;
+                cell!(c.a) = u64::from(sum);
+                cell!(c.imm) = u64::from(sum >> 31);
+                cell!(c.imm >> 16) = u64::from(sum == 0);
+                cell!(c.imm >> 32) = u64::from($flag);
+                cell!(c.imm >> 48) = u64::from(overflow);
+            }};
+        }
         macro_rules! go {
             ($key:expr, $to:ident = $pc:expr, $miss:expr) => {{
                 let $to: u64 = $pc;
@@ -220,6 +232,12 @@ pub fn execute<I: Isa, const STEP: bool>(
                     (!(b ^ c) & (b ^ sum)) >> 31 & 1
                 })
             }
+            Bc::OverflowAdd32 => two!(|b, c| (!(b ^ c) & (b ^ b.wrapping_add(c))) >> 31 & 1),
+            Bc::CarryAdd32 => two!(|b, c| (b + c) >> 32),
+            Bc::AddFlags32 => flags!(cell!(c.c) as u32, overflowing_add, |carry| carry),
+            Bc::AddFlags32I => flags!(u32::from(c.c), overflowing_add, |carry| carry),
+            Bc::SubFlags32 => flags!(cell!(c.c) as u32, overflowing_sub, |borrow| !borrow),
+            Bc::SubFlags32I => flags!(u32::from(c.c), overflowing_sub, |borrow| !borrow),
             Bc::Select => {
                 let other = cell!(c.imm);
                 two!(|b, c| if b != 0 { c } else { other })

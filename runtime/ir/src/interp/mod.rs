@@ -17,7 +17,7 @@ use crate::builder::Builder;
 use crate::guest::{AccessKind, BlockKey, Exception, FetchFault, HelperCx, Isa};
 use crate::op::{Block, Op};
 use crate::passes::Passes;
-use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME};
+use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME, MarkInfo};
 use compile::{Head, Target};
 use emu_memory::{Access, Attention, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMPS, JumpEntry, Leave, execute, jump_slot};
@@ -377,7 +377,11 @@ impl<I: Isa> Engine<I> {
                 self.back_to(at, true);
                 Leave::Fault(u32::MAX, exception)
             }
-            Leave::Mark(at) | Leave::Again(at) => {
+            Leave::Mark(at) => {
+                self.back_to_mark(self.arena.mark_from(at), false);
+                Leave::Rekey(self.cx.pc())
+            }
+            Leave::Again(at) => {
                 self.back_to(at, false);
                 Leave::Rekey(self.cx.pc())
             }
@@ -387,7 +391,11 @@ impl<I: Isa> Engine<I> {
 
     /// Puts pc and count to where the instruction at `at` begins; `counted`: it counts as executed.
     fn back_to(&mut self, at: u32, counted: bool) {
-        if let Some((index, count, mark)) = self.arena.mark_at(at) {
+        self.back_to_mark(self.arena.mark_at(at), counted);
+    }
+
+    fn back_to_mark(&mut self, mark: Option<(u32, u32, MarkInfo)>, counted: bool) {
+        if let Some((index, count, mark)) = mark {
             self.cx.executed -= u64::from(count - index) - u64::from(counted);
             self.cx.set_pc(mark.pc);
         } else if counted {
@@ -411,7 +419,11 @@ impl<I: Isa> Engine<I> {
                     }
                     return None;
                 }
-                Leave::Mark(at) | Leave::Again(at) => {
+                Leave::Mark(at) => {
+                    self.back_to_mark(self.arena.mark_from(at), false);
+                    return None;
+                }
+                Leave::Again(at) => {
                     self.back_to(at, false);
                     return None;
                 }

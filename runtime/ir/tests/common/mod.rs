@@ -324,7 +324,11 @@ impl Toy {
             I::StW,
             I::LdAligned,
         ];
-        let Some(op) = ops.get((word >> 24) as usize) else {
+        let registers = [word >> 20 & 15, word >> 16 & 15].iter().all(|r| *r < 14);
+        let Some(op) = ops
+            .get((word >> 24) as usize)
+            .filter(|op| registers && (rb.0 < 14 || !matches!(op, I::Add | I::SubS | I::Xor | I::Mul | I::StX)))
+        else {
             let word = b.iconst(Type::I32, word.into());
             return b.raise(UNDEF, &[word]);
         };
