@@ -12,14 +12,19 @@ const FOLDER: &str = "../tests/board/";
 
 #[test]
 fn built_in_boards_are_right() {
-    let registry = common::registry();
+    let registry = common::real_registry();
     let mut seen = 0;
     for name in emu_boards::builtin::boards() {
-        let board = load(&Request { board: name.into(), ..Request::default() });
-        let problems = check(&board, &registry);
-        assert!(problems.is_empty(), "{name}:\n{}", diagnostic::render(&problems, &board.sources));
-        assert_eq!(board.cpus.len(), 2);
-        assert!(board.is_compatible("xlnx,zynq-7000"), "{name}");
+        for sets in [vec![], vec!["ncpu=1".to_string()], vec!["ram=1G".to_string(), "ncpu=2".to_string()]] {
+            let cpus = if sets.len() == 1 { 1 } else { 2 };
+            let board = load(&Request { board: name.into(), sets, ..Request::default() });
+            let problems = check(&board, &registry);
+            assert!(problems.is_empty(), "{name}:\n{}", diagnostic::render(&problems, &board.sources));
+            assert_eq!(board.cpus.len(), cpus);
+            assert!(board.is_compatible("xlnx,zynq-7000"), "{name}");
+            let (plan, _) = emu_boards::plan(&board, &registry);
+            emu_boards::view::device_tree_blob(&board, &plan).unwrap();
+        }
         seen += 1;
     }
     assert_eq!(seen, 4);

@@ -150,7 +150,7 @@ fn tempfile() -> std::path::PathBuf {
 #[test]
 fn private_lines_go_to_each_cpu() {
     let board = load(&Request { board: "zynq7000".into(), ..Request::default() });
-    let plan = plan(&board, &common::registry()).0;
+    let plan = plan(&board, &common::real_registry()).0;
     let index = |name: &str| board.devices.iter().position(|d| d.name.text() == name).unwrap();
     let pins: Vec<(Pin, Pin)> =
         plan.links.iter().filter(|l| l.from.unit == Unit::Device(index("ptimer"))).map(|l| (l.from, l.to)).collect();
@@ -178,7 +178,7 @@ fn aliases_of_memory_and_overlays() {
 #[test]
 fn firmware_words() {
     let board = load(&Request { board: "zynq7000".into(), ..Request::default() });
-    let plan = plan(&board, &common::registry()).0;
+    let plan = plan(&board, &common::real_registry()).0;
     let boot = board.boot.as_ref().unwrap();
     let words: Vec<Option<u64>> = boot.words.iter().map(|w| plan.word(w)).collect();
     assert_eq!(words[0], Some(0xe000_1000));

@@ -345,7 +345,7 @@ pub enum Bit {
     Ignored,
     Field(String, u8),
     Operand(String, String),
-    OperandPart(String, u32),
+    OperandPart(String, u32, Option<String>),
 }
 
 /// A piece of an assembly template; expressions not yet checked.

@@ -54,7 +54,11 @@ pub fn insn(w: &mut World, insn: &ast::Insn) {
         );
         return;
     };
-    let available = first.1.clone();
+    // A name is dynamic in `sem` if one encoding computes it from state.
+    let mut available = first.1.clone();
+    for (name, (_, time)) in &mut available {
+        *time = done.iter().filter_map(|d| d.1.get(name)).map(|i| i.1).fold(*time, Time::max);
+    }
     let mut c = Checker::new(w);
     c.available = available;
     let (mut stmts, value) = c.block(sem, None);
@@ -68,7 +72,6 @@ pub fn insn(w: &mut World, insn: &ast::Insn) {
     for (mut e, inputs, ids, values) in done {
         for (name, local) in &used {
             let wanted = &locals[local.0 as usize].ty;
-            let time = locals[local.0 as usize].time;
             match inputs.get(name) {
                 None => {
                     w.errors.push(
@@ -95,13 +98,6 @@ pub fn insn(w: &mut World, insn: &ast::Insn) {
                             Expr { kind: Box::new(ExprKind::Local(*id)), ty: t.clone(), time: *t_time, span: e.span }
                         }
                     };
-                    if time == Time::Static && value.time == Time::Dynamic {
-                        w.errors.push(Diagnostic::new(
-                            "isa::not-static",
-                            e.span,
-                            format!("`{name}` is dynamic here and static in the first encoding"),
-                        ));
-                    }
                     e.inputs.push(value);
                 }
             }
@@ -175,7 +171,7 @@ fn bits(w: &mut World, text: &ast::Text) -> Option<Vec<Bit>> {
 fn operands(w: &mut World, flat: Flat, out: &mut Vec<Flat>) {
     let found = flat.bits.iter().find_map(|b| match b {
         Bit::Operand(name, operand) => Some((name.clone(), operand.clone())),
-        Bit::OperandPart(name, _) => Some((name.clone(), String::new())),
+        Bit::OperandPart(name, _, operand) => Some((name.clone(), operand.clone().unwrap_or_default())),
         _ => None,
     });
     let Some((name, mut operand)) = found else {
@@ -183,7 +179,7 @@ fn operands(w: &mut World, flat: Flat, out: &mut Vec<Flat>) {
         return;
     };
     if operand.is_empty() {
-        // `{sh/0}` before `{sh: shifter}` cannot tell which operand; the name may be the operand's own.
+        // `{sh/0}` without `: shifter`: the operand's name is the value's.
         operand = name.clone();
     }
     let Some(decl) = w.names.operands.get(&operand).copied() else {
@@ -207,7 +203,7 @@ fn operands(w: &mut World, flat: Flat, out: &mut Vec<Flat>) {
         for b in &flat.bits {
             match b {
                 Bit::Operand(n, _) if *n == name => all.extend(parts.iter().flatten().cloned()),
-                Bit::OperandPart(n, i) if *n == name => match parts.get(*i as usize) {
+                Bit::OperandPart(n, i, _) if *n == name => match parts.get(*i as usize) {
                     Some(p) => all.extend(p.iter().cloned()),
                     None => {
                         w.errors.push(
@@ -421,7 +417,10 @@ fn predicate(c: &mut Checker<'_>, token: TokenId, inputs: &Inputs) -> Option<Opt
         let mut names = Vec::new();
         free(&cond, &mut names);
         free(&e, &mut names);
-        let known = names.iter().all(|n| inputs.contains_key(n) || c.w.names.globals.contains_key(n) || n == "pc" || n == "next_pc");
+        let known = names.iter().all(|n| {
+            let global = c.w.names.globals.get(n).is_some_and(|g| !matches!(g.0, crate::check::Global::Enum(_)));
+            inputs.contains_key(n) || global || n == "pc" || n == "next_pc"
+        });
         if !known {
             continue;
         }
@@ -444,6 +443,8 @@ fn predicate(c: &mut Checker<'_>, token: TokenId, inputs: &Inputs) -> Option<Opt
 fn free(e: &ast::Expr, out: &mut Vec<String>) {
     match &*e.kind {
         ast::Kind::Name(n) => out.push(n.clone()),
+        // `enum.value`: no name of the encoding.
+        ast::Kind::Dot(a, _) if matches!(&*a.kind, ast::Kind::Name(_)) => {}
         ast::Kind::Dot(a, _) | ast::Kind::Prefix(_, a) => free(a, out),
         ast::Kind::Index(a, b) | ast::Kind::Infix(_, a, b) => {
             free(a, out);

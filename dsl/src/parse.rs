@@ -22,10 +22,10 @@ static PRATT: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
     PrattParser::new()
         .op(left(lor))
         .op(left(land))
-        .op(left(eq) | left(ne) | left(lt) | left(le) | left(gt) | left(ge) | left(slt) | left(sle) | left(sgt) | left(sge))
         .op(left(or))
         .op(left(xor))
         .op(left(and))
+        .op(left(eq) | left(ne) | left(lt) | left(le) | left(gt) | left(ge) | left(slt) | left(sle) | left(sgt) | left(sge))
         .op(left(shl) | left(shr) | left(sar))
         .op(left(add) | left(sub))
         .op(left(mul))
@@ -67,7 +67,7 @@ pub fn bits(at: Span, text: &str) -> Result<Vec<Bit>, Diagnostic> {
                 let (Some(name), Some(what)) = (inner.next(), inner.next()) else { continue };
                 let name = name.as_str().to_string();
                 out.push(match (is_part, what.as_str().parse::<u32>()) {
-                    (true, Ok(n)) => Bit::OperandPart(name, n),
+                    (true, Ok(n)) => Bit::OperandPart(name, n, inner.next().map(|p| p.as_str().to_string())),
                     (false, Ok(n)) if (1..=64).contains(&n) => Bit::Field(name, n as u8),
                     (false, Err(_)) => Bit::Operand(name, what.as_str().to_string()),
                     _ => {

@@ -121,3 +121,9 @@ pub fn registry() -> Registry {
     }];
     Registry { devices, cpus }
 }
+
+/// The device types there are, with the CPU types above.
+#[allow(dead_code, reason = "not every test uses it")]
+pub fn real_registry() -> Registry {
+    Registry { devices: emu_devices::registry(), ..registry() }
+}

@@ -1,0 +1,3 @@
+//! General-purpose input and output.
+
+pub mod zynq_gpio;
