@@ -1,4 +1,41 @@
-//! The contract between a CPU and the machine: PROVISIONAL, to be completed with `emu_ir`'s guest architecture trait.
+//! The contract between a CPU and the machine.
 
-/// A CPU as the machine sees it.
-pub trait Cpu: Send {}
+use emu_memory::GuestBus;
+
+/// Why a CPU's turn ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CpuStop {
+    /// The limit of instructions is reached, or the machine asked for its attention.
+    Ran,
+    /// It sleeps until a line or an event wakes it.
+    Asleep,
+}
+
+/// A CPU as the machine sees it. Input levels, attention and time come through the [`GuestBus`].
+pub trait Cpu: Send {
+    /// State at reset. The machine holds a CPU in reset by giving it no turns.
+    fn reset(&mut self);
+    /// Runs until the bus's limit, a request for attention, or sleep. A sleeping CPU looks whether it is to wake first.
+    fn run(&mut self, bus: &dyn GuestBus) -> CpuStop;
+    /// Instructions executed in the last turn.
+    fn executed(&self) -> u64;
+    /// Asleep: needs no turn until its attention word is set.
+    fn is_asleep(&self) -> bool;
+    /// The program counter.
+    fn pc(&self) -> u64;
+    /// Sets the program counter.
+    fn set_pc(&mut self, pc: u64);
+    /// The register called `name`, zero-extended.
+    fn register(&self, name: &str) -> Option<u128>;
+    /// Sets the register called `name`; false if there is none.
+    fn set_register(&mut self, name: &str, value: u128) -> bool;
+    /// Counters for statistics: name and value.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Its state, for snapshots.
+    fn save(&self) -> serde_json::Value;
+    /// Takes back what [`Cpu::save`] gave.
+    ///
+    /// # Errors
+    /// What does not fit; nothing has changed then.
+    fn load(&mut self, state: &serde_json::Value) -> Result<(), String>;
+}

@@ -1,9 +1,18 @@
 //! The machine: devices, IRQ lines, clocks, timers, DMA, vCPUs and the loop that runs them.
 
+pub mod builder;
 pub mod cpu;
 pub mod cx;
 pub mod device;
+pub mod machine;
+pub mod run;
 pub mod schema;
-pub mod vcpu;
+pub mod testing;
+pub mod time;
+mod timers;
 
+pub use builder::Builder;
 pub use emu_memory::{Access, BusError, GuestPhys, Initiator};
+pub use machine::Handle;
+pub use run::{Exit, Image, Machine, Start};
+pub use time::TimeMode;

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 mod bus;
 mod ram;
+mod space;
 mod tlb;
 
 pub use bus::{Attention, GuestBus, PhysBus, RamSlice};
 pub use ram::{LINE_SIZE, MemoryError, PAGE_BITS, PAGE_SIZE, RamBlock};
+pub use space::{AddressSpace, Found, Region, Target};
 pub use tlb::{MMU_INDICES, SoftTlb, TlbFill, TlbPage};
 
 /// A guest virtual address, in bytes; 32-bit guests use the low half.

@@ -1,0 +1,287 @@
+//! Running a machine: turns for the vCPUs, timers, input, sleep, reset.
+//!
+//! All vCPUs run in turn on one thread, each for a slice of instructions; shared state is behind locks and atomics all the same.
+//! In the virtual time modes a slice ends where the next timer is due, so an event at instruction N is taken before N + 1.
+
+use crate::cpu::{Cpu, CpuStop};
+use crate::device::Nanos;
+use crate::machine::{Core, CpuBus, Handle, lock};
+use emu_memory::{Access, Attention, BusError};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+/// Instructions of a turn when nothing is due earlier.
+const SLICE: u64 = 20_000;
+
+/// A piece of memory to fill at power-on and every reset.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// Bus.
+    pub bus: usize,
+    /// First address.
+    pub at: u64,
+    /// Contents.
+    pub bytes: Vec<u8>,
+    /// For messages.
+    pub name: String,
+}
+
+/// How a CPU starts after a reset.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// CPU.
+    pub cpu: usize,
+    /// First instruction; `None`: the reset vector.
+    pub pc: Option<u64>,
+    /// Registers.
+    pub registers: Vec<(String, u64)>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// Somebody stopped it, or the guest switched off: the exit code.
+    Stopped(i32),
+    /// The guest asked for a reset and the run was to end there.
+    Reset,
+}
+
+/// What one stub saw.
+#[derive(Clone, Debug)]
+pub struct StubCount {
+    /// Name.
+    pub name: String,
+    /// Reads.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+}
+
+pub(crate) struct CpuSlot {
+    pub cpu: Box<dyn Cpu>,
+    /// Begins held in reset.
+    pub held: bool,
+    pub executed: u64,
+}
+
+/// A machine, built and ready.
+pub struct Machine {
+    pub(crate) core: Core,
+    pub(crate) cpus: Vec<CpuSlot>,
+    /// Memory contents at every reset.
+    pub images: Vec<Image>,
+    /// How CPUs start.
+    pub starts: Vec<Start>,
+    /// End the run at a guest's reset instead of resetting.
+    pub no_reboot: bool,
+}
+
+impl Machine {
+    /// For other threads.
+    pub fn handle(&self) -> Handle {
+        self.core.handle.clone()
+    }
+
+    /// A device's number, by name.
+    pub fn device(&self, name: &str) -> Option<usize> {
+        self.core.devices.iter().position(|d| d.name == name)
+    }
+
+    /// Names of all devices, by number.
+    pub fn device_names(&self) -> Vec<&str> {
+        self.core.devices.iter().map(|d| d.name.as_str()).collect()
+    }
+
+    /// Connects a device's character port.
+    pub fn connect(&mut self, device: usize, port: usize, sink: crate::machine::Sink) {
+        if let Some(p) = self.core.devices.get(device).and_then(|d| d.ports.get(port)) {
+            *lock(&p.sink) = Some(sink);
+        }
+    }
+
+    /// A CPU.
+    pub fn cpu(&mut self, index: usize) -> Option<&mut dyn Cpu> {
+        self.cpus.get_mut(index).map(|c| &mut *c.cpu as &mut dyn Cpu)
+    }
+
+    /// Guest time.
+    pub fn now(&self) -> Nanos {
+        self.core.now()
+    }
+
+    /// Instructions executed by each CPU.
+    pub fn executed(&self) -> Vec<u64> {
+        self.cpus.iter().map(|c| c.executed).collect()
+    }
+
+    /// Counters of each CPU.
+    pub fn counters(&self) -> Vec<Vec<(&'static str, u64)>> {
+        self.cpus.iter().map(|c| c.cpu.counters()).collect()
+    }
+
+    /// Stubs that were touched.
+    pub fn stubs(&self) -> Vec<StubCount> {
+        let count = |s: &crate::machine::Stub| StubCount {
+            name: s.name.clone(),
+            reads: s.reads.load(Ordering::Relaxed),
+            writes: s.writes.load(Ordering::Relaxed),
+        };
+        self.core.stubs.iter().map(count).filter(|s| s.reads + s.writes > 0).collect()
+    }
+
+    /// Reads memory or a device as the debugger.
+    ///
+    /// # Errors
+    /// The bus's.
+    pub fn read(&self, bus: usize, at: u64, size: u8, access: Access) -> Result<u64, BusError> {
+        self.core.read(bus, at, size, access)
+    }
+
+    /// Writes memory or a device as the debugger.
+    ///
+    /// # Errors
+    /// The bus's.
+    pub fn write(&self, bus: usize, at: u64, size: u8, value: u64, access: Access) -> Result<(), BusError> {
+        self.core.write(bus, at, size, value, access)
+    }
+
+    /// Lets devices see timers and input without running CPUs: for tests that only poke devices.
+    pub fn settle(&self) {
+        self.core.take_input();
+        self.core.run_timers();
+    }
+
+    /// Fills memory (RAM or ROM).
+    ///
+    /// # Errors
+    /// [`BusError::Decode`] where there is no memory.
+    pub fn load(&self, bus: usize, at: u64, bytes: &[u8]) -> Result<(), BusError> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let ram = self.core.ram(bus, at.wrapping_add(done as u64), Access::DEBUG).ok_or(BusError::Decode)?;
+            let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(bytes.len() - done);
+            if !ram.block.copy_in(ram.offset, &bytes[done..done + n]) {
+                return Err(BusError::Decode);
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Power-on or reset: devices, memory images, CPUs.
+    ///
+    /// # Errors
+    /// An image that lies where there is no memory: its name and address.
+    pub fn reset(&mut self) -> Result<(), String> {
+        lock(&self.core.timers).disarm_all();
+        self.core.executed.store(0, Ordering::Relaxed);
+        for device in 0..self.core.devices.len() {
+            self.core.call(device, |d, cx| d.reset(cx));
+        }
+        self.core.reset_asked.store(false, Ordering::Release);
+        for image in &self.images {
+            let failed = format!("`{}` ({} bytes at {:#x}) lies where there is no memory", image.name, image.bytes.len(), image.at);
+            self.load(image.bus, image.at, &image.bytes).map_err(|_| failed)?;
+        }
+        for i in 0..self.cpus.len() {
+            self.start(i);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, i: usize) {
+        let slot = &mut self.cpus[i];
+        slot.cpu.reset();
+        for s in self.starts.iter().filter(|s| s.cpu == i) {
+            for (name, value) in &s.registers {
+                slot.cpu.set_register(name, u128::from(*value));
+            }
+            if let Some(pc) = s.pc {
+                slot.cpu.set_pc(pc);
+            }
+            slot.held = false;
+        }
+        self.core.cpus[i].restart.store(false, Ordering::Release);
+        self.core.cpus[i].attention.fetch_or(Attention::LINES, Ordering::Release);
+    }
+
+    /// Runs until somebody stops it.
+    ///
+    /// # Errors
+    /// As [`Machine::reset`], when the guest resets the machine.
+    pub fn run(&mut self) -> Result<Exit, String> {
+        loop {
+            if let Some(code) = self.core.handle.stopped() {
+                return Ok(Exit::Stopped(code));
+            }
+            if self.core.reset_asked.load(Ordering::Acquire) {
+                if self.no_reboot {
+                    return Ok(Exit::Reset);
+                }
+                self.reset()?;
+            }
+            self.core.take_input();
+            self.core.run_timers();
+            let mut busy = false;
+            for i in 0..self.cpus.len() {
+                busy |= self.turn(i);
+                if self.core.reset_asked.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            if !busy {
+                self.idle();
+            }
+        }
+    }
+
+    /// One CPU's turn; false if it has nothing to do.
+    fn turn(&mut self, i: usize) -> bool {
+        let lines = &self.core.cpus[i];
+        if lines.reset.load(Ordering::Acquire) {
+            self.cpus[i].held = false;
+            return false;
+        }
+        if lines.restart.swap(false, Ordering::AcqRel) {
+            // From the reset vector: how the board starts it concerns power-on only.
+            self.cpus[i].cpu.reset();
+            self.cpus[i].held = false;
+        }
+        if lines.stop.load(Ordering::Acquire) || self.cpus[i].held {
+            return false;
+        }
+        let attention = lines.attention.fetch_and(!Attention::EXIT, Ordering::AcqRel) & !Attention::EXIT;
+        let slot = &mut self.cpus[i];
+        if slot.cpu.is_asleep() && attention == 0 {
+            return false;
+        }
+        let mut limit = SLICE;
+        if let Some(next) = lock(&self.core.timers).next()
+            && let Some(n) = self.core.clock.until(next)
+        {
+            limit = limit.min(n.max(1));
+        }
+        self.core.executed.store(0, Ordering::Relaxed);
+        let bus = CpuBus { core: &self.core, cpu: i, limit: Cell::new(limit) };
+        let stop = slot.cpu.run(&bus);
+        let executed = slot.cpu.executed();
+        slot.executed += executed;
+        self.core.clock.pass(executed);
+        self.core.executed.store(0, Ordering::Relaxed);
+        self.core.run_timers();
+        stop == CpuStop::Ran || executed > 0
+    }
+
+    /// Nothing runs: sleeps until the next timer or input, or goes there at once.
+    fn idle(&mut self) {
+        let next = lock(&self.core.timers).next();
+        match next {
+            Some(at) => match self.core.clock.sleep_until(at) {
+                Some(time) if time.is_zero() => {}
+                Some(time) => self.core.handle.wait(Some(time)),
+                None => self.core.clock.jump(at),
+            },
+            None => self.core.handle.wait(None),
+        }
+    }
+}
