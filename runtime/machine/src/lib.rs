@@ -10,6 +10,7 @@ pub mod schema;
 pub mod testing;
 pub mod time;
 mod timers;
+pub mod vcpu;
 
 pub use builder::Builder;
 pub use emu_memory::{Access, BusError, GuestPhys, Initiator};

@@ -3,7 +3,7 @@
 //! Data path: the machine gives it turns over its [`GuestBus`]; within a turn the engine translates, executes, takes exceptions and interrupts, and
 //! sleeps; registers, snapshots and counters go by the names of the state's slots. Translations, TLB and exclusive monitor are never saved.
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, CpuStop};
 use emu_ir::guest::Isa;
 use emu_ir::interp::{Engine, Stats, Stop};
 use emu_ir::state::{Slot, SlotDesc};
@@ -171,7 +171,53 @@ impl<I: Isa> Vcpu<I> {
     }
 }
 
-impl<I: Isa> Cpu for Vcpu<I> {}
+impl<I: Isa> Cpu for Vcpu<I> {
+    fn reset(&mut self) {
+        Vcpu::reset(self);
+    }
+    fn run(&mut self, bus: &dyn GuestBus) -> CpuStop {
+        match Vcpu::run(self, bus) {
+            Stop::Asleep(_) => CpuStop::Asleep,
+            Stop::Budget | Stop::Exit => CpuStop::Ran,
+        }
+    }
+    fn executed(&self) -> u64 {
+        Vcpu::executed(self)
+    }
+    fn is_asleep(&self) -> bool {
+        Vcpu::is_asleep(self)
+    }
+    fn pc(&self) -> u64 {
+        Vcpu::pc(self)
+    }
+    fn set_pc(&mut self, pc: u64) {
+        Vcpu::set_pc(self, pc);
+    }
+    fn register(&self, name: &str) -> Option<u128> {
+        Vcpu::register(self, name)
+    }
+    fn set_register(&mut self, name: &str, value: u128) -> bool {
+        Vcpu::set_register(self, name, value)
+    }
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let s = self.stats();
+        vec![
+            ("instructions", s.instructions),
+            ("blocks", s.blocks),
+            ("translated", s.translated),
+            ("lookups", s.lookups),
+            ("tlb-misses", s.tlb_misses),
+            ("exceptions", s.exceptions),
+        ]
+    }
+    fn save(&self) -> serde_json::Value {
+        serde_json::to_value(Vcpu::save(self)).unwrap_or_default()
+    }
+    fn load(&mut self, state: &serde_json::Value) -> Result<(), String> {
+        let state: VcpuState = serde_json::from_value(state.clone()).map_err(|e| e.to_string())?;
+        Vcpu::load(self, &state).map_err(|e| e.to_string())
+    }
+}
 
 #[cfg(test)]
 #[path = "../../ir/tests/common/mod.rs"]
