@@ -142,7 +142,7 @@ impl<'a> Emitter<'_, 'a> {
             ty => {
                 let x = self.stat(e);
                 let cast = if width(ty) > 64 { x } else { format!("{x} as u128") };
-                let ty = if *ty == Ty::Int { "Type::I32" } else { type_name(width(ty)) };
+                let ty = if *ty == Ty::Int { "Type::I64" } else { type_name(width(ty)) };
                 self.bind(format!("b.iconst({ty}, {cast})"))
             }
         }
@@ -650,7 +650,11 @@ impl<'a> Emitter<'_, 'a> {
             }
             _ => {}
         }
-        let op = crate::names::camel(name);
+        // The IR writes signed-to-unsigned with two capitals.
+        let op = match name.ends_with("_su") {
+            true => crate::names::camel(&name[..name.len() - 3]) + "SU",
+            false => crate::names::camel(name),
+        };
         let imm = match (name, env, imm) {
             ("dup", ..) => format!("{:#x}", if width(&e.ty) > 64 { 0x100 } else { 0 }),
             (_, Some(env), None) => format!("{}", env.0),

@@ -146,8 +146,14 @@ impl<'w> Checker<'w> {
                 e.ty = want.clone();
                 return Some(e);
             }
-            let span = e.span;
-            return Some(Expr { kind: Box::new(ExprKind::Zext(e)), ty: want.clone(), time: Time::Static, span });
+            let (span, time) = (e.span, e.time);
+            if let ExprKind::Cond(..) = &*e.kind
+                && let ExprKind::Cond(c, a, b) = *e.kind
+            {
+                let (a, b) = (self.coerce(a, want)?, self.coerce(b, want)?);
+                return Some(Expr { kind: Box::new(ExprKind::Cond(c, a, b)), ty: want.clone(), time, span });
+            }
+            return Some(Expr { kind: Box::new(ExprKind::Zext(e)), ty: want.clone(), time, span });
         }
         if let (ExprKind::Tuple(_), Ty::Tuple(wants)) = (&*e.kind, want)
             && let ExprKind::Tuple(parts) = *e.kind
