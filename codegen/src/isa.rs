@@ -371,7 +371,18 @@ fn tests(shared: &Shared<'_>) -> Data {
             });
         }
     }
-    context! { tests => tests }
+    let encodings: Vec<Data> = spec
+        .insns
+        .iter()
+        .flat_map(|insn| insn.encodings.iter().map(move |e| (insn, e)))
+        .map(|(insn, e)| {
+            context! {
+                name => format!("{}_{}", insn.name, e.name), place => spec.place(e.span), token => e.token.0, bits => e.bits,
+                mask => format!("{:#x}", e.mask), value => format!("{:#x}", e.value),
+            }
+        })
+        .collect();
+    context! { tests => tests, encodings => encodings }
 }
 
 /// The Rust type hand-written code sees.

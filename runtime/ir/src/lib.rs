@@ -13,6 +13,7 @@ pub mod lower;
 pub mod op;
 pub mod passes;
 pub mod reference;
+pub mod spec_test;
 pub mod state;
 pub mod text;
 pub mod vector;

@@ -1,6 +1,6 @@
 //! From text to execution: programs of the test machine run on the interpreter.
 
-use emu_codegen_tiny::generated::tests::{Place, TESTS};
+use emu_codegen_tiny::generated::tests::TESTS;
 use emu_codegen_tiny::generated::{Externs, Tiny, code_bytes, exception, feature, state};
 use emu_ir::guest::*;
 use emu_ir::interp::{Engine, Stop};
@@ -359,30 +359,9 @@ fn tokens_of_two_lengths() {
 fn specification_tests() {
     assert!(!TESTS.is_empty());
     for t in TESTS {
-        let mut m = Machine::model("full");
-        let at = t.at.unwrap_or(0x1000);
-        state::set_pc(m.engine.state_mut(), at as u32);
-        for (place, value) in t.before {
-            match place {
-                Place::Slot(s) => state::LAYOUT.write(m.engine.state_mut(), emu_ir::Slot(*s), *value),
-                Place::Mem(address, bytes) => assert!(m.bus.ram.write(*address, *bytes, *value as u64)),
-            }
-        }
         let isa = Tiny::model("full", Flat).unwrap();
-        let key = isa.block_key(m.cells());
-        let code = code_bytes(&isa, key, t.code);
-        for (i, byte) in code.iter().enumerate() {
-            assert!(m.bus.ram.write(at + i as u64, 1, (*byte).into()));
+        if let Err(wrong) = emu_ir::spec_test::run(isa, t, code_bytes) {
+            panic!("{} {}:\n{wrong}", t.place, t.text);
         }
-        let mut want = m.cells().to_vec();
-        state::set_pc(&mut want, (at + code.len() as u64) as u32);
-        for (place, value) in t.after {
-            match place {
-                Place::Slot(s) => state::LAYOUT.write(&mut want, emu_ir::Slot(*s), *value),
-                Place::Mem(..) => {}
-            }
-        }
-        m.run(1);
-        assert_eq!(m.cells(), want, "{} {}", t.place, t.text);
     }
 }
