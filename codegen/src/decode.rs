@@ -167,3 +167,68 @@ impl TreeBuilder {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Candidates whose bits match `code`, in order, up to the first that certainly matches.
+    fn in_order(tables: &Tables, list: impl Iterator<Item = u16>, code: u64) -> Vec<u16> {
+        let mut found = Vec::new();
+        for c in list {
+            let candidate = &tables.candidates[c as usize];
+            if code & candidate.mask == candidate.value {
+                found.push(c);
+                if !candidate.conditional {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    fn by_tree(tables: &Tables, mut node: u32, code: u64) -> Vec<u16> {
+        loop {
+            match tables.nodes[node as usize] {
+                Node::Split { shift, bits, first } => {
+                    node = tables.children[first as usize + (code >> shift & ((1 << bits) - 1)) as usize];
+                }
+                Node::List { first, count } => {
+                    return in_order(tables, tables.lists[first as usize..][..count as usize].iter().copied(), code);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tree_finds_what_a_scan_finds() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for folder in ["tests/tiny", "../isa/arm"] {
+            let spec = emu_dsl::load(&emu_dsl::files_of(&root.join(folder)).unwrap()).unwrap_or_else(|e| panic!("{e}"));
+            let tables = tables(&spec);
+            let mut random = 0x2545_f491_4f6c_dd1du64;
+            for ((token, bits), root) in &tables.roots {
+                let mut all: Vec<u16> = (0..tables.candidates.len() as u16)
+                    .filter(|c| {
+                        let c = &tables.candidates[*c as usize];
+                        let e = &spec.insns[c.insn].encodings[c.encoding];
+                        (e.token.0, e.bits) == (*token, *bits)
+                    })
+                    .collect();
+                all.sort_by_key(|c| std::cmp::Reverse(tables.candidates[*c as usize].mask.count_ones()));
+                for i in 0..20_000 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    // Half of them near an encoding: allocated words are rare.
+                    let near = &tables.candidates[all[i % all.len()] as usize];
+                    let code = if i % 2 == 0 { random } else { random & !near.mask | near.value } & ((1 << bits) - 1);
+                    assert_eq!(by_tree(&tables, *root, code), in_order(&tables, all.iter().copied(), code), "{folder} {code:#x}");
+                }
+            }
+            let longest = tables.nodes.iter().map(|n| if let Node::List { count, .. } = n { *count } else { 0 }).max();
+            assert!(longest <= Some(12), "{longest:?}");
+        }
+    }
+}

@@ -373,7 +373,10 @@ impl<'a> Emitter<'_, 'a> {
         let addr = self.value(&m.addr);
         let mut fields = format!("size: {}", m.bits / 8);
         if let Some(align) = &m.align {
-            fields += &format!(", align: {} as u8", self.count(align));
+            fields += &match &*align.kind {
+                ExprKind::Int(x) => format!(", align: {x}"),
+                _ => format!(", align: {} as u8", self.count(align)),
+            };
         }
         if let Some(big) = &m.big {
             fields += &format!(", big: {}", self.cond(big));
@@ -399,7 +402,7 @@ impl<'a> Emitter<'_, 'a> {
         if c.time == Time::Static {
             let c = self.cond(c);
             let name = self.temporary();
-            self.out.open(format!("let {name} = if {c} {{"));
+            self.out.open(format!("let {name} = if {} {{", crate::static_expr::bare(&c)));
             let v = self.arm(x);
             self.out.line(v);
             self.out.middle("} else {");

@@ -2,6 +2,7 @@
 
 use crate::body::*;
 use crate::names;
+use crate::static_expr::bare;
 use crate::writer::Writer;
 use emu_dsl::spec::*;
 
@@ -37,7 +38,7 @@ fn with_names<'a>(mut body: Emitter<'_, 'a>, e: &'a Encoding) -> String {
         let lines = std::mem::replace(&mut body.out, Writer::at(1));
         let text = body.stat(value);
         let text = body.convert(text, &value.ty, ty);
-        body.out.line(format!("let {} = {text};", body.names[local.0 as usize].clone()));
+        body.out.line(format!("let {} = {};", body.names[local.0 as usize].clone(), bare(&text)));
         wheres.push(std::mem::replace(&mut body.out, lines).finish());
     }
     let mut out = Writer::at(1);
@@ -57,7 +58,7 @@ pub fn condition<'a>(shared: &Shared<'a>, insn: &Insn, e: &'a Encoding, out: &mu
     let name = format!("if_{}_{}", insn.name, e.name);
     let mut body = Emitter::new(shared, Flavor::Lower, &e.locals, 1);
     let text = body.cond(condition);
-    body.out.line(text);
+    body.out.line(bare(&text));
     out.line(format!("// {}", shared.spec.place(e.span)));
     out.line(format!("pub fn {name}(cx: &Cx, code: u64) -> bool {{"));
     out.raw(&with_names(body, e));

@@ -28,6 +28,11 @@ impl<'a> Emitter<'_, 'a> {
                 if !matches!(self.flavor, Flavor::Lower | Flavor::Static) {
                     return self.error(e.span, "there is no instruction here");
                 }
+                // Addresses are kept below 2^N of the program counter's width already.
+                let pc_bits = self.spec().pc.map_or(64, |pc| self.spec().states[pc.0 as usize].bits);
+                if matches!(*e.kind, ExprKind::Pc | ExprKind::NextPc) && e.ty == Ty::Bits(pc_bits) {
+                    return if matches!(*e.kind, ExprKind::Pc) { "cx.pc" } else { "cx.next_pc" }.to_string();
+                }
                 let name = match &*e.kind {
                     ExprKind::Pc => "cx.pc",
                     ExprKind::NextPc => "cx.next_pc",
@@ -53,6 +58,9 @@ impl<'a> Emitter<'_, 'a> {
                 if lo + n == from && a.ty != Ty::Int { cast } else { format!("({cast} & {})", mask(n)) }
             }
             ExprKind::Bit(a, i) => {
+                if let (ExprKind::Int(i), Ty::Bits(1..=64)) = (&*i.kind, &a.ty) {
+                    return format!("({} >> {i} & 1)", self.stat(a)).replace(" >> 0 ", " ");
+                }
                 let (x, i) = (self.stat(a), self.count(i));
                 match width(&a.ty) > 64 {
                     true => format!("(p::shr128({x}, {i}) as u64 & 1)"),
@@ -94,11 +102,11 @@ impl<'a> Emitter<'_, 'a> {
             }
             ExprKind::Cond(c, a, b) => {
                 let (c, a, b) = (self.cond(c), self.stat(a), self.stat(b));
-                format!("(if {c} {{ {a} }} else {{ {b} }})")
+                format!("(if {} {{ {} }} else {{ {} }})", bare(&c), bare(&a), bare(&b))
             }
             ExprKind::If(c, a, b) => {
                 let (c, a, b) = (self.cond(c), self.static_block(a), self.static_block(b));
-                format!("(if {c} {{ {a} }} else {{ {b} }})")
+                format!("(if {} {{ {} }} else {{ {} }})", bare(&c), bare(&a), bare(&b))
             }
             ExprKind::Match(x, arms) => {
                 let int = x.ty == Ty::Int;
@@ -157,6 +165,10 @@ impl<'a> Emitter<'_, 'a> {
                 }
             }
             ExprKind::Unary(UnOp::Not, a) if e.ty == Ty::Bits(1) => format!("!{}", self.cond(a)),
+            ExprKind::Feature(f) => {
+                let root = if self.flavor == Flavor::Native { "n" } else { "cx" };
+                format!("({root}.features & feature::{} != 0)", crate::names::upper(&self.spec().features[f.0 as usize].name))
+            }
             ExprKind::Int(0) => "false".to_string(),
             ExprKind::Int(_) => "true".to_string(),
             _ => format!("({} != 0)", self.stat(e)),
@@ -221,6 +233,12 @@ impl<'a> Emitter<'_, 'a> {
         let n = width(&e.ty);
         let int = e.ty == Ty::Int;
         if matches!(op, BinOp::Shl | BinOp::Shr | BinOp::Sar) {
+            if let (ExprKind::Int(count @ 0..64), false, 1..=64) = (&*b.kind, int, n)
+                && op != BinOp::Sar
+            {
+                let x = self.stat(a);
+                return if op == BinOp::Shl { masked(format!("({x} << {count})"), n) } else { format!("({x} >> {count})") };
+            }
             let (x, count) = (self.stat(a), self.count(b));
             let suffix = if n > 64 { "128" } else { "64" };
             if int {
@@ -335,7 +353,7 @@ impl<'a> Emitter<'_, 'a> {
             }
             StmtKind::If(c, a, b) => {
                 let c = self.cond(c);
-                self.out.open(format!("if {c} {{"));
+                self.out.open(format!("if {} {{", bare(&c)));
                 a.iter().for_each(|s| self.static_stmt(s));
                 if !b.is_empty() {
                     self.out.middle("} else {");
@@ -398,6 +416,23 @@ pub fn pattern(values: &[u128], int: bool, last: bool) -> String {
 /// A literal: small ones decimal.
 pub fn number(x: u128) -> String {
     if x < 16 { format!("{x}") } else { format!("{x:#x}") }
+}
+
+/// Without the parentheses around all of it.
+pub fn bare(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else { return text };
+    let mut depth = 0i32;
+    for c in inner.chars() {
+        depth += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        if depth < 0 {
+            return text;
+        }
+    }
+    inner
 }
 
 fn masked(text: String, bits: u8) -> String {

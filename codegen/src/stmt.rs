@@ -2,6 +2,7 @@
 
 use crate::body::*;
 use crate::layout::type_name;
+use crate::static_expr::bare;
 use emu_dsl::spec::*;
 
 impl<'a> Emitter<'_, 'a> {
@@ -71,7 +72,7 @@ impl<'a> Emitter<'_, 'a> {
                 self.jump_ends();
                 if e.time == Time::Static {
                     let to = self.stat(e);
-                    self.out.line(format!("b.jump({to} as u64);"));
+                    self.out.line(format!("b.jump({});", bare(&to)));
                 } else {
                     let to = self.value(e);
                     self.out.line(format!("b.jump_to({to});"));
@@ -125,7 +126,7 @@ impl<'a> Emitter<'_, 'a> {
             let value = self.stat(e);
             let list: Vec<String> = names.iter().map(|n| n.map_or("_".to_string(), |n| self.names[n.0 as usize].clone())).collect();
             match &list[..] {
-                [one] => self.out.line(format!("let {one} = {value};")),
+                [one] => self.out.line(format!("let {one} = {};", bare(&value))),
                 _ => self.out.line(format!("let ({},) = {value};", list.join(", "))),
             }
             return;
@@ -142,7 +143,7 @@ impl<'a> Emitter<'_, 'a> {
     fn if_stmt(&mut self, c: &'a Expr, a: &'a [Stmt], b: &'a [Stmt]) {
         if c.time == Time::Static {
             let c = self.cond(c);
-            self.out.open(format!("if {c} {{"));
+            self.out.open(format!("if {} {{", bare(&c)));
             a.iter().for_each(|s| self.stmt(s));
             if !b.is_empty() {
                 self.out.middle("} else {");
