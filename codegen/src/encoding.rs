@@ -76,7 +76,7 @@ pub fn encoding<'a>(shared: &Shared<'a>, insn: &'a Insn, e: &'a Encoding, out: &
     }
     if let Some(predicate) = &e.predicate {
         let p = body.value(predicate);
-        body.out.line(format!("b.begin_if({p});"));
+        body.out.line(format!("let predicated = p::begin_predicate(b, {p});"));
         body.out.open("'predicated: {");
     }
     let leave = if e.predicate.is_some() { "break 'predicated" } else { "return" };
@@ -96,7 +96,7 @@ pub fn encoding<'a>(shared: &Shared<'a>, insn: &'a Insn, e: &'a Encoding, out: &
     body.out.line(format!("{}({});", insn_name(insn), args.join(", ")));
     if e.predicate.is_some() {
         body.out.close("}");
-        body.out.line("b.end_if();");
+        body.out.line("p::end_predicate(b, predicated);");
     }
     out.line(format!("// {}", shared.spec.place(e.span)));
     out.line(format!("pub fn {}(b: &mut Builder, cx: &Cx, code: u64) {{", encoding_name(insn, e)));

@@ -76,6 +76,21 @@ pub fn undefined(b: &mut Builder) {
     b.raise(super::UNDEFINED, &[]);
 }
 
+/// Begins what happens only if the predicate holds; most instructions' always does, and then nothing is begun.
+pub fn begin_predicate(b: &mut Builder, p: Value) -> bool {
+    let conditional = b.as_const(p) != Some(1);
+    if conditional {
+        b.begin_if(p);
+    }
+    conditional
+}
+
+pub fn end_predicate(b: &mut Builder, conditional: bool) {
+    if conditional {
+        b.end_if();
+    }
+}
+
 /// An odd-sized value, sign-extended to its container.
 pub fn sign_extend(b: &mut Builder, x: Value, bits: u32) -> Value {
     let n = b.iconst(Type::I32, (b.ty(x).bits() - bits).into());
