@@ -23,15 +23,20 @@ macro_rules! regs {
 }
 pub(crate) use regs;
 
-/// `save` and `load` of a device whose state is the serde struct in this field.
+/// `save` and `load` of a device whose state is the serde struct in this field. `fits` says whether a state is one of this very device,
+/// for states whose size depends on properties.
 macro_rules! snapshot {
     ($field:ident) => {
+        crate::snapshot!($field, |_, _| true);
+    };
+    ($field:ident, $fits:expr) => {
         fn save(&self) -> serde_json::Value {
             serde_json::to_value(&self.$field).unwrap_or_default()
         }
         fn load(&mut self, state: &serde_json::Value) -> Result<(), String> {
             let state: State = serde_json::from_value(state.clone()).map_err(|e| e.to_string())?;
-            if !state.is_sound() {
+            let fits: fn(&Self, &State) -> bool = $fits;
+            if !state.is_sound() || !fits(self, &state) {
                 return Err("an array has the wrong length".into());
             }
             self.$field = state;

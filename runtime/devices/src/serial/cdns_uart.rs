@@ -1,6 +1,6 @@
 //! Cadence UART (Zynq-7000 TRM UG585 ch. 19 and app. B.33).
 //!
-//! Guest -> host: FIFO write -> back end at once. Host -> guest: back end -> receive FIFO of 64 bytes, as long as there is room; what
+//! Guest -> host: FIFO write -> back end at once; while the transmitter is off, bytes stay in its FIFO. Host -> guest: back end -> receive FIFO of 64 bytes, as long as there is room; what
 //! does not fit waits in the back end, so nothing is lost. Interrupt: ISR & IMR. The line speed only sets the receiver timeout.
 //! Not modelled: breaks, parity and framing errors, modem lines (held active), transmission time.
 
@@ -31,12 +31,14 @@ const TIMEOUT: u32 = 0;
 struct State {
     regs: Regs,
     rx: VecDeque<u8>,
+    /// Waits for the transmitter to be switched on.
+    tx: VecDeque<u8>,
     in_reset: bool,
 }
 
 impl State {
     fn is_sound(&self) -> bool {
-        self.regs.is_sound() && self.rx.len() <= FIFO
+        self.regs.is_sound() && self.rx.len() <= FIFO && self.tx.len() <= FIFO
     }
 }
 
@@ -61,20 +63,46 @@ impl Uart {
         (self.s.regs.mr & Regs::MR_CHMODE) >> 8
     }
 
-    /// The FIFO-level bits, the same in SR and ISR: RTRIG, REMPTY, RFUL; the transmitter is always empty.
+    /// The FIFO-level bits that stand in the same place in SR and ISR: RTRIG, REMPTY, RFUL, TEMPTY, TFUL.
     fn levels_now(&self) -> u32 {
-        let n = self.s.rx.len() as u32;
-        let trigger = self.s.regs.rxwm & Regs::RXWM_RTRIG;
-        u32::from(trigger > 0 && n >= trigger) | u32::from(n == 0) << 1 | u32::from(n as usize >= FIFO) << 2
+        let (rx, tx) = (self.s.rx.len(), self.s.tx.len());
+        let trigger = (self.s.regs.rxwm & Regs::RXWM_RTRIG) as usize;
+        let flags = [
+            (Regs::SR_RTRIG, trigger > 0 && rx >= trigger),
+            (Regs::SR_REMPTY, rx == 0),
+            (Regs::SR_RFUL, rx >= FIFO),
+            (Regs::SR_TEMPTY, tx == 0),
+            (Regs::SR_TFUL, tx >= FIFO),
+        ];
+        flags.iter().filter(|f| f.1).fold(0, |all, f| all | f.0)
+    }
+
+    /// Trigger level reached; nearly full: one place left.
+    fn tx_trigger(&self) -> (bool, bool) {
+        let n = self.s.tx.len();
+        (n >= (self.s.regs.txwm & Regs::TXWM_TTRIG) as usize, n == FIFO - 1)
     }
 
     fn update(&mut self, cx: &mut Cx<'_>) {
-        let mut now = self.levels_now() | Regs::ISR_TEMPTY;
-        if self.s.regs.txwm & Regs::TXWM_TTRIG == 0 {
-            now |= Regs::ISR_TTRIG;
-        }
-        self.s.regs.isr |= now;
+        let (trigger, nearly) = self.tx_trigger();
+        self.s.regs.isr |= self.levels_now();
+        self.s.regs.isr |= if trigger { Regs::ISR_TTRIG } else { 0 } | if nearly { Regs::ISR_TNFUL } else { 0 };
         cx.set_line(0, 0, self.s.regs.isr & self.s.regs.imr != 0);
+    }
+
+    /// Sends what the transmit FIFO holds, if the transmitter is on.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        while self.tx_enabled()
+            && let Some(byte) = self.s.tx.pop_front()
+        {
+            match self.mode() {
+                2 => self.receive(byte, cx),
+                // In remote loopback the transmitter is cut off.
+                3 => {}
+                _ => cx.send(0, byte),
+            }
+        }
+        self.update(cx);
     }
 
     /// Ten bit times for each unit of four in RXTOUT: counted in bit periods of the programmed rate.
@@ -129,8 +157,12 @@ impl Hooks for Uart {
         if value & Regs::CR_RSTTO != 0 {
             self.arm_timeout(cx);
         }
+        if value & Regs::CR_TXRST != 0 {
+            self.s.tx.clear();
+        }
         // The reset and restart bits clear themselves.
         self.s.regs.cr &= !(Regs::CR_TXRST | Regs::CR_RXRST | Regs::CR_RSTTO);
+        self.drain(cx);
         self.fill(cx);
     }
 
@@ -157,8 +189,8 @@ impl Hooks for Uart {
     }
 
     fn status(&mut self, _: &mut Cx<'_>) -> u32 {
-        let trigger = if self.s.regs.txwm & Regs::TXWM_TTRIG == 0 { Regs::SR_TTRIG } else { 0 };
-        self.levels_now() | Regs::SR_TEMPTY | trigger
+        let (trigger, nearly) = self.tx_trigger();
+        self.levels_now() | if trigger { Regs::SR_TTRIG } else { 0 } | if nearly { Regs::SR_TNFUL } else { 0 }
     }
 
     fn pop(&mut self, cx: &mut Cx<'_>) -> u32 {
@@ -169,15 +201,12 @@ impl Hooks for Uart {
     }
 
     fn push(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
-        if !self.tx_enabled() {
-            return;
+        if self.s.tx.len() < FIFO {
+            self.s.tx.push_back(value as u8);
+        } else {
+            self.s.regs.isr |= Regs::ISR_TOVR;
         }
-        match self.mode() {
-            2 => self.receive(value as u8, cx),
-            3 => {}
-            _ => cx.send(0, value as u8),
-        }
-        self.update(cx);
+        self.drain(cx);
     }
 }
 

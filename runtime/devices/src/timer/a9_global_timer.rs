@@ -59,8 +59,8 @@ fn create(props: &Props) -> Result<Box<dyn Device>, String> {
 impl Timer {
     fn rate(&mut self, cx: &mut Cx<'_>) {
         let divisor = u64::from((self.s.common & PRESCALER) >> 8) + 1;
-        let hz = if self.s.common & ENABLE != 0 { cx.clock(0).0 / divisor } else { 0 };
-        self.s.ticks.set_rate(Hertz(hz), cx.now());
+        let hz = if self.s.common & ENABLE != 0 { cx.clock(0) } else { Hertz(0) };
+        self.s.ticks.set_rate(hz, divisor, cx.now());
         self.update(cx);
     }
 
@@ -141,5 +141,5 @@ impl Device for Timer {
         self.update(cx);
     }
 
-    crate::snapshot!(s);
+    crate::snapshot!(s, |timer, state| state.each.len() == timer.ncpu);
 }

@@ -46,9 +46,14 @@ struct Counter {
     reset_status: bool,
     /// What the magic sequence has seen so far.
     unlocking: bool,
-    /// Counts up from the last (re)load: the counter is `from - ticks`.
+    /// Runs while the counter is enabled.
     ticks: Ticks,
-    from: u32,
+    /// The tick at which the counter is zero: its value is `zero - ticks`.
+    zero: u64,
+    /// It counts down to `zero`; false once it is there and stays.
+    counting: bool,
+    /// It was reloaded, and shows 0 in the tick this takes.
+    reloaded: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -83,18 +88,22 @@ fn create_watchdog(props: &Props) -> Result<Box<dyn Device>, String> {
 
 impl Counter {
     fn value(&self, now: u64) -> u32 {
-        u64::from(self.from).saturating_sub(now) as u32
+        match u32::try_from(self.zero.saturating_sub(now)) {
+            Ok(left) if !self.reloaded || left <= self.load => left,
+            _ => 0,
+        }
     }
 
     fn set_rate(&mut self, cx: &mut Cx<'_>) {
         let divisor = u64::from((self.control >> 8) & 0xff) + 1;
-        let hz = if self.control & ENABLE != 0 { cx.clock(0).0 / divisor } else { 0 };
-        self.ticks.set_rate(Hertz(hz), cx.now());
+        let hz = if self.control & ENABLE != 0 { cx.clock(0) } else { Hertz(0) };
+        self.ticks.set_rate(hz, divisor, cx.now());
     }
 
     fn start(&mut self, from: u32, cx: &mut Cx<'_>) {
-        self.from = from;
-        self.ticks.set(0, cx.now());
+        self.zero = self.ticks.at(cx.now()).wrapping_add(from.into());
+        self.counting = from > 0;
+        self.reloaded = false;
     }
 }
 
@@ -104,27 +113,23 @@ impl Timer {
         let watchdog = self.watchdog;
         let c = &mut self.s.each[cpu];
         let now = c.ticks.at(cx.now());
-        if c.control & ENABLE != 0 && c.ticks.rate().0 > 0 && c.from > 0 && now >= u64::from(c.from) {
+        if c.ticks.runs() && c.counting && now >= c.zero {
             c.event = true;
             if watchdog && c.control & WATCHDOG_MODE != 0 {
                 c.reset_status = true;
                 cx.reset_system();
             }
-            if c.control & AUTO != 0 && c.load > 0 {
-                // A reload takes a tick of its own: the period is load + 1.
+            // A reload takes a tick of its own: the period is load + 1.
+            c.counting = c.control & AUTO != 0 && c.load > 0;
+            if c.counting {
+                c.reloaded = true;
                 let period = u64::from(c.load) + 1;
-                let into = (now - u64::from(c.from)) % period;
-                c.from = c.load;
-                // The tick in which the counter is reloaded shows the load value.
-                c.ticks.set(into.saturating_sub(1), cx.now());
-            } else {
-                c.from = 0;
-                c.ticks.set(0, cx.now());
+                c.zero = c.zero.saturating_add(((now - c.zero) / period + 1).saturating_mul(period));
             }
         }
         cx.set_line(0, cpu as u32, c.event && c.control & IRQ != 0 && c.control & WATCHDOG_MODE == 0);
-        match c.ticks.when(c.from.into()) {
-            Some(at) if c.from > 0 && c.control & ENABLE != 0 => cx.arm(cpu as u32, at),
+        match c.ticks.when(c.zero) {
+            Some(at) if c.counting => cx.arm(cpu as u32, at),
             _ => cx.disarm(cpu as u32),
         }
     }
@@ -209,5 +214,5 @@ impl Device for Timer {
         }
     }
 
-    crate::snapshot!(s);
+    crate::snapshot!(s, |timer, state| state.each.len() == timer.ncpu);
 }

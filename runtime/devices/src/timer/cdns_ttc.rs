@@ -134,8 +134,8 @@ impl Ttc {
         let c = &mut self.s.counters[i];
         let divisor = if c.clock & 1 != 0 { 2u64 << (c.clock >> 1 & 15) } else { 1 };
         // An external clock has nobody to drive it.
-        let hz = if c.control & DISABLE != 0 || c.clock & 0x20 != 0 { 0 } else { cx.clock(0).0 / divisor };
-        c.ticks.set_rate(Hertz(hz), cx.now());
+        let hz = if c.control & DISABLE != 0 || c.clock & 0x20 != 0 { Hertz(0) } else { cx.clock(0) };
+        c.ticks.set_rate(hz, divisor, cx.now());
     }
 }
 

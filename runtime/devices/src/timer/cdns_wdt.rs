@@ -48,9 +48,9 @@ impl Watchdog {
         let r = &self.s.regs;
         let prescaler = 8u64 << (3 * (r.control & Regs::CONTROL_CLKSEL));
         let on = r.mode & Regs::MODE_WDEN != 0;
-        let hz = if on { cx.clock(0).0 / prescaler } else { 0 };
+        let hz = if on { cx.clock(0) } else { Hertz(0) };
         let count = u64::from(r.control >> 2 & 0xfff) << 12 | 0xfff;
-        self.s.ticks.set_rate(Hertz(hz), cx.now());
+        self.s.ticks.set_rate(hz, prescaler, cx.now());
         self.s.ticks.set(0, cx.now());
         match self.s.ticks.when(count) {
             Some(at) if on => cx.arm(EXPIRE, at),

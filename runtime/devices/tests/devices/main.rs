@@ -1,0 +1,9 @@
+//! Devices by behaviour, as the manuals tell it, each alone on a bench.
+
+mod bench;
+mod fuzz;
+mod gic;
+mod gpio;
+mod system;
+mod timers;
+mod uart;
