@@ -72,7 +72,7 @@ impl Timer {
                 c.event = true;
             }
             if on && c.event && c.control & AUTO != 0 && c.increment > 0 && now >= c.value {
-                let steps = (now - c.value) / u64::from(c.increment) + 1;
+                let steps = ((now - c.value) / u64::from(c.increment)).wrapping_add(1);
                 c.value = c.value.wrapping_add(steps.wrapping_mul(c.increment.into()));
             }
             cx.set_line(0, cpu as u32, c.event && c.control & IRQ != 0);

@@ -26,6 +26,12 @@ const MATCH_MODE: u32 = 8;
 const RESTART: u32 = 0x10;
 const MAX: u64 = 0xffff;
 
+/// The first tick after `seen` that is `at` ticks into a period.
+fn next_hit(seen: u64, period: u64, at: u64) -> u64 {
+    let next = (seen - seen % period).saturating_add(at);
+    if next <= seen { next.saturating_add(period) } else { next }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Counter {
     clock: u32,
@@ -64,8 +70,7 @@ impl Counter {
         }
         for i in 0..3 {
             if let Some(at) = self.match_at(i) {
-                let next = seen - seen % period + at;
-                let next = if next <= seen { next + period } else { next };
+                let next = next_hit(seen, period, at);
                 if now >= next {
                     self.status |= 2 << i;
                 }
@@ -80,14 +85,13 @@ impl Counter {
         let mut best = None;
         let wrap = if self.control & INTERVAL_MODE != 0 { 1 } else { 0x10 };
         if self.enabled & wrap != 0 {
-            best = Some((seen / period + 1) * period);
+            best = Some((seen / period).saturating_add(1).saturating_mul(period));
         }
         for i in 0..3 {
             if let Some(at) = self.match_at(i)
                 && self.enabled & (2 << i) != 0
             {
-                let next = seen - seen % period + at;
-                let next = if next <= seen { next + period } else { next };
+                let next = next_hit(seen, period, at);
                 best = Some(best.map_or(next, |b: u64| b.min(next)));
             }
         }
