@@ -1,59 +1,12 @@
 //! Every encoding, with random fields and in every mode, lowers to IR that the verifier accepts.
 
+mod common;
+
+use common::{Bare, Random};
 use emu_ir::guest::*;
 use emu_ir::spec_test::verify;
 use emu_isa_arm::tests::ENCODINGS;
-use emu_isa_arm::{Arm, Externs, code_bytes, exception};
-
-/// No system coprocessor: this is about lowering only.
-struct Bare;
-
-impl Externs for Bare {
-    fn send_event(&self, _: &mut HelperCx<'_>) {}
-    fn cp15_read(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u8, _: u8) -> Result<u32, Exception> {
-        Err(exception::undef())
-    }
-    fn cp15_write(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u8, _: u8, _: u32) -> Result<(), Exception> {
-        Err(exception::undef())
-    }
-    fn cp15_read64(&self, _: &mut HelperCx<'_>, _: u8, _: u8) -> Result<u64, Exception> {
-        Err(exception::undef())
-    }
-    fn cp15_write64(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u64) -> Result<(), Exception> {
-        Err(exception::undef())
-    }
-    fn cp14_read(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u8, _: u8) -> Result<u32, Exception> {
-        Err(exception::undef())
-    }
-    fn cp14_write(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u8, _: u8, _: u32) -> Result<(), Exception> {
-        Err(exception::undef())
-    }
-    fn translate_address(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind, _: u8) -> Result<Translation, Exception> {
-        Err(exception::data_abort(va as u32, 0))
-    }
-    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {
-        exception::data_abort(va as u32, 0)
-    }
-    fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {
-        exception::data_abort(va as u32, 0)
-    }
-    fn space_tag(&self, _: &[u64]) -> u32 {
-        0
-    }
-    fn reset(&self, _: &mut [u64]) {}
-}
-
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
+use emu_isa_arm::{Arm, code_bytes};
 
 fn round(random: &mut Random, each: u32) -> Vec<String> {
     let models = ["cortex-a9", "cortex-a15"].map(|m| Arm::model(m, Bare).unwrap());

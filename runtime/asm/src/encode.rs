@@ -168,7 +168,13 @@ impl<'m> Matcher<'m> {
             Piece::Choice(c, a, b) => {
                 // "Not zero" is a plain constraint for one bit only; of a wider value nothing can be concluded yet.
                 let if_true = u128::from(c.width == 1);
-                for (branch, value, bits) in [(a, 1, if_true), (b, 0, mask(c.width))] {
+                let mut branches = [(a, 1, if_true), (b, 0, mask(c.width))];
+                // A branch with text that is there comes before an empty one: `{U?:-}` takes the sign, not the number after it.
+                let says = |branch: &[Piece]| matches!(branch.first(), Some(Piece::Text(t)) if !t.is_empty() && literal(t, text).is_some());
+                if !says(a) && says(b) {
+                    branches.reverse();
+                }
+                for (branch, value, bits) in branches {
                     let mut all: Vec<&'a Piece> = branch.iter().collect();
                     all.extend_from_slice(rest);
                     constraints.push(Constraint { expr: c, value, mask: bits });

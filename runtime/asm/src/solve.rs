@@ -171,6 +171,10 @@ impl<'a> Solver<'_, 'a, '_> {
     }
 
     fn step(&mut self, known: &mut Known, c: &Constraint<'a>) -> Step<'a> {
+        // `x | 1 == 1` says nothing of x.
+        if c.mask == 0 {
+            return Step::Done(vec![]);
+        }
         if let Some(v) = self.env.eval(c.expr) {
             return match v {
                 Val::Bits(b) if b & c.mask == c.value & c.mask => Step::Done(vec![]),
