@@ -57,12 +57,20 @@ pub fn plain_number(text: &str) -> Option<(i128, usize)> {
 }
 
 impl Isa {
-    /// Assembles one instruction. The shortest encoding that says it wins, then the specification's order.
+    /// Assembles one instruction. The shortest encoding that says it wins, then the specification's order. As other assemblers do, it
+    /// takes numbers without `#`, and a base alone in brackets as one with displacement 0.
     ///
     /// # Errors
     /// What no encoding of that mnemonic could take, in words.
     pub fn encode(&self, setting: &Setting, text: &str, symbols: &dyn Symbols, inverses: &Inverses) -> Result<Encoded, String> {
         let text = normalise(text);
+        self.encode_exactly(setting, &text, symbols, inverses).or_else(|error| match displaced(&text) {
+            Some(longer) => self.encode_exactly(setting, &longer, symbols, inverses).map_err(|_| error),
+            None => Err(error),
+        })
+    }
+
+    fn encode_exactly(&self, setting: &Setting, text: &str, symbols: &dyn Symbols, inverses: &Inverses) -> Result<Encoded, String> {
         let token = self.token(setting).ok_or("no token is in force in this mode")?;
         let word = text.split(' ').next().unwrap_or("");
         let mut best: Option<Encoded> = None;
@@ -74,12 +82,12 @@ impl Isa {
             for (when, pieces) in &e.asm {
                 if let Some(Piece::Text(t)) = pieces.first() {
                     let head = t.split(' ').next().unwrap_or("");
-                    if !head.is_empty() && !starts_with(&text, head) {
+                    if !head.is_empty() && !starts_with(text, head) {
                         continue;
                     }
                     mnemonic_seen |= head.len() == word.len() || !head.is_empty();
                 }
-                if let Some(code) = self.try_template(setting, index, when.as_ref(), pieces, &text, symbols, inverses) {
+                if let Some(code) = self.try_template(setting, index, when.as_ref(), pieces, text, symbols, inverses) {
                     best = Some(Encoded { token, bits: e.bits, code });
                     break;
                 }
@@ -141,6 +149,14 @@ pub fn normalise(text: &str) -> String {
         }
     }
     out
+}
+
+/// `[base]` as `[base, #0]`; `None` if there is no base alone in brackets.
+fn displaced(text: &str) -> Option<String> {
+    let (open, close) = (text.find('[')?, text.find(']')?);
+    let base = text.get(open + 1..close)?;
+    let plain = !base.is_empty() && base.trim().chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    plain.then(|| format!("{}, #0{}", &text[..close], &text[close..]))
 }
 
 fn starts_with(text: &str, head: &str) -> bool {
@@ -268,6 +284,9 @@ fn literal<'t>(pattern: &str, mut text: &'t str) -> Option<&'t str> {
                 text = text.trim_start();
             }
             let mut rest = text.chars();
+            if c == '#' && !text.starts_with('#') {
+                continue;
+            }
             if !rest.next().is_some_and(|t| t.eq_ignore_ascii_case(&c)) {
                 return None;
             }
