@@ -83,7 +83,7 @@ fn what_is_printed_assembles_to_what_prints_the_same() {
             let code = random.next() & ((1 << e.bits) - 1) & !e.mask | e.value;
             // Privileged, floating point enabled, now and then in an IT block.
             let it = if e.token == 1 && random.next() & 3 == 0 { 0x08 | (random.next() & 0xe0) } else { 0 };
-            let key = BlockKey(u64::from(e.token) | 0x34 | it << 6);
+            let key = BlockKey(u64::from(e.token) | 0x64 | it << 7);
             let s = setting(&assembly, "cortex-a15", key, 0x1000);
             let bytes = code_bytes(&isa, key, code);
             let mut fetch = |at: u64, size: u8| {

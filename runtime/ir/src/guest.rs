@@ -117,6 +117,9 @@ pub struct HelperCx<'a> {
     pub flush_code: bool,
     /// Set by the helper: wake the other vCPUs (SEV).
     pub send_event: bool,
+    /// Set by the helper: the other vCPUs must forget their translations before they execute another instruction (broadcast TLB
+    /// maintenance).
+    pub flush_others: bool,
 }
 
 /// Why an instruction could not be fetched.

@@ -72,4 +72,7 @@ pub trait GuestBus: PhysBus {
 
     /// Sends an event (`SEV`) to all vCPUs, this one included.
     fn send_event(&self);
+
+    /// Broadcast TLB maintenance: every other vCPU forgets its translations before its next instruction. Nothing to do for a lone one.
+    fn flush_other_tlbs(&self) {}
 }

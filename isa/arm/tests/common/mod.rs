@@ -22,6 +22,9 @@ impl Externs for Bare {
     fn cp15_write64(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u64) -> Result<(), Exception> {
         Err(exception::undef())
     }
+    fn cp14_read64(&self, _: &mut HelperCx<'_>, _: u8, _: u8) -> Result<u64, Exception> {
+        Err(exception::undef())
+    }
     fn cp14_read(&self, _: &mut HelperCx<'_>, _: u8, _: u8, _: u8, _: u8) -> Result<u32, Exception> {
         Err(exception::undef())
     }

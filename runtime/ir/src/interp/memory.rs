@@ -387,7 +387,7 @@ impl<I: Isa> Context<I> {
         let mut helper = helper_cx(&mut self.cells[..self.state_cells], &mut self.tlb, bus, self.cpu, self.levels);
         helper.now = bus.now();
         let result = self.isa.call(id, &mut helper, &args);
-        let (flush, event) = (helper.flush_code, helper.send_event);
+        let (flush, event, others) = (helper.flush_code, helper.send_event, helper.flush_others);
         let tag = self.isa.space_tag(&self.cells[..self.state_cells]);
         if flush || tag != self.tag {
             self.tag = tag;
@@ -396,6 +396,9 @@ impl<I: Isa> Context<I> {
         }
         if event {
             bus.send_event();
+        }
+        if others {
+            bus.flush_other_tlbs();
         }
         self.after_bus(bus);
         let value = result?;

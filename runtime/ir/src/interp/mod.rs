@@ -80,7 +80,7 @@ pub(crate) struct Context<I: Isa> {
 }
 
 fn helper_cx<'a>(state: &'a mut [u64], tlb: &'a mut SoftTlb, bus: &'a dyn GuestBus, cpu: u8, lines: u64) -> HelperCx<'a> {
-    HelperCx { state, tlb, bus, cpu, now: 0, lines, flush_code: false, send_event: false }
+    HelperCx { state, tlb, bus, cpu, now: 0, lines, flush_code: false, send_event: false, flush_others: false }
 }
 
 impl<I: Isa> Context<I> {
