@@ -318,8 +318,8 @@ impl Gic {
             0xd00 => self.bits(cpu, 0, |i| i.level) & 0xffff_0000,
             0xd04..0xd80 => self.bits(cpu, (offset as usize - 0xd00) / 4, |i| i.level),
             0xfd0..0x1000 => {
-                let ids = [0x04u32, 0, 0, 0, 0, 0, 0, 0, 0x90, 0xb3, 0x1b, 0, 0x0d, 0xf0, 0x05, 0xb1];
-                ids.get((offset as usize - 0xfc0) / 4).copied().unwrap_or(0)
+                let ids = [0x04u32, 0, 0, 0, 0x90, 0xb3, 0x1b, 0, 0x0d, 0xf0, 0x05, 0xb1];
+                ids.get((offset as usize - 0xfd0) / 4).copied().unwrap_or(0)
             }
             _ => 0,
         }

@@ -60,13 +60,13 @@ impl Uart {
     }
 
     fn mode(&self) -> u32 {
-        (self.s.regs.mr & Regs::MR_CHMODE) >> 8
+        self.s.regs.mr_chmode()
     }
 
     /// The FIFO-level bits that stand in the same place in SR and ISR: RTRIG, REMPTY, RFUL, TEMPTY, TFUL.
     fn levels_now(&self) -> u32 {
         let (rx, tx) = (self.s.rx.len(), self.s.tx.len());
-        let trigger = (self.s.regs.rxwm & Regs::RXWM_RTRIG) as usize;
+        let trigger = self.s.regs.rxwm_rtrig() as usize;
         let flags = [
             (Regs::SR_RTRIG, trigger > 0 && rx >= trigger),
             (Regs::SR_REMPTY, rx == 0),
@@ -80,7 +80,7 @@ impl Uart {
     /// Trigger level reached; nearly full: one place left.
     fn tx_trigger(&self) -> (bool, bool) {
         let n = self.s.tx.len();
-        (n >= (self.s.regs.txwm & Regs::TXWM_TTRIG) as usize, n == FIFO - 1)
+        (n >= self.s.regs.txwm_ttrig() as usize, n == FIFO - 1)
     }
 
     fn update(&mut self, cx: &mut Cx<'_>) {
@@ -107,11 +107,11 @@ impl Uart {
 
     /// Ten bit times for each unit of four in RXTOUT: counted in bit periods of the programmed rate.
     fn arm_timeout(&mut self, cx: &mut Cx<'_>) {
-        let units = u64::from(self.s.regs.rxtout & Regs::RXTOUT_RTO);
+        let units = u64::from(self.s.regs.rxtout_rto());
         if units == 0 || self.s.rx.is_empty() {
             return cx.disarm(TIMEOUT);
         }
-        let clock = cx.clock(0).0 / if self.s.regs.mr & Regs::MR_CLKS != 0 { 8 } else { 1 };
+        let clock = cx.clock(0).0 / if self.s.regs.mr_clks() { 8 } else { 1 };
         let divisor = u64::from(self.s.regs.baudgen.max(1)) * (u64::from(self.s.regs.bdiv) + 1);
         let bit = (1_000_000_000u64.saturating_mul(divisor)).checked_div(clock.max(1)).unwrap_or(0).min(10_000_000);
         cx.arm(TIMEOUT, Nanos(cx.now().0.saturating_add(bit.saturating_mul(units * 4))));
@@ -160,23 +160,11 @@ impl Hooks for Uart {
         if value & Regs::CR_TXRST != 0 {
             self.s.tx.clear();
         }
-        // The reset and restart bits clear themselves.
-        self.s.regs.cr &= !(Regs::CR_TXRST | Regs::CR_RXRST | Regs::CR_RSTTO);
         self.drain(cx);
         self.fill(cx);
     }
 
-    fn enable(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
-        self.s.regs.imr |= value & 0x1fff;
-        self.update(cx);
-    }
-
-    fn disable(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
-        self.s.regs.imr &= !value;
-        self.update(cx);
-    }
-
-    fn acknowledge(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
+    fn interrupts(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
         self.update(cx);
     }
 

@@ -149,10 +149,6 @@ impl Hooks for Slcr {
         &mut self.s.regs
     }
 
-    fn writable(&self, offset: u64) -> bool {
-        self.s.regs.slcr_locksta & 1 == 0 || matches!(offset, 0x4 | 0x8)
-    }
-
     fn lock(&mut self, _: u32, value: u32, _: &mut Cx<'_>) {
         if value & 0xffff == 0x767b {
             self.s.regs.slcr_locksta = 1;
@@ -181,6 +177,12 @@ impl Hooks for Slcr {
         self.lines(cx);
     }
 
+    fn ocm(&mut self, old: u32, _: u32, cx: &mut Cx<'_>) {
+        if self.s.regs.ocm_cfg != old {
+            cx.unimplemented("OCM_CFG: the on-chip memory stays where it is");
+        }
+    }
+
     fn cpu_reset(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
         self.lines(cx);
     }
@@ -200,9 +202,6 @@ impl Device for Slcr {
     }
 
     fn write(&mut self, _: usize, offset: u64, size: u8, value: u64, _: Access, cx: &mut Cx<'_>) -> Result<(), BusError> {
-        if offset & !3 == 0x910 && value as u32 != self.s.regs.ocm_cfg {
-            cx.unimplemented("OCM_CFG: the on-chip memory stays where it is");
-        }
         regs::write(self, offset, size, value, cx)
     }
 

@@ -56,6 +56,7 @@ fn says_what_it_is() {
     let mut g = gic();
     let kind = g.read_cpu(0, DIST, ICDICTR);
     assert_eq!((kind & 31, kind >> 5 & 7, kind >> 10 & 1), (2, 1, 1));
+    assert_eq!((g.read_cpu(0, DIST, 0xfd0), g.read_cpu(0, DIST, 0xfe0), g.read_cpu(0, DIST, 0xffc)), (0x04, 0x90, 0xb1));
     assert_eq!(g.read_cpu(0, CPU, ICCPMR), 0xf8, "32 priorities");
     assert_eq!(g.read_cpu(0, CPU, ICCRPR), 0xff, "idle");
     assert_eq!(acknowledge(&mut g, 0), SPURIOUS);
