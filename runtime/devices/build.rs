@@ -1,33 +1,30 @@
-//! Turns each `*.kdl` register map beside a device into Rust.
+//! Turns each `*.kdl` register map beside a device (and those of the tests) into Rust.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-fn main() {
-    let out = std::env::var("OUT_DIR").unwrap_or_default();
-    let mut failed = false;
-    for folder in ["serial", "intc", "timer", "soc", "gpio"] {
-        let folder = Path::new("src").join(folder);
-        println!("cargo:rerun-if-changed={}", folder.display());
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for path in entries.filter_map(|e| e.ok().map(|e| e.path())).filter(|p| p.extension().is_some_and(|e| e == "kdl")) {
-            println!("cargo:rerun-if-changed={}", path.display());
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            match emu_codegen::regs::generate(&path.display().to_string(), &text) {
-                Ok(rust) => {
-                    if let Err(e) = std::fs::write(Path::new(&out).join(format!("{name}.rs")), rust) {
-                        eprintln!("{e}");
-                        failed = true;
-                    }
-                }
-                Err(e) => {
-                    eprintln!("{e}");
-                    failed = true;
-                }
-            }
+fn main() -> ExitCode {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    let mut problems = String::new();
+    for folder in ["src/serial", "src/intc", "src/timer", "src/soc", "src/gpio", "tests/devices"] {
+        println!("cargo::rerun-if-changed={folder}");
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for path in entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "kdl")) {
+            problems += &generate(&path, &out).err().unwrap_or_default();
         }
     }
-    if failed {
-        std::process::exit(1);
+    if problems.is_empty() {
+        return ExitCode::SUCCESS;
     }
+    eprint!("{problems}");
+    ExitCode::FAILURE
+}
+
+fn generate(path: &Path, out: &Path) -> Result<(), String> {
+    println!("cargo::rerun-if-changed={}", path.display());
+    let said = |e: std::io::Error| format!("{}: {e}\n", path.display());
+    let text = std::fs::read_to_string(path).map_err(said)?;
+    let rust = emu_codegen::regs::generate(&path.display().to_string(), &text).map_err(|e| e.to_string())?;
+    let name = Path::new(path.file_stem().unwrap_or_default()).with_extension("rs");
+    std::fs::write(out.join(name), rust).map_err(said)
 }

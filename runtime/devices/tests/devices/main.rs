@@ -4,6 +4,7 @@ mod bench;
 mod fuzz;
 mod gic;
 mod gpio;
+mod kinds;
 mod system;
 mod timers;
 mod uart;
