@@ -136,11 +136,11 @@ impl Reader {
 
     fn text(&mut self, node: &KdlNode, key: &str) -> Option<String> {
         let value = node.get(key)?;
-        let text = value.as_string().map(str::to_string);
+        let text = value.as_string().filter(|t| !t.contains(char::is_control));
         if text.is_none() {
-            self.fail(at(node, key), format!("`{key}` must be text"), "");
+            self.fail(at(node, key), format!("`{key}` must be text on one line"), "");
         }
-        text
+        text.map(str::to_string)
     }
 
     fn flag(&mut self, node: &KdlNode, key: &str) -> bool {
@@ -168,7 +168,7 @@ impl Reader {
 
     fn name(&mut self, node: &KdlNode) -> String {
         match node.entries().first().filter(|e| e.name().is_none()).and_then(|e| e.value().as_string()) {
-            Some(n) if !n.is_empty() => n.to_string(),
+            Some(n) if !n.is_empty() && !n.contains(char::is_control) => n.to_string(),
             _ => {
                 self.fail(head(node), format!("this `{}` has no name", node.name().value()), "write its name first, in quotes");
                 String::new()
@@ -505,6 +505,46 @@ mod tests {
         assert_eq!(error.matches("error[").count(), 1, "{error}");
         assert!(generate("x.kdl", "").is_err());
         assert!(generate("x.kdl", "regs \"x\"\nregs \"y\"\n").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(at in 0usize..700, cut in 0usize..40, put in "[\\PC\n\"{};=#0-9a-fx:.]{0,12}") {
+            let mut text: Vec<char> = EXAMPLE.chars().collect();
+            let at = at.min(text.len());
+            let end = (at + cut).min(text.len());
+            text.splice(at..end, put.chars());
+            let text: String = text.into_iter().collect();
+            if let Err(e) = generate("x.kdl", &text) {
+                proptest::prop_assert!(e.to_string().starts_with("error[regs]: "));
+            }
+        }
+    }
+
+    const EXAMPLE: &str = r#"regs "acme,timer" access="32,16,8" lock="LOCK.ON" doc="Acme timer" {
+    reg "CR" at=0x00 reset=0x8 write="control" doc="Control" {
+        field "EN" bits=0
+        field "MODE" bits="3:2"
+        field "RESTART" bits=4 access="w1-self-clear"
+        reserved bits="31:8"
+    }
+    reg "MASK" at=0x04 access="ro"
+    reg "ENABLE" at=0x08 access="wo" sets="MASK" write="update"
+    reg "DISABLE" at=0x0c access="wo" clears="MASK" write="update"
+    reg "STATUS" at=0x10 access="w1c" write="update"
+    reg "LOCK" at=0x14 reset=1 unlocked=#true { field "ON" bits=0; }
+    reg "MATCH" at=0x20 count=4
+}
+"#;
+
+    #[test]
+    fn the_example_works() {
+        let made = generate("x.kdl", EXAMPLE).unwrap();
+        for wanted in
+            ["fn control(", "fn update(", "pub fn cr_en(&self) -> bool", "pub fn cr_mode(&self) -> u32", "pub const CR_RESTART: u32 = 0x10"]
+        {
+            assert!(made.contains(wanted), "{wanted}");
+        }
     }
 
     #[test]
