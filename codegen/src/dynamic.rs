@@ -447,21 +447,20 @@ impl<'a> Emitter<'_, 'a> {
             self.out.close("};");
             return name;
         }
-        let bits = width(&x.ty);
         let x = self.value(x);
         let Some((last, rest)) = arms.split_last() else { return self.error(e.span, "a match without arms") };
         if arms.iter().all(|a| Arm::Block(&a.1).is_pure(self.shared)) {
             let values: Vec<String> = rest.iter().map(|a| self.arm(Arm::Block(&a.1))).collect();
             let mut all = self.arm(Arm::Block(&last.1));
             for ((constants, _), v) in rest.iter().zip(values).rev() {
-                let c = self.is_one_of(&x, constants, bits);
+                let c = self.is_one_of(&x, constants);
                 all = self.select(&c, &v, &all, &e.ty);
             }
             return all;
         }
         let vars = self.vars(&e.ty);
         for (constants, block) in rest {
-            let c = self.is_one_of(&x, constants, bits);
+            let c = self.is_one_of(&x, constants);
             self.out.line(format!("b.begin_if({c});"));
             self.scope(|body| {
                 let v = body.arm(Arm::Block(block));
@@ -478,9 +477,8 @@ impl<'a> Emitter<'_, 'a> {
     }
 
     /// A condition: `x` is one of the constants.
-    pub fn is_one_of(&mut self, x: &str, constants: &[u128], bits: u8) -> String {
+    pub fn is_one_of(&mut self, x: &str, constants: &[u128]) -> String {
         let list: Vec<String> = constants.iter().map(|c| crate::static_expr::number(*c)).collect();
-        let _ = bits;
         self.bind(format!("p::is_one_of(b, {x}, &[{}])", list.join(", ")))
     }
 
@@ -585,89 +583,6 @@ impl<'a> Emitter<'_, 'a> {
             }
         }
     }
-
-    // ---- floating point and vectors
-
-    fn float(&mut self, name: &str, env: EnvId, args: &'a [Expr], params: &'a [FloatParam], e: &'a Expr) -> String {
-        let env = env.0;
-        let values: Vec<String> = args.iter().map(|a| self.value(a)).collect();
-        let mut rounds = Vec::new();
-        let mut numbers = Vec::new();
-        for p in params {
-            match p {
-                FloatParam::Round(word) => rounds.push(format!(
-                    "Round::{}",
-                    match word.as_str() {
-                        "env" => "Env",
-                        "nearest" => "Nearest",
-                        "zero" => "Zero",
-                        "up" => "Up",
-                        "down" => "Down",
-                        _ => "NearestAway",
-                    }
-                )),
-                FloatParam::Value(v) => numbers.push(self.count(v)),
-            }
-        }
-        let ty = type_name(width(&e.ty));
-        let code = match (name, &numbers[..], &rounds[..], &values[..]) {
-            ("convert", _, _, [x]) => format!("b.float_convert({ty}, {env}, false, {x})"),
-            ("round", [exact], [round], [x]) => format!("b.float_round({round}, {exact} != 0, {env}, {x})"),
-            ("to_int", [signed, frac, bits], [round], [x]) => {
-                format!("b.float_to_int({ty}, {env}, {signed} != 0, {round}, {frac} as u8, {bits} as u8, {x})")
-            }
-            ("from_int", [signed, frac, bits], [round], [x]) => {
-                format!("b.int_to_float({ty}, {env}, {signed} != 0, {round}, {frac} as u8, {bits} as u8, {x})")
-            }
-            _ => {
-                let op = match name {
-                    "minnum" => "MinNum".to_string(),
-                    "maxnum" => "MaxNum".to_string(),
-                    name => crate::names::camel(name),
-                };
-                format!("b.float(Fop::{op}, {env}, &[{}])", values.join(", "))
-            }
-        };
-        self.bind(code)
-    }
-
-    #[allow(clippy::too_many_arguments)] // the parts of one expression
-    fn vector(
-        &mut self,
-        name: &str,
-        env: Option<EnvId>,
-        lane: &'a Expr,
-        args: &'a [Expr],
-        imm: Option<&'a Expr>,
-        e: &'a Expr,
-        saturates: bool,
-    ) -> String {
-        let lane = format!("{} as u8", self.stat(lane));
-        let values: Vec<String> = args.iter().map(|a| self.value(a)).collect();
-        let imm = imm.map(|i| self.count(i));
-        match (name, &values[..], &imm) {
-            ("get", [x], Some(i)) => return self.bind(format!("b.lane_get({lane}, {x}, {i} as u8)")),
-            ("set", [x, y], Some(i)) => return self.bind(format!("b.lane_set({lane}, {x}, {i} as u8, {y})")),
-            ("table", [index, fallback, table @ ..], _) => {
-                return self.bind(format!("b.table_lookup({index}, {fallback}, &[{}])", table.join(", ")));
-            }
-            _ => {}
-        }
-        // The IR writes signed-to-unsigned with two capitals.
-        let op = match name.ends_with("_su") {
-            true => crate::names::camel(&name[..name.len() - 3]) + "SU",
-            false => crate::names::camel(name),
-        };
-        let imm = match (name, env, imm) {
-            ("dup", ..) => format!("{:#x}", if width(&e.ty) > 64 { 0x100 } else { 0 }),
-            (_, Some(env), None) => format!("{}", env.0),
-            (_, Some(env), Some(i)) => format!("{i} << 32 | {}", env.0),
-            (_, None, Some(i)) => i,
-            (_, None, None) => "0".to_string(),
-        };
-        let method = if saturates { "vec_sat" } else { "vec" };
-        self.bind(format!("b.{method}(Vop::{op}, {lane}, &[{}], {imm})", values.join(", ")))
-    }
 }
 
 /// One side of a choice.
@@ -684,76 +599,4 @@ enum Vars {
     None,
     One(String),
     Many(Vec<Vars>),
-}
-
-impl Arm<'_> {
-    /// True if it may be computed where it is not needed.
-    fn is_pure(self, shared: &Shared<'_>) -> bool {
-        match self {
-            Arm::Expr(e) => shared.pure(e),
-            Arm::Block(b) => shared.pure_block(b),
-        }
-    }
-}
-
-impl Shared<'_> {
-    /// True if the expression has no effect, cannot fault, and leaves no sticky flags.
-    pub fn pure(&self, e: &Expr) -> bool {
-        if e.time == Time::Static {
-            return true;
-        }
-        let all = |es: &[Expr]| es.iter().all(|e| self.pure(e));
-        match &*e.kind {
-            ExprKind::Load(_)
-            | ExprKind::LoadExclusive(_)
-            | ExprKind::StoreExclusive(..)
-            | ExprKind::Swap(..)
-            | ExprKind::CallExtern(..)
-            | ExprKind::Float { .. } => false,
-            ExprKind::Vector { env, args, .. } => env.is_none() && all(args),
-            ExprKind::VectorSat(a) | ExprKind::Unary(_, a) | ExprKind::Slice(a, ..) | ExprKind::Rep(a, _) => self.pure(a),
-            ExprKind::Zext(a) | ExprKind::Sext(a) => self.pure(a),
-            ExprKind::Binary(_, a, b) | ExprKind::Bit(a, b) => self.pure(a) && self.pure(b),
-            ExprKind::Cat(es) | ExprKind::Tuple(es) | ExprKind::Builtin(_, es) => all(es),
-            ExprKind::Cond(c, a, b) => self.pure(c) && self.pure(a) && self.pure(b),
-            ExprKind::If(c, a, b) => self.pure(c) && self.pure_block(a) && self.pure_block(b),
-            ExprKind::Match(x, arms) => self.pure(x) && arms.iter().all(|a| self.pure_block(&a.1)),
-            ExprKind::Call(f, args) => all(args) && self.pure_fn(*f),
-            _ => true,
-        }
-    }
-
-    fn pure_block(&self, b: &Block) -> bool {
-        b.stmts.iter().all(|s| self.pure_stmt(s)) && b.value.as_ref().is_none_or(|v| self.pure(v))
-    }
-
-    fn pure_stmt(&self, s: &Stmt) -> bool {
-        match &s.kind {
-            StmtKind::Let(_, e) => self.pure(e),
-            StmtKind::If(c, a, b) if c.time == Time::Static => a.iter().chain(b).all(|s| self.pure_stmt(s)),
-            StmtKind::Match(x, arms) if x.time == Time::Static => arms.iter().all(|a| a.1.iter().all(|s| self.pure_stmt(s))),
-            StmtKind::Nop => true,
-            _ => false,
-        }
-    }
-
-    fn pure_fn(&self, f: FnId) -> bool {
-        if let Some(known) = self.pure_fns.borrow().get(&f.0) {
-            return *known;
-        }
-        let body = &self.spec.fns[f.0 as usize].body;
-        let pure = body.stmts.iter().all(|s| self.pure_fn_stmt(s)) && body.value.as_deref().is_none_or(|v| self.pure(v));
-        self.pure_fns.borrow_mut().insert(f.0, pure);
-        pure
-    }
-
-    /// As [`Shared::pure_stmt`]; a function's own mutable locals do not leave it.
-    fn pure_fn_stmt(&self, s: &Stmt) -> bool {
-        match &s.kind {
-            StmtKind::VarSet(_, e) => self.pure(e),
-            StmtKind::For(.., body) => body.iter().all(|s| self.pure_fn_stmt(s)),
-            StmtKind::If(c, a, b) => self.pure(c) && a.iter().chain(b).all(|s| self.pure_fn_stmt(s)),
-            _ => self.pure_stmt(s),
-        }
-    }
 }

@@ -178,7 +178,6 @@ impl<'a> Emitter<'_, 'a> {
             self.out.close("}");
             return;
         }
-        let bits = width(&x.ty);
         let x = self.value(x);
         let mut open = 0;
         for (values, body) in arms {
@@ -186,7 +185,7 @@ impl<'a> Emitter<'_, 'a> {
                 self.scope(|inner| body.iter().for_each(|s| inner.stmt(s)));
                 break;
             }
-            let c = self.is_one_of(&x, values, bits);
+            let c = self.is_one_of(&x, values);
             self.out.line(format!("b.begin_if({c});"));
             self.scope(|inner| body.iter().for_each(|s| inner.stmt(s)));
             self.out.line("b.begin_else();");
