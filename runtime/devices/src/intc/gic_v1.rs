@@ -8,7 +8,7 @@
 
 use emu_machine::device::{Cx, Device};
 use emu_machine::schema::{Count, DeviceType, LineAlias, PortSpec, PropKind, PropSpec, Props, RegionSpec};
-use emu_machine::{Access, BusError};
+use emu_machine::{Access, BusError, Initiator};
 use serde::{Deserialize, Serialize};
 
 /// `arm,gic-v1`.
@@ -421,7 +421,11 @@ impl Device for Gic {
         if size > 4 || !offset.is_multiple_of(size.into()) {
             return Err(BusError::Device);
         }
-        let word = offset & !3;
+        // A debugger that reads ICCIAR acknowledges nothing: it sees ICCHPIR.
+        let word = match offset & !3 {
+            0x0c if region == 0 && access.initiator == Initiator::Debug => 0x18,
+            word => word,
+        };
         let value = if region == 0 { self.interface_read(cpu, word, cx) } else { self.distributor_read(cpu, word) };
         let shifted = value >> (8 * (offset & 3));
         Ok(u64::from(if size == 4 { shifted } else { shifted & ((1 << (8 * size)) - 1) }))

@@ -23,7 +23,7 @@ pub const TYPE: DeviceType = DeviceType {
     outputs: &[
         PortSpec::many("cpu-reset", 2, "A9_RST0, A9_RST1: the CPU is held in reset while high"),
         PortSpec::many("cpu-stop", 2, "A9_CLKSTOP0, A9_CLKSTOP1: the CPU's clock stands still while high"),
-        PortSpec::many("uart-reset", 2, "UART_RST_CTRL: reference clock domain resets of the UARTs"),
+        PortSpec::many("uart-reset", 2, "UART_RST_CTRL: resets of the UARTs"),
     ],
     clocks_in: &[ClockSpec { name: "ps-clk", required: true, doc: "PS_CLK pin, 33.333 MHz on most boards" }],
     clocks_out: &[
@@ -139,7 +139,8 @@ impl Slcr {
         for i in 0..2 {
             cx.set_line(0, i, cpu >> i & 1 != 0);
             cx.set_line(1, i, cpu >> (4 + i) & 1 != 0);
-            cx.set_line(2, i, uart >> (2 + i) & 1 != 0);
+            // Either of the reference and the bus clock domain.
+            cx.set_line(2, i, (uart | uart >> 2) >> i & 1 != 0);
         }
     }
 }

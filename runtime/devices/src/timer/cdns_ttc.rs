@@ -8,7 +8,7 @@
 use crate::clocked::Ticks;
 use emu_machine::device::{Cx, Device, Hertz};
 use emu_machine::schema::{ClockSpec, Count, DeviceType, PortSpec, Props, RegionSpec};
-use emu_machine::{Access, BusError};
+use emu_machine::{Access, BusError, Initiator};
 use serde::{Deserialize, Serialize};
 
 /// `cdns,ttc`.
@@ -152,7 +152,7 @@ impl Device for Ttc {
         }
     }
 
-    fn read(&mut self, _: usize, offset: u64, size: u8, _: Access, cx: &mut Cx<'_>) -> Result<u64, BusError> {
+    fn read(&mut self, _: usize, offset: u64, size: u8, access: Access, cx: &mut Cx<'_>) -> Result<u64, BusError> {
         if size != 4 || !offset.is_multiple_of(4) || offset >= 0x84 {
             return if offset >= 0x84 { Ok(0) } else { Err(BusError::Device) };
         }
@@ -165,6 +165,8 @@ impl Device for Ttc {
             2 => c.value(c.ticks.at(cx.now())) as u32,
             3 => c.interval,
             4..=6 => c.matches[group as usize - 4],
+            // A debugger looks without clearing.
+            7 if access.initiator == Initiator::Debug => c.status,
             7 => std::mem::take(&mut c.status),
             8 => c.enabled,
             9 => c.event_control,

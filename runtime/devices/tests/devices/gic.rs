@@ -1,6 +1,7 @@
 //! `arm,gic-v1` (IHI 0048; Cortex-A9 MPCore TRM ch. 3).
 
 use crate::bench::{Bench, device};
+use emu_machine::Access;
 
 const CPU: usize = 0;
 const DIST: usize = 1;
@@ -215,6 +216,15 @@ fn groups_choose_irq_or_fiq() {
     g.drive("spi", 9, false);
     g.write_cpu(0, CPU, ICCICR, 0b1111);
     assert_eq!(acknowledge(&mut g, 0), 40);
+}
+
+#[test]
+fn a_debugger_acknowledges_nothing() {
+    let mut g = gic();
+    enable(&mut g, 33, 0, 1);
+    g.drive("spi", 1, true);
+    assert_eq!(g.bench.read_as(CPU, ICCIAR, 4, Access::DEBUG).unwrap(), 33);
+    assert_eq!(acknowledge(&mut g, 0), 33);
 }
 
 #[test]

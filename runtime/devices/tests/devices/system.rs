@@ -85,6 +85,8 @@ mod slcr {
         assert_eq!((s.line("cpu-reset", 1), s.line("cpu-stop", 1)), (false, true));
         s.write(A9_CPU_RST_CTRL, 0);
         assert!(!s.line("cpu-stop", 1));
+        s.write(UART_RST_CTRL, 1);
+        assert_eq!((s.line("uart-reset", 0), s.line("uart-reset", 1)), (true, false));
         s.write(UART_RST_CTRL, 8);
         assert_eq!((s.line("uart-reset", 0), s.line("uart-reset", 1)), (false, true));
     }

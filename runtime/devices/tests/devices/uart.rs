@@ -1,6 +1,7 @@
 //! `cdns,uart` (UG585 ch. 19).
 
 use crate::bench::{Bench, device};
+use emu_machine::Access;
 
 const CR: u64 = 0x00;
 const MR: u64 = 0x04;
@@ -86,6 +87,16 @@ fn receives_more_than_the_fifo_holds_without_loss() {
         got.push(u.read(FIFO) as u8);
     }
     assert_eq!(got, text);
+}
+
+#[test]
+fn a_debugger_takes_nothing() {
+    let mut u = uart();
+    u.bench.input(b"x");
+    for _ in 0..2 {
+        assert_eq!(u.bench.read_as(0, FIFO, 4, Access::DEBUG).unwrap(), u64::from(b'x'));
+    }
+    assert_eq!(u.read(FIFO), u32::from(b'x'));
 }
 
 #[test]
