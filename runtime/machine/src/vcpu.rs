@@ -47,12 +47,14 @@ pub enum LoadError {
 /// A vCPU that interprets.
 pub struct Vcpu<I: Isa> {
     engine: Engine<I>,
+    /// Registers whose reset values the board gives.
+    at_reset: Vec<(Slot, u128)>,
 }
 
 impl<I: Isa> Vcpu<I> {
     /// A CPU in its reset state; `index` is its place on the board.
     pub fn new(isa: Arc<I>, index: u8) -> Vcpu<I> {
-        Vcpu { engine: Engine::new(isa, index) }
+        Vcpu { engine: Engine::new(isa, index), at_reset: Vec::new() }
     }
 
     /// The engine.
@@ -63,6 +65,17 @@ impl<I: Isa> Vcpu<I> {
     /// Resets it. To hold it in reset, give it no turns.
     pub fn reset(&mut self) {
         self.engine.reset();
+        let layout = self.engine.isa().layout();
+        for (slot, value) in &self.at_reset {
+            layout.write(self.engine.state_mut(), *slot, *value);
+        }
+    }
+
+    /// Gives the register called `name` this value now and at every reset; false if there is none.
+    pub fn set_at_reset(&mut self, name: &str, value: u128) -> bool {
+        let Some(slot) = self.engine.isa().layout().slot(name) else { return false };
+        self.at_reset.push((slot, value));
+        self.set_register(name, value)
     }
 
     /// Runs until the bus's limit, an exit request, or sleep; [`Vcpu::executed`] says how far it came.

@@ -1,0 +1,117 @@
+//! From the board to the machine: the builder the board's realiser drives.
+
+use emu_boards::board::{Bus, Memory, MemoryKind, Stub, StubPolicy, Unmapped};
+use emu_boards::plan::{ClockSource, Pin, Plan, Region, Unit};
+use emu_boards::realise::Build;
+use emu_machine::builder::Builder;
+use emu_machine::cpu::Cpu;
+use emu_machine::device::Device;
+use emu_machine::machine::{Input, Source};
+use emu_machine::schema::DeviceType;
+use emu_memory::RamBlock;
+
+/// Keeps what the realiser makes in the board's order.
+pub struct Adapter<'p> {
+    /// The machine so far.
+    pub builder: Builder,
+    /// The resolved board.
+    pub plan: &'p Plan,
+}
+
+fn unmapped(u: Unmapped) -> emu_machine::machine::Unmapped {
+    match u {
+        Unmapped::Abort => emu_machine::machine::Unmapped::Abort,
+        Unmapped::Zero => emu_machine::machine::Unmapped::Zero,
+        Unmapped::Ones => emu_machine::machine::Unmapped::Ones,
+    }
+}
+
+fn source(s: ClockSource) -> Source {
+    match s {
+        ClockSource::Clock(i) => Source::Clock(i),
+        ClockSource::Device(d, port) => Source::Device(d, port),
+    }
+}
+
+impl Build for Adapter<'_> {
+    fn bus(&mut self, _: usize, bus: &Bus) -> Result<(), String> {
+        self.builder.bus(bus.width, unmapped(bus.unmapped_read), unmapped(bus.unmapped_write));
+        Ok(())
+    }
+
+    fn memory(&mut self, memory: &Memory, contents: Option<Vec<u8>>, places: &[Region]) -> Result<(), String> {
+        let block = RamBlock::new(memory.name.text(), memory.size).map_err(|e| e.to_string())?;
+        if let Some(bytes) = contents
+            && !block.copy_in(0, &bytes)
+        {
+            return Err("its contents are larger than the memory".into());
+        }
+        for p in places {
+            self.builder.memory(p.bus, p.start, p.size.min(memory.size), p.priority, &block, memory.kind == MemoryKind::Ram)?;
+        }
+        Ok(())
+    }
+
+    fn stub(&mut self, stub: &Stub, place: &Region) -> Result<(), String> {
+        use emu_machine::machine::StubPolicy as P;
+        let policy = match stub.policy {
+            StubPolicy::RazWi => P::RazWi,
+            StubPolicy::Abort => P::Abort,
+            StubPolicy::Toggle => P::Toggle,
+            StubPolicy::PollReady(bit) => P::PollReady(bit),
+            StubPolicy::Ram => P::Ram,
+            StubPolicy::Value(v) => P::Value(v),
+        };
+        self.builder.stub(stub.name.text(), policy, stub.quiet, place.bus, place.start, place.size, place.priority)
+    }
+
+    fn clock(&mut self, _: usize, _: &str, hz: Option<u64>, mul: u64, div: u64) -> Result<(), String> {
+        self.builder.clock(hz, mul, div);
+        Ok(())
+    }
+
+    fn cpu(&mut self, _: usize, name: &str, cpu: Box<dyn Cpu>, bus: usize, runs: bool) -> Result<(), String> {
+        self.builder.cpu(name, cpu, bus, runs);
+        Ok(())
+    }
+
+    fn device(&mut self, index: usize, name: &str, kind: &DeviceType, device: Box<dyn Device>, master: Option<usize>) -> Result<(), String> {
+        self.builder.device(name, kind, &self.plan.devices[index].props, device, master);
+        Ok(())
+    }
+
+    fn map(&mut self, device: usize, region: usize, place: &Region) -> Result<(), String> {
+        self.builder.region(device, region, place.bus, place.start, place.size, place.priority)
+    }
+
+    fn derive(&mut self, clock: usize, from: ClockSource) -> Result<(), String> {
+        self.builder.derive(clock, source(from));
+        Ok(())
+    }
+
+    fn clock_input(&mut self, device: usize, input: usize, from: ClockSource) -> Result<(), String> {
+        self.builder.clock_input(device, input, source(from));
+        Ok(())
+    }
+
+    fn cpu_clock(&mut self, _: usize, _: ClockSource) -> Result<(), String> {
+        // Instructions are not timed by the CPU's clock: guest time passes as `--time` says.
+        Ok(())
+    }
+
+    fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String> {
+        let Unit::Device(device) = from.unit else { return Err("CPUs have no output lines here".into()) };
+        let input = match to.unit {
+            Unit::Device(d) => Input::Device { device: d, port: to.port, index: to.index },
+            Unit::Cpu(cpu) => {
+                let own = self.plan.cpus.get(cpu).and_then(|c| c.kind).map_or(0, |k| k.inputs.len());
+                match to.port.checked_sub(own) {
+                    None => Input::Cpu { cpu, bit: to.port as u32 },
+                    Some(0) => Input::CpuReset(cpu),
+                    Some(_) => Input::CpuStop(cpu),
+                }
+            }
+        };
+        self.builder.wire(device, from.port, from.index, input)
+    }
+}

@@ -1,0 +1,328 @@
+//! The subcommands that look at boards, devices and instruction sets.
+
+use crate::{BoardArgs, cpus, registry};
+use clap::Subcommand;
+use emu_boards::view;
+use emu_machine::schema::{Count, DeviceType, PropKind};
+use std::io::BufRead;
+
+type Outcome = Result<i32, (i32, String)>;
+
+/// `emu board ...`
+#[derive(Subcommand, Debug)]
+pub enum Board {
+    /// The built-in boards
+    List,
+    /// Report everything that is wrong with a board
+    Check {
+        /// Board
+        file: String,
+        #[command(flatten)]
+        change: BoardArgs,
+        /// As JSON, for editors
+        #[arg(long)]
+        json: bool,
+    },
+    /// What is on a board
+    Show {
+        /// Board
+        file: String,
+        #[command(flatten)]
+        change: BoardArgs,
+        /// As a picture
+        #[arg(long)]
+        svg: bool,
+    },
+    /// Memory map
+    Map {
+        /// Board
+        file: String,
+        #[command(flatten)]
+        change: BoardArgs,
+    },
+    /// Lines
+    Irqs {
+        /// Board
+        file: String,
+        #[command(flatten)]
+        change: BoardArgs,
+    },
+    /// A value and who set it
+    Explain {
+        /// Board
+        file: String,
+        /// Path such as `uart0.at`
+        path: String,
+        #[command(flatten)]
+        change: BoardArgs,
+    },
+    /// The device tree made from a board
+    Dts {
+        /// Board
+        file: String,
+        #[command(flatten)]
+        change: BoardArgs,
+    },
+}
+
+/// `emu device ...`
+#[derive(Subcommand, Debug)]
+pub enum Device {
+    /// Device types
+    List {
+        /// Only those whose name contains this
+        part: Option<String>,
+    },
+    /// Ports, properties and registers of a type
+    Help {
+        /// Type
+        name: String,
+    },
+}
+
+/// `emu isa ...`
+#[derive(Subcommand, Debug)]
+pub enum Isa {
+    /// Instruction sets
+    List,
+    /// Assemble one instruction
+    Asm {
+        /// Instruction set
+        isa: String,
+        /// Text
+        text: Vec<String>,
+        /// Mode, such as thumb=1
+        #[arg(long, value_name = "NAME=VALUE")]
+        mode: Vec<String>,
+    },
+    /// Disassemble words (hexadecimal)
+    Disasm {
+        /// Instruction set
+        isa: String,
+        /// Instruction words
+        words: Vec<String>,
+        /// Mode, such as thumb=1
+        #[arg(long, value_name = "NAME=VALUE")]
+        mode: Vec<String>,
+    },
+    /// What an instruction word is
+    Explain {
+        /// Instruction set
+        isa: String,
+        /// Instruction word (hexadecimal)
+        word: String,
+        /// Mode, such as thumb=1
+        #[arg(long, value_name = "NAME=VALUE")]
+        mode: Vec<String>,
+    },
+    /// Run single-instruction test vectors
+    Vectors {
+        /// Instruction set
+        isa: String,
+        /// JSON lines, plain or gzip
+        files: Vec<String>,
+        /// CPU model
+        #[arg(long, default_value = "cortex-a15")]
+        cpu: String,
+        /// Tier
+        #[arg(long, default_value = "interp", value_parser = ["interp"])]
+        tier: String,
+    },
+}
+
+fn usage(message: impl Into<String>) -> (i32, String) {
+    (2, message.into())
+}
+
+/// Boards.
+pub fn board(command: &Board) -> Outcome {
+    let registry = registry();
+    let load = |file: &str, change: &BoardArgs| crate::board(&change.request(file), &registry).map_err(|code| (code, String::new()));
+    match command {
+        Board::List => emu_boards::builtin::boards().for_each(|b| println!("{b}")),
+        Board::Check { file, change, json } => {
+            let board = emu_boards::load(&change.request(file));
+            let problems = emu_boards::check(&board, &registry);
+            if *json {
+                println!("{}", emu_boards::diagnostic::to_json(&problems, &board.sources));
+            } else {
+                print!("{}", emu_boards::diagnostic::render(&problems, &board.sources));
+                if problems.is_empty() {
+                    println!("{}: no problems", board.name);
+                }
+            }
+            return Ok(if emu_boards::diagnostic::has_errors(&problems) { 2 } else { 0 });
+        }
+        Board::Show { file, change, svg } => {
+            let (board, plan) = load(file, change)?;
+            print!("{}", if *svg { view::svg(&board, &plan) } else { view::show(&board, &plan) });
+        }
+        Board::Map { file, change } => {
+            let (board, plan) = load(file, change)?;
+            print!("{}", view::map(&board, &plan));
+        }
+        Board::Irqs { file, change } => {
+            let (board, plan) = load(file, change)?;
+            print!("{}", view::irqs(&board, &plan));
+        }
+        Board::Explain { file, path, change } => {
+            let (board, plan) = load(file, change)?;
+            let text = view::explain(&board, &plan, path).map_err(|d| usage(emu_boards::diagnostic::render(&[d], &board.sources)))?;
+            print!("{text}");
+        }
+        Board::Dts { file, change } => {
+            let (board, plan) = load(file, change)?;
+            let text = view::device_tree_source(&board, &plan).map_err(|p| usage(emu_boards::diagnostic::render(&p, &board.sources)))?;
+            print!("{text}");
+        }
+    }
+    Ok(0)
+}
+
+fn count(c: Count) -> String {
+    match c {
+        Count::Fixed(n) => n.to_string(),
+        Count::Prop(p) => format!("`{p}`"),
+    }
+}
+
+fn help(d: &DeviceType) {
+    println!("{}: {}", d.name, d.doc);
+    for r in d.regions {
+        println!("  region {}: {} bytes", r.name, count(r.size));
+    }
+    for p in d.props {
+        let kind = match p.kind {
+            PropKind::Int { min, max } => format!("{min:#x} to {max:#x}"),
+            PropKind::Size { min, max } => format!("{min} to {max} bytes"),
+            PropKind::Bool => "#true or #false".into(),
+            PropKind::Text => "text".into(),
+            PropKind::Choice(all) => all.join(", "),
+        };
+        println!("  property {} ({kind}; {}): {}", p.name, p.default.map_or("must be given".into(), |d| format!("default {d}")), p.doc);
+    }
+    for (what, ports) in [("input", d.inputs), ("output", d.outputs)] {
+        for p in ports {
+            println!("  {what} {} ({} lines{}): {}", p.name, count(p.count), if p.per_cpu { " for each CPU" } else { "" }, p.doc);
+        }
+    }
+    for (what, clocks) in [("clock input", d.clocks_in), ("clock output", d.clocks_out)] {
+        clocks.iter().for_each(|c| println!("  {what} {}: {}", c.name, c.doc));
+    }
+    for r in d.registers {
+        println!("  {:#06x} {} (reset {:#x}) {}", r.offset, r.name, r.reset, r.doc);
+        for (name, lo, len, access) in r.fields {
+            println!("         {name} [{}:{lo}] {access}", lo + len - 1);
+        }
+    }
+}
+
+/// Device types.
+pub fn device(command: &Device) -> Outcome {
+    let registry = registry();
+    match command {
+        Device::List { part } => {
+            for d in registry.devices.iter().filter(|d| part.as_ref().is_none_or(|p| d.name.contains(p.as_str()))) {
+                println!("{:24} {}", d.name, d.doc);
+            }
+        }
+        Device::Help { name } => match registry.device(name) {
+            Some(d) => help(d),
+            None => return Err(usage(format!("there is no device type `{name}`\n  help: `emu device list` shows all"))),
+        },
+    }
+    Ok(0)
+}
+
+fn tables(isa: &str) -> Result<emu_asm::Isa, (i32, String)> {
+    cpus::assembler(isa).ok_or_else(|| usage(format!("there is no instruction set `{isa}`\n  help: {}", cpus::ISAS.join(", "))))
+}
+
+fn setting(isa: &emu_asm::Isa, modes: &[String]) -> Result<emu_asm::Setting, (i32, String)> {
+    let mut setting = isa.setting("");
+    for m in modes {
+        let (name, value) = m.split_once('=').unwrap_or((m, "1"));
+        let value = value.parse().map_err(|_| usage(format!("--mode {m}: `{value}` is no number")))?;
+        if !isa.set_mode(&mut setting, name, value) {
+            let known: Vec<&str> = isa.tables.modes.iter().map(|m| m.0.as_str()).collect();
+            return Err(usage(format!("--mode {m}: there is no mode `{name}`\n  help: {}", known.join(", "))));
+        }
+    }
+    Ok(setting)
+}
+
+fn word(text: &str) -> Result<(u8, u64), (i32, String)> {
+    let digits = text.trim_start_matches("0x");
+    let value = u64::from_str_radix(digits, 16).map_err(|_| usage(format!("`{text}` is no hexadecimal word")))?;
+    Ok((if digits.len() <= 4 { 16 } else { 32 }, value))
+}
+
+/// Instruction sets.
+pub fn isa(command: &Isa) -> Outcome {
+    match command {
+        Isa::List => cpus::ISAS.iter().for_each(|i| println!("{i}")),
+        Isa::Asm { isa, text, mode } => {
+            let isa = tables(isa)?;
+            let setting = setting(&isa, mode)?;
+            let made = isa.encode(&setting, &text.join(" "), &emu_asm::encode::NoSymbols, &Default::default()).map_err(usage)?;
+            println!("{:0width$x}", made.code, width = usize::from(made.bits / 4));
+        }
+        Isa::Disasm { isa, words, mode } => {
+            let isa = tables(isa)?;
+            let setting = setting(&isa, mode)?;
+            for w in words {
+                let (bits, code) = word(w)?;
+                println!("{w}  {}", isa.disassemble(&setting, bits, code).unwrap_or_else(|| "undefined".into()));
+            }
+        }
+        Isa::Explain { isa, word: w, mode } => {
+            let isa = tables(isa)?;
+            let setting = setting(&isa, mode)?;
+            let (bits, code) = word(w)?;
+            let Some(d) = isa.decode(&setting, bits, code) else {
+                println!("{w}: undefined: no encoding matches");
+                return Ok(0);
+            };
+            let e = &isa.tables.encodings[d.encoding];
+            let insn = &isa.tables.insns[e.insn as usize];
+            println!("{w}: {}", isa.print(&setting, &d).unwrap_or_else(|| insn.name.clone()));
+            println!("  {} {} ({}), encoding {}", insn.name, insn.title, insn.place, e.name);
+            for (name, value) in e.locals.iter().zip(&d.locals) {
+                if let Some(v) = value {
+                    println!("  {name} = {:#x}", v.bits());
+                }
+            }
+            if let Some(g) = d.guard {
+                println!("  a guard fails: {g:?}");
+            }
+        }
+        Isa::Vectors { isa, files, cpu, .. } => {
+            tables(isa)?;
+            return vectors(files, cpu);
+        }
+    }
+    Ok(0)
+}
+
+/// Mismatches printed in full.
+const SHOWN: usize = 20;
+
+fn vectors(files: &[String], cpu: &str) -> Outcome {
+    let (mut passed, mut failed) = (0, 0);
+    for name in files {
+        let bytes = std::fs::read(name).map_err(|e| usage(format!("cannot read {name}: {e}")))?;
+        let lines: Box<dyn BufRead> = if bytes.starts_with(&[0x1f, 0x8b]) {
+            Box::new(std::io::BufReader::new(flate2::read::GzDecoder::new(std::io::Cursor::new(bytes))))
+        } else {
+            Box::new(std::io::Cursor::new(bytes))
+        };
+        let outcome = emu_isa_arm::vectors::run(lines, cpu).map_err(|e| usage(format!("{name}: {e}")))?;
+        for (line, text, what) in outcome.failed.iter().take(SHOWN) {
+            println!("{name}:{line}: {text}: {what}");
+        }
+        passed += outcome.passed;
+        failed += outcome.failed.len();
+    }
+    println!("vectors: {passed} passed, {failed} failed");
+    Ok(i32::from(failed > 0))
+}

@@ -1,0 +1,43 @@
+//! The CPU types this program has: one for each instruction set, with the properties a board gives.
+
+use emu_isa_arm::{Arm, System};
+use emu_machine::cpu::Cpu;
+use emu_machine::schema::{CpuType, PortSpec, PropKind, PropSpec, Props};
+use emu_machine::vcpu::Vcpu;
+use std::sync::Arc;
+
+const WORD: PropKind = PropKind::Int { min: 0, max: 0xffff_ffff };
+
+/// ARM.
+pub const ARM: CpuType = CpuType {
+    isa: "arm",
+    models: &["cortex-a9", "cortex-a15"],
+    props: &[
+        PropSpec { name: "midr", kind: WORD, default: Some("0"), doc: "Main ID Register; 0: the model's" },
+        PropSpec { name: "mpidr", kind: WORD, default: Some("0x80000000"), doc: "Multiprocessor Affinity Register" },
+        PropSpec { name: "cbar", kind: WORD, default: Some("0"), doc: "Configuration Base Address Register: the private region" },
+    ],
+    inputs: &[PortSpec::one("irq", "interrupt"), PortSpec::one("fiq", "fast interrupt")],
+    outputs: &[],
+    create: arm,
+};
+
+fn arm(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, String> {
+    let isa = Arm::model(model, System::new(model)).ok_or_else(|| format!("there is no ARM model `{model}`"))?;
+    let mut cpu = Vcpu::new(Arc::new(isa), u8::try_from(index).map_err(|_| "too many CPUs")?);
+    for name in ["midr", "mpidr", "cbar"] {
+        let value = props.int(name) as u128;
+        if value != 0 {
+            cpu.set_at_reset(name, value);
+        }
+    }
+    Ok(Box::new(cpu))
+}
+
+/// The assembler of an instruction set.
+pub fn assembler(isa: &str) -> Option<emu_asm::Isa> {
+    (isa == "arm").then(|| emu_asm::Isa::from_json(emu_isa_arm::TABLES).ok()).flatten()
+}
+
+/// Instruction sets this program has.
+pub const ISAS: &[&str] = &["arm"];
