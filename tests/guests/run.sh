@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Whole-machine tests: the demo, the book's first SoC, and, where the shared guests are at hand, Linux on the Zynq-7000.
+# Guests are looked for in $EMU_SHARED, else in ../shared beside the repository. Ends with "N passed, N failed, N skipped".
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+shared=${EMU_SHARED:-../shared}
+emu=${CARGO_TARGET_DIR:-target}/release/emu
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+passed=0 failed=0 skipped=0
+
+# check NAME COMMAND...: passes if the command does.
+check() {
+    local name=$1
+    shift
+    if "$@" > "$out/log" 2>&1 < /dev/null; then
+        echo "ok: $name"
+        passed=$((passed + 1))
+    else
+        echo "FAILED: $name"
+        tail -30 "$out/log"
+        failed=$((failed + 1))
+    fi
+}
+
+skip() {
+    echo "skipped: $1"
+    skipped=$((skipped + 1))
+}
+
+cargo build --release -p emu || exit 1
+
+check "demo firmware" "$emu" --board boards/zynq7000.kdl --exit-on "emu demo: zynq7000 ready" --timeout 120
+check "demo firmware, deterministic" "$emu" --board zynq7000 --time deterministic --exit-on "emu demo: zynq7000 ready" --timeout 120
+check "the book's first SoC" "$emu" --board tests/guests/first-soc.kdl --exit-on "emu demo: zynq7000 ready" --timeout 120
+
+# Two deterministic runs: the same number of instructions.
+count() { "$emu" --board zynq7000 --time deterministic --exit-on "zynq7000 ready" --timeout 120 --stats="$out/$1" < /dev/null > /dev/null && grep '"instructions"' "$out/$1" | head -1; }
+same() { [ -n "$(count a)" ] && [ "$(count a)" = "$(count b)" ]; }
+check "deterministic runs agree" same
+
+# One clear message and exit code 2.
+refuses() {
+    local wanted=$1
+    shift
+    "$emu" "$@" > "$out/refused" 2>&1 < /dev/null
+    local code=$?
+    cat "$out/refused"
+    [ $code -eq 2 ] && grep -q -- "$wanted" "$out/refused"
+}
+check "missing kernel" refuses "cannot read kernel" --board zynq7000 --kernel "$out/none"
+check "unknown --set path" refuses "uart9" --board zynq7000 --set uart9.chardev=null
+check "unknown board" refuses "no-such-board" --board no-such-board
+
+zynq=$shared/guests/zynq7000
+if [ -e "$zynq/zImage-zynq" ]; then
+    linux=(--board boards/zynq7000.kdl --kernel "$zynq/zImage-zynq" --initrd "$zynq/initramfs-armhf.cpio.gz")
+    for dtb in zynq-zc702 zynq-zed; do
+        check "Linux to its shell, $dtb" "$emu" "${linux[@]}" --dtb "$zynq/$dtb.dtb" --append "console=ttyPS0,115200" --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
+    done
+    two() { "$emu" "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" --append "console=ttyPS0,115200" --exit-on "Brought up 1 node, 2 CPUs" --timeout 300; }
+    check "Linux sees two CPUs" two
+    truncated() { head -c 1000000 "$zynq/zImage-zynq" > "$out/short" && refuses truncated --board zynq7000 --kernel "$out/short" --dtb "$zynq/zynq-zc702.dtb"; }
+    check "truncated zImage" truncated
+    check "device tree of another machine" refuses "another machine" --board zynq7000 --kernel "$zynq/zImage-zynq" --dtb "$shared/guests/vexpress/vexpress-v2p-ca9.dtb"
+    # The kernels of the benchmark give the same checksums on every architecture: the host's own run is the reference.
+    bench() {
+        "$shared/guests/bench/bin/amd64/bench" 3 | awk '$1 == "BENCH" && NF == 5 { print $2, $5 }' > "$out/native" &&
+            "$emu" "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" --append "console=ttyPS0,115200 quiet bench=3" --exit-on "BENCH done" --timeout 600 | tr -d '\r' > "$out/bench" &&
+            awk '$1 == "BENCH" && NF == 5 { print $2, $5 }' "$out/bench" > "$out/guest" && cat "$out/bench" && diff "$out/native" "$out/guest"
+    }
+    check "Linux, checksums of bench=3" bench
+else
+    skip "Linux on the Zynq-7000: no guests in $shared"
+fi
+
+vectors=$shared/vectors
+if [ -e "$vectors/arm-1.jsonl.gz" ]; then
+    check "single-instruction vectors" "$emu" isa vectors arm "$vectors/arm-1.jsonl.gz" "$vectors/thumb-1.jsonl.gz"
+else
+    skip "vectors: none in $shared"
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
