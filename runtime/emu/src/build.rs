@@ -75,7 +75,14 @@ impl Build for Adapter<'_> {
         Ok(())
     }
 
-    fn device(&mut self, index: usize, name: &str, kind: &DeviceType, device: Box<dyn Device>, master: Option<usize>) -> Result<(), String> {
+    fn device(
+        &mut self,
+        index: usize,
+        name: &str,
+        kind: &DeviceType,
+        device: Box<dyn Device>,
+        master: Option<usize>,
+    ) -> Result<(), String> {
         self.builder.device(name, kind, &self.plan.devices[index].props, device, master);
         Ok(())
     }

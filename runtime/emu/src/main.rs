@@ -154,7 +154,12 @@ fn time_mode(text: &str) -> Result<TimeMode, String> {
     let (name, rate) = text.split_once('=').map_or((text, None), |(n, r)| (n, Some(r)));
     let ips = match rate {
         None => emu_machine::time::DEFAULT_IPS,
-        Some(r) => r.replace('_', "").parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("--time {text}: `{r}` is no number of instructions per second"))?,
+        Some(r) => r
+            .replace('_', "")
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| format!("--time {text}: `{r}` is no number of instructions per second"))?,
     };
     match (name, rate) {
         ("realtime", None) => Ok(TimeMode::Realtime),
@@ -176,7 +181,8 @@ fn assemble(isa: &str, at: u64, text: &str) -> Result<Vec<u8>, Vec<(usize, Strin
 /// The machine of a board, with its start, not yet reset.
 fn machine(board: &Board, plan: &Plan, wanted: &start::Wanted, time: TimeMode) -> Result<Machine, String> {
     let mut adapter = build::Adapter { builder: Default::default(), plan };
-    let code = emu_boards::realise::realise(board, plan, &mut adapter, &assemble).map_err(|p| emu_boards::diagnostic::render(&p, &board.sources))?;
+    let code = emu_boards::realise::realise(board, plan, &mut adapter, &assemble)
+        .map_err(|p| emu_boards::diagnostic::render(&p, &board.sources))?;
     let mut machine = adapter.builder.build(time);
     let (images, starts) = start::start(wanted, board, plan, &code)?;
     machine.images = images;
@@ -304,15 +310,22 @@ fn finish(run: &Run, machine: &Machine, elapsed: Duration) {
     let mips = total as f64 / elapsed.as_secs_f64().max(1e-9) / 1e6;
     match run.stats.as_deref() {
         Some("-") => {
-            eprintln!("\r\n{total} guest instructions in {:.3} s: {mips:.1} MIPS; guest time {:.3} s", elapsed.as_secs_f64(), machine.now().0 as f64 / 1e9);
+            eprintln!(
+                "\r\n{total} guest instructions in {:.3} s: {mips:.1} MIPS; guest time {:.3} s",
+                elapsed.as_secs_f64(),
+                machine.now().0 as f64 / 1e9
+            );
             for (i, counters) in machine.counters().iter().enumerate() {
                 let text: Vec<String> = counters.iter().map(|(n, v)| format!("{n} {v}")).collect();
                 eprintln!("cpu{i}: {}", text.join(", "));
             }
         }
         Some(file) => {
-            let cpus: Vec<serde_json::Value> =
-                machine.counters().iter().map(|c| c.iter().map(|(n, v)| ((*n).to_string(), serde_json::json!(v))).collect::<serde_json::Map<_, _>>().into()).collect();
+            let cpus: Vec<serde_json::Value> = machine
+                .counters()
+                .iter()
+                .map(|c| c.iter().map(|(n, v)| ((*n).to_string(), serde_json::json!(v))).collect::<serde_json::Map<_, _>>().into())
+                .collect();
             let all = serde_json::json!({ "instructions": total, "seconds": elapsed.as_secs_f64(), "mips": mips, "guest_ns": machine.now().0, "cpus": cpus });
             if let Err(e) = std::fs::write(file, format!("{all:#}\n")) {
                 eprintln!("cannot write {file}: {e}");

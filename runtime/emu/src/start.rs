@@ -53,7 +53,8 @@ fn place(board: &Board) -> Result<Place, String> {
 /// # Errors
 /// One clear message naming the file, the rule and the fix.
 pub fn start(wanted: &Wanted, board: &Board, plan: &Plan, code: &[emu_boards::realise::Image]) -> Result<(Vec<Image>, Vec<Start>), String> {
-    let mut images: Vec<Image> = code.iter().map(|i| Image { bus: i.bus, at: i.at, bytes: i.bytes.clone(), name: i.name.clone() }).collect();
+    let mut images: Vec<Image> =
+        code.iter().map(|i| Image { bus: i.bus, at: i.at, bytes: i.bytes.clone(), name: i.name.clone() }).collect();
     let mut starts = Vec::new();
     let boot = if wanted.kernel.is_some() { kernel(wanted, board, plan)? } else { firmware(wanted, board, plan)? };
     images.extend(boot.loads.into_iter().map(|l| Image { bus: 0, at: l.at, bytes: l.bytes, name: l.name }));
@@ -104,9 +105,11 @@ fn firmware(wanted: &Wanted, board: &Board, plan: &Plan) -> Result<emu_boot::Pla
                 return Err(format!("board `{}` has no firmware of its own\n  help: give --kernel or --firmware", board.name));
             };
             match DEMOS.iter().find(|d| d.0 == name.text()) {
-                Some((name, bytes)) => {
-                    emu_boot::Plan { loads: vec![Load { name: (*name).to_string(), at, bytes: bytes.to_vec() }], entry: at, registers: vec![] }
-                }
+                Some((name, bytes)) => emu_boot::Plan {
+                    loads: vec![Load { name: (*name).to_string(), at, bytes: bytes.to_vec() }],
+                    entry: at,
+                    registers: vec![],
+                },
                 None => {
                     let f = file("firmware", name.text())?;
                     emu_boot::firmware(&f.name, f.bytes, at).map_err(|e| e.to_string())?
