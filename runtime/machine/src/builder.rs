@@ -1,13 +1,12 @@
 //! Building a machine piece by piece; numbers are given in order of creation.
 
+use crate::bus::{Bus, Stub, StubPolicy, Unmapped};
 use crate::cpu::Cpu;
 use crate::device::Device;
-use crate::machine::{
-    Bus, ClockNode, Core, CpuLines, DeviceSlot, Handle, Input, InputLine, OutputLine, Port, Source, Stub, StubPolicy, Unmapped, clock,
-};
+use crate::machine::{ClockNode, Core, CpuLines, DeviceSlot, Handle, Input, InputLine, OutputLine, Port, Source};
 use crate::run::{CpuSlot, Machine};
 use crate::schema::{Count, DeviceType, Props};
-use crate::time::TimeMode;
+use crate::time::{Clock, TimeMode};
 use crate::timers::Timers;
 use emu_memory::{AddressSpace, RamBlock, Region, Target};
 use std::collections::{HashMap, HashSet};
@@ -81,6 +80,10 @@ impl Builder {
         size: u64,
         priority: i32,
     ) -> Result<(), String> {
+        let kept = match policy {
+            StubPolicy::Ram => Some(RamBlock::new(name, size).map_err(|e| e.to_string())?),
+            _ => None,
+        };
         self.stubs.push(Stub {
             name: name.into(),
             policy,
@@ -88,6 +91,7 @@ impl Builder {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             words: Mutex::default(),
+            kept,
         });
         self.map(bus, start, size, priority, Target::Stub(self.stubs.len() - 1))
     }
@@ -108,7 +112,7 @@ impl Builder {
     /// A CPU on a bus; one that does not run begins held, until its reset line falls or the boot starts it.
     pub fn cpu(&mut self, name: &str, cpu: Box<dyn Cpu>, bus: usize, runs: bool) -> usize {
         self.lines.push(CpuLines { name: name.into(), bus, ..CpuLines::default() });
-        self.cpus.push(CpuSlot { cpu, held: !runs, executed: 0 });
+        self.cpus.push(CpuSlot { cpu, runs, held: !runs, executed: 0 });
         self.cpus.len() - 1
     }
 
@@ -149,13 +153,36 @@ impl Builder {
     /// # Errors
     /// An output that is not there.
     pub fn wire(&mut self, device: usize, port: usize, index: u32, to: Input) -> Result<(), String> {
-        let number = *self.numbers.entry(to).or_insert_with(|| {
-            self.inputs.push(InputLine { at: to, high: AtomicU32::new(0) });
-            self.inputs.len() - 1
-        });
+        let number = self.input(to)?;
         let line = self.devices.get_mut(device).and_then(|d| d.outputs.get_mut(port)).and_then(|p| p.get_mut(index as usize));
         line.ok_or("there is no such output line")?.to.push(number);
         Ok(())
+    }
+
+    /// A wire from a CPU's output to an input.
+    ///
+    /// # Errors
+    /// A CPU or an input that is not there.
+    pub fn wire_cpu(&mut self, cpu: usize, port: usize, index: u32, to: Input) -> Result<(), String> {
+        let number = self.input(to)?;
+        let lines = self.lines.get_mut(cpu).ok_or("there is no such CPU")?;
+        lines.outputs.entry((port, index)).or_default().to.push(number);
+        Ok(())
+    }
+
+    fn input(&mut self, to: Input) -> Result<usize, String> {
+        let there = match to {
+            Input::Device { device, .. } => device < self.devices.len(),
+            Input::Cpu { cpu, bit } => cpu < self.cpus.len() && bit < 64,
+            Input::CpuReset(cpu) | Input::CpuStop(cpu) => cpu < self.cpus.len(),
+        };
+        if !there {
+            return Err("there is no such input line".into());
+        }
+        Ok(*self.numbers.entry(to).or_insert_with(|| {
+            self.inputs.push(InputLine { at: to, high: AtomicU32::new(0) });
+            self.inputs.len() - 1
+        }))
     }
 
     /// The machine, with its first frequencies; not yet reset.
@@ -171,7 +198,7 @@ impl Builder {
             stubs: self.stubs,
             cpus: self.lines,
             timers: Mutex::new(Timers::default()),
-            clock: clock(time),
+            clock: Clock::new(time),
             executed: AtomicU64::new(0),
             reset_asked: AtomicBool::new(false),
             handle: Handle(Arc::default()),

@@ -1,6 +1,7 @@
 //! The machine: devices, IRQ lines, clocks, timers, DMA, vCPUs and the loop that runs them.
 
 pub mod builder;
+mod bus;
 pub mod cpu;
 pub mod cx;
 pub mod device;

@@ -1,70 +1,23 @@
-//! The machine: devices, lines, clocks, timers and memory joined together, and the bus each vCPU sees.
+//! The machine: devices, lines, clocks and timers joined together.
 //!
 //! A device call runs under the device's own lock and only queues what it wants ([`Effect`]); lines, timers and clocks move when it
 //! has returned, so no device ever runs inside another's call. Lines are atomic levels; an input with several drivers is high while
 //! one of them is. A device reached by its own DMA, or any MMIO reached by DMA, is a bus error.
 
+use crate::bus::{Bus, Stub};
+pub use crate::bus::{StubPolicy, Unmapped};
 use crate::cx::{Cx, Effect, Surroundings};
 use crate::device::{Device, Hertz, Nanos};
-use crate::time::{Clock, TimeMode};
+use crate::time::Clock;
 use crate::timers::Timers;
-use emu_memory::{Access, AddressSpace, Attention, BusError, GuestBus, GuestPhys, Initiator, PhysBus, RamSlice, Target};
-use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use emu_memory::{Attention, BusError, GuestPhys};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 /// Locks, also after another thread's panic: the data are plain values.
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// What a stub answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StubPolicy {
-    /// Reads as zero, ignores writes.
-    RazWi,
-    /// Bus error.
-    Abort,
-    /// Each read gives the complement of the last.
-    Toggle,
-    /// Reads have one bit set.
-    PollReady(u32),
-    /// Keeps what is written.
-    Ram,
-    /// Reads give this.
-    Value(u64),
-}
-
-/// A known block that is not modelled.
-#[derive(Debug)]
-pub(crate) struct Stub {
-    pub name: String,
-    pub policy: StubPolicy,
-    pub quiet: bool,
-    pub reads: AtomicU64,
-    pub writes: AtomicU64,
-    pub words: Mutex<HashMap<u64, u64>>,
-}
-
-/// What happens where nothing is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unmapped {
-    /// Bus error.
-    Abort,
-    /// Zero.
-    Zero,
-    /// All ones.
-    Ones,
-}
-
-/// An address space with its rules.
-#[derive(Debug)]
-pub(crate) struct Bus {
-    pub space: AddressSpace,
-    pub mask: u64,
-    pub unmapped_read: Unmapped,
-    pub unmapped_write: Unmapped,
 }
 
 /// Where a line ends.
@@ -154,6 +107,10 @@ pub(crate) struct CpuLines {
     pub stop: AtomicBool,
     /// The reset line fell: start from the reset state.
     pub restart: AtomicBool,
+    /// How often other vCPUs made this one forget its translations.
+    pub flushes: AtomicU64,
+    /// Output lines, by port and index; those without wires are not here.
+    pub outputs: BTreeMap<(usize, u32), OutputLine>,
 }
 
 /// What other threads may ask of a running machine.
@@ -162,9 +119,8 @@ pub struct Handle(pub(crate) Arc<Shared>);
 
 #[derive(Default)]
 pub(crate) struct Shared {
-    /// Why to stop: 0 goes on.
-    stop: AtomicI32,
-    stopping: AtomicBool,
+    /// The exit code, once the run is to end.
+    stop: OnceLock<i32>,
     /// Input waits in some port.
     work: AtomicBool,
     posted: Mutex<Vec<(usize, usize, Vec<u8>)>>,
@@ -174,9 +130,8 @@ pub(crate) struct Shared {
 impl Handle {
     /// Ends the run with this exit code.
     pub fn stop(&self, code: i32) {
-        if !self.0.stopping.swap(true, Ordering::AcqRel) {
-            self.0.stop.store(code, Ordering::Release);
-        }
+        // The first reason counts.
+        let _ = self.0.stop.set(code);
         let _guard = lock(&self.0.posted);
         self.0.wake.notify_all();
     }
@@ -190,7 +145,7 @@ impl Handle {
     }
 
     pub(crate) fn stopped(&self) -> Option<i32> {
-        self.0.stopping.load(Ordering::Acquire).then(|| self.0.stop.load(Ordering::Acquire))
+        self.0.stop.get().copied()
     }
 
     pub(crate) fn take_posted(&self) -> Vec<(usize, usize, Vec<u8>)> {
@@ -203,7 +158,7 @@ impl Handle {
     /// Sleeps until something is posted, the run is to end, or the time is over.
     pub(crate) fn wait(&self, time: Option<std::time::Duration>) {
         let posted = lock(&self.0.posted);
-        if !posted.is_empty() || self.0.stopping.load(Ordering::Acquire) {
+        if !posted.is_empty() || self.0.stop.get().is_some() {
             return;
         }
         // A sleeping machine looks up now and then, so that nothing depends on a wake-up that came too early.
@@ -287,44 +242,16 @@ impl Core {
         }
     }
 
-    fn dma(
-        &self,
-        device: usize,
-        at: GuestPhys,
-        len: usize,
-        mut piece: impl FnMut(&RamSlice, usize, usize) -> bool,
-    ) -> Result<(), BusError> {
-        let bus = self.devices[device].master.unwrap_or(0);
-        let access = Access { initiator: Initiator::Dma(device as u16), secure: true, privileged: true };
-        let mut done = 0;
-        while done < len {
-            let Some(ram) = self.ram(bus, at.0.wrapping_add(done as u64), access) else {
-                self.log_once(&format!("{}: DMA at {:#x}, where there is no memory", self.devices[device].name, at.0));
-                return Err(BusError::Decode);
-            };
-            let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(len - done);
-            if !piece(&ram, done, n) {
-                return Err(BusError::Decode);
-            }
-            done += n;
-        }
-        Ok(())
-    }
-
-    pub fn ram(&self, bus: usize, at: u64, access: Access) -> Option<RamSlice> {
-        let bus = self.buses.get(bus)?;
-        let found = bus.space.lookup(at & bus.mask, access)?;
-        match found.target {
-            Target::Ram { block, offset, writable } => Some(RamSlice { block, offset: offset + found.offset, len: found.len, writable }),
-            _ => None,
-        }
-    }
-
     /// Calls a device, then does what it asked for, and what follows from that.
     pub fn call<R>(&self, device: usize, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R) -> R {
         let mut effects = Vec::new();
         let result = self.call_only(device, f, &mut effects);
-        let mut queue: VecDeque<(usize, Effect)> = effects.into_iter().map(|e| (device, e)).collect();
+        self.settle(effects.into_iter().map(|e| (device, e)).collect());
+        result
+    }
+
+    /// Does what devices asked for until nothing is left.
+    fn settle(&self, mut queue: VecDeque<(usize, Effect)>) {
         // Wires in a circle would never come to rest; a real one oscillates.
         let mut budget = 100_000u32;
         while let Some((from, effect)) = queue.pop_front() {
@@ -335,7 +262,69 @@ impl Core {
             }
             self.apply(from, effect, &mut queue);
         }
-        result
+    }
+
+    /// Drives an output line of a vCPU.
+    pub fn set_cpu_output(&self, cpu: usize, port: usize, index: u32, level: bool) {
+        let Some(line) = self.cpus.get(cpu).and_then(|c| c.outputs.get(&(port, index))) else { return };
+        let mut queue = VecDeque::new();
+        self.set_output(line, level, &mut queue);
+        self.settle(queue);
+    }
+
+    /// Resets all devices. Outputs begin low; only when every device has been reset are inputs that are high, or no longer high, told so.
+    pub fn reset_devices(&self) {
+        lock(&self.timers).disarm_all();
+        let level = |line: &InputLine| line.high.load(Ordering::Acquire) != 0;
+        let before: Vec<bool> = self.inputs.iter().map(level).collect();
+        let cpu_outputs = self.cpus.iter().flat_map(|c| c.outputs.values());
+        for line in self.devices.iter().flat_map(|d| d.outputs.iter().flatten()).chain(cpu_outputs) {
+            self.set_quietly(line, false);
+        }
+        let mut queue = VecDeque::new();
+        for device in 0..self.devices.len() {
+            let mut effects = Vec::new();
+            self.call_only(device, |d, cx| d.reset(cx), &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Line { port, index, level } => {
+                        if let Some(line) = self.devices[device].outputs.get(port).and_then(|p| p.get(index as usize)) {
+                            self.set_quietly(line, level);
+                        }
+                    }
+                    other => queue.push_back((device, other)),
+                }
+            }
+        }
+        // Levels as they are before anything is told: telling may change more, which is told as it happens.
+        let after: Vec<bool> = self.inputs.iter().map(level).collect();
+        for ((line, before), after) in self.inputs.iter().zip(before).zip(after) {
+            if before || after {
+                self.deliver(line.at, after, &mut queue);
+            }
+        }
+        self.settle(queue);
+    }
+
+    /// Gives a line a level without telling its inputs.
+    fn set_quietly(&self, line: &OutputLine, level: bool) {
+        if line.level.swap(level, Ordering::AcqRel) != level {
+            for input in line.to.iter().filter_map(|n| self.inputs.get(*n)) {
+                if level {
+                    input.high.fetch_add(1, Ordering::AcqRel)
+                } else {
+                    input.high.fetch_sub(1, Ordering::AcqRel)
+                };
+            }
+        }
+    }
+
+    fn set_output(&self, line: &OutputLine, level: bool, queue: &mut VecDeque<(usize, Effect)>) {
+        if line.level.swap(level, Ordering::AcqRel) != level {
+            for input in &line.to {
+                self.drive(*input, level, queue);
+            }
+        }
     }
 
     fn call_only<R>(&self, device: usize, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R, effects: &mut Vec<Effect>) -> R {
@@ -353,12 +342,7 @@ impl Core {
         match effect {
             Effect::Line { port, index, level } => {
                 let Some(line) = self.devices[from].outputs.get(port).and_then(|p| p.get(index as usize)) else { return };
-                if line.level.swap(level, Ordering::AcqRel) == level {
-                    return;
-                }
-                for input in &line.to {
-                    self.drive(*input, level, queue);
-                }
+                self.set_output(line, level, queue);
             }
             Effect::Arm { timer, at } => lock(&self.timers).arm(from, timer, at),
             Effect::Disarm { timer } => lock(&self.timers).disarm(from, timer),
@@ -456,9 +440,7 @@ impl Core {
     pub fn start_clocks(&self) {
         let mut queue = VecDeque::new();
         self.spread_clocks(&mut queue);
-        while let Some((from, effect)) = queue.pop_front() {
-            self.apply(from, effect, &mut queue);
-        }
+        self.settle(queue);
     }
 
     /// Runs the timers that are due.
@@ -481,193 +463,4 @@ impl Core {
             }
         }
     }
-
-    pub fn read(&self, bus: usize, at: u64, size: u8, access: Access) -> Result<u64, BusError> {
-        let Some(b) = self.buses.get(bus) else { return Err(BusError::Decode) };
-        let at = at & b.mask;
-        let Some(found) = b.space.lookup(at, access) else {
-            self.log_once(&format!("read of {size} bytes at {at:#x}: nothing is there"));
-            return match b.unmapped_read {
-                Unmapped::Abort => Err(BusError::Decode),
-                Unmapped::Zero => Ok(0),
-                Unmapped::Ones => Ok(u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))),
-            };
-        };
-        if found.len < size.into() {
-            // Across a border: byte by byte, each where it belongs.
-            let mut value = 0;
-            for i in 0..size {
-                value |= self.read(bus, at.wrapping_add(i.into()), 1, access)? << (8 * i);
-            }
-            return Ok(value);
-        }
-        match found.target {
-            Target::Ram { block, offset, .. } => block.read(offset + found.offset, size).ok_or(BusError::Decode),
-            Target::Device { device, region, offset } => {
-                let offset = offset + found.offset;
-                if size == 8 {
-                    // The peripheral buses are 32 bits wide.
-                    let low = self.call(device, |d, cx| d.read(region, offset, 4, access, cx))?;
-                    let high = self.call(device, |d, cx| d.read(region, offset + 4, 4, access, cx))?;
-                    return Ok(low & 0xffff_ffff | high << 32);
-                }
-                self.call(device, |d, cx| d.read(region, offset, size, access, cx))
-            }
-            Target::Stub(n) => self.stub_read(n, found.offset, size),
-        }
-    }
-
-    pub fn write(&self, bus: usize, at: u64, size: u8, value: u64, access: Access) -> Result<(), BusError> {
-        let Some(b) = self.buses.get(bus) else { return Err(BusError::Decode) };
-        let at = at & b.mask;
-        let Some(found) = b.space.lookup(at, access) else {
-            self.log_once(&format!("write of {size} bytes at {at:#x}: nothing is there"));
-            return if b.unmapped_write == Unmapped::Abort { Err(BusError::Decode) } else { Ok(()) };
-        };
-        if found.len < size.into() {
-            for i in 0..size {
-                self.write(bus, at.wrapping_add(i.into()), 1, value >> (8 * i) & 0xff, access)?;
-            }
-            return Ok(());
-        }
-        match found.target {
-            Target::Ram { block, offset, writable } => {
-                if writable {
-                    let at = offset + found.offset;
-                    if !block.write(at, size, value) {
-                        return Err(BusError::Decode);
-                    }
-                    block.store_hits_code(at, size.into());
-                }
-                Ok(())
-            }
-            Target::Device { device, region, offset } => {
-                let offset = offset + found.offset;
-                if size == 8 {
-                    self.call(device, |d, cx| d.write(region, offset, 4, value & 0xffff_ffff, access, cx))?;
-                    return self.call(device, |d, cx| d.write(region, offset + 4, 4, value >> 32, access, cx));
-                }
-                self.call(device, |d, cx| d.write(region, offset, size, value, access, cx))
-            }
-            Target::Stub(n) => self.stub_write(n, found.offset, value),
-        }
-    }
-
-    fn stub_read(&self, n: usize, offset: u64, size: u8) -> Result<u64, BusError> {
-        let s = &self.stubs[n];
-        if s.reads.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
-            self.log_once(&format!("{}: not modelled: first read, at offset {offset:#x}", s.name));
-        }
-        let all = u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)));
-        Ok(all
-            & match s.policy {
-                StubPolicy::RazWi => 0,
-                StubPolicy::Abort => return Err(BusError::Device),
-                StubPolicy::Toggle => {
-                    let mut words = lock(&s.words);
-                    let word = words.entry(offset).or_insert(0);
-                    *word = !*word;
-                    *word
-                }
-                StubPolicy::PollReady(bit) => 1u64.checked_shl(bit).unwrap_or(0),
-                StubPolicy::Ram => lock(&s.words).get(&offset).copied().unwrap_or(0),
-                StubPolicy::Value(v) => v,
-            })
-    }
-
-    fn stub_write(&self, n: usize, offset: u64, value: u64) -> Result<(), BusError> {
-        let s = &self.stubs[n];
-        if s.writes.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
-            self.log_once(&format!("{}: not modelled: first write, {value:#x} at offset {offset:#x}", s.name));
-        }
-        match s.policy {
-            StubPolicy::Abort => Err(BusError::Device),
-            StubPolicy::Ram => {
-                lock(&s.words).insert(offset, value);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The machine as one vCPU sees it during a turn.
-pub(crate) struct CpuBus<'a> {
-    pub core: &'a Core,
-    pub cpu: usize,
-    /// Instructions of this turn at most.
-    pub limit: Cell<u64>,
-}
-
-impl PhysBus for CpuBus<'_> {
-    fn read(&self, at: GuestPhys, size: u8, access: Access) -> Result<u64, BusError> {
-        let value = self.core.read(self.core.cpus[self.cpu].bus, at.0, size, access);
-        self.after();
-        value
-    }
-
-    fn write(&self, at: GuestPhys, size: u8, value: u64, access: Access) -> Result<(), BusError> {
-        let result = self.core.write(self.core.cpus[self.cpu].bus, at.0, size, value, access);
-        self.after();
-        result
-    }
-
-    fn ram(&self, at: GuestPhys, access: Access) -> Option<RamSlice> {
-        self.core.ram(self.core.cpus[self.cpu].bus, at.0, access)
-    }
-
-    fn map_version(&self) -> u64 {
-        self.core.buses.get(self.core.cpus[self.cpu].bus).map_or(0, |b| b.space.version())
-    }
-}
-
-impl CpuBus<'_> {
-    /// After a device access: what it armed may be due before the turn was to end; a reset or power-off ends it.
-    fn after(&self) {
-        if let Some(next) = lock(&self.core.timers).next()
-            && let Some(n) = self.core.clock.until(next)
-            && n < self.limit.get()
-        {
-            self.limit.set(n);
-        }
-        if self.core.reset_asked.load(Ordering::Acquire) || self.core.handle.stopped().is_some() {
-            self.core.cpus[self.cpu].attention.fetch_or(Attention::EXIT, Ordering::Release);
-        }
-    }
-}
-
-impl GuestBus for CpuBus<'_> {
-    fn attention(&self) -> &AtomicU32 {
-        &self.core.cpus[self.cpu].attention
-    }
-
-    fn levels(&self) -> u64 {
-        self.core.cpus[self.cpu].levels.load(Ordering::Acquire)
-    }
-
-    fn set_output(&self, _: usize, _: u32, _: bool) {}
-
-    fn publish(&self, pc: u64, executed: u64) {
-        self.core.executed.store(executed, Ordering::Relaxed);
-        self.core.pc.store(pc, Ordering::Relaxed);
-    }
-
-    fn limit(&self) -> u64 {
-        self.limit.get()
-    }
-
-    fn now(&self) -> u64 {
-        self.core.now().0
-    }
-
-    fn send_event(&self) {
-        for c in &self.core.cpus {
-            c.attention.fetch_or(Attention::EVENT, Ordering::Release);
-        }
-    }
-}
-
-/// Time mode of the machine, for builders.
-pub(crate) fn clock(mode: TimeMode) -> Clock {
-    Clock::new(mode)
 }

@@ -3,9 +3,10 @@
 //! All vCPUs run in turn on one thread, each for a slice of instructions; shared state is behind locks and atomics all the same.
 //! In the virtual time modes a slice ends where the next timer is due, so an event at instruction N is taken before N + 1.
 
+use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
-use crate::machine::{Core, CpuBus, Handle, lock};
+use crate::machine::{Core, Handle, lock};
 use emu_memory::{Access, Attention, BusError};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -59,7 +60,9 @@ pub struct StubCount {
 
 pub(crate) struct CpuSlot {
     pub cpu: Box<dyn Cpu>,
-    /// Begins held in reset.
+    /// Runs from power-on, without anything starting it.
+    pub runs: bool,
+    /// Held in reset, until something starts it.
     pub held: bool,
     pub executed: u64,
 }
@@ -92,6 +95,11 @@ impl Machine {
         self.core.devices.iter().map(|d| d.name.as_str()).collect()
     }
 
+    /// Names of all CPUs, by number.
+    pub fn cpu_names(&self) -> Vec<&str> {
+        self.core.cpus.iter().map(|c| c.name.as_str()).collect()
+    }
+
     /// Connects a device's character port.
     pub fn connect(&mut self, device: usize, port: usize, sink: crate::machine::Sink) {
         if let Some(p) = self.core.devices.get(device).and_then(|d| d.ports.get(port)) {
@@ -121,7 +129,7 @@ impl Machine {
 
     /// Stubs that were touched.
     pub fn stubs(&self) -> Vec<StubCount> {
-        let count = |s: &crate::machine::Stub| StubCount {
+        let count = |s: &crate::bus::Stub| StubCount {
             name: s.name.clone(),
             reads: s.reads.load(Ordering::Relaxed),
             writes: s.writes.load(Ordering::Relaxed),
@@ -173,11 +181,8 @@ impl Machine {
     /// # Errors
     /// An image that lies where there is no memory: its name and address.
     pub fn reset(&mut self) -> Result<(), String> {
-        lock(&self.core.timers).disarm_all();
         self.core.executed.store(0, Ordering::Relaxed);
-        for device in 0..self.core.devices.len() {
-            self.core.call(device, |d, cx| d.reset(cx));
-        }
+        self.core.reset_devices();
         self.core.reset_asked.store(false, Ordering::Release);
         for image in &self.images {
             let failed = format!("`{}` ({} bytes at {:#x}) lies where there is no memory", image.name, image.bytes.len(), image.at);
@@ -192,6 +197,7 @@ impl Machine {
     fn start(&mut self, i: usize) {
         let slot = &mut self.cpus[i];
         slot.cpu.reset();
+        slot.held = !slot.runs;
         for s in self.starts.iter().filter(|s| s.cpu == i) {
             for (name, value) in &s.registers {
                 slot.cpu.set_register(name, u128::from(*value));
@@ -202,7 +208,7 @@ impl Machine {
             slot.held = false;
         }
         self.core.cpus[i].restart.store(false, Ordering::Release);
-        self.core.cpus[i].attention.fetch_or(Attention::LINES, Ordering::Release);
+        self.core.cpus[i].attention.store(Attention::LINES, Ordering::Release);
     }
 
     /// Runs until somebody stops it.

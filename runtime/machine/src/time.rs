@@ -1,7 +1,7 @@
 //! How guest time passes: with the host's clock, or with the instructions executed.
 
 use crate::device::Nanos;
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How guest time passes.
@@ -24,17 +24,15 @@ pub const DEFAULT_IPS: u64 = 100_000_000;
 pub(crate) struct Clock {
     mode: TimeMode,
     started: Instant,
-    /// Virtual modes: guest time at the beginning of the current turn.
-    base: Cell<u64>,
+    /// Virtual modes: guest time of the last jump, or 0.
+    base: AtomicU64,
+    /// Virtual modes: instructions executed since then, without the current turn's.
+    count: AtomicU64,
 }
 
 impl Clock {
     pub fn new(mode: TimeMode) -> Clock {
-        Clock { mode, started: Instant::now(), base: Cell::new(0) }
-    }
-
-    pub fn mode(&self) -> TimeMode {
-        self.mode
+        Clock { mode, started: Instant::now(), base: AtomicU64::new(0), count: AtomicU64::new(0) }
     }
 
     fn rate(&self) -> Option<u64> {
@@ -48,28 +46,32 @@ impl Clock {
     pub fn now(&self, executed: u64) -> Nanos {
         Nanos(match self.rate() {
             None => u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            Some(ips) => self.base.get().saturating_add((u128::from(executed) * 1_000_000_000 / u128::from(ips)) as u64),
+            Some(ips) => {
+                let count = u128::from(self.count.load(Relaxed)) + u128::from(executed);
+                let passed = count * 1_000_000_000 / u128::from(ips);
+                self.base.load(Relaxed).saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+            }
         })
     }
 
     /// Instructions from the beginning of the turn until `at`: the least number that makes it due.
     pub fn until(&self, at: Nanos) -> Option<u64> {
         let ips = self.rate()?;
-        let gap = u128::from(at.0.saturating_sub(self.base.get()));
-        Some(u64::try_from((gap * u128::from(ips)).div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
+        let gap = u128::from(at.0.saturating_sub(self.base.load(Relaxed)));
+        let whole = (gap * u128::from(ips)).div_ceil(1_000_000_000);
+        Some(u64::try_from(whole.saturating_sub(self.count.load(Relaxed).into())).unwrap_or(u64::MAX))
     }
 
     /// Ends a turn of `executed` instructions.
     pub fn pass(&self, executed: u64) {
-        if self.rate().is_some() {
-            self.base.set(self.now(executed).0);
-        }
+        self.count.fetch_add(executed, Relaxed);
     }
 
     /// Goes straight to `at` (virtual modes).
     pub fn jump(&self, at: Nanos) {
-        if self.rate().is_some() && at.0 > self.base.get() {
-            self.base.set(at.0);
+        if self.rate().is_some() && at > self.now(0) {
+            self.base.store(at.0, Relaxed);
+            self.count.store(0, Relaxed);
         }
     }
 

@@ -113,7 +113,11 @@ impl AddressSpace {
     /// What answers at `at`.
     pub fn lookup(&self, at: u64, access: Access) -> Option<Found> {
         let flat = self.flat.read().unwrap_or_else(|e| e.into_inner());
-        let cpu = if let Initiator::Cpu(c) = access.initiator { Some(c) } else { None };
+        let cpu = match access.initiator {
+            Initiator::Cpu(c) => Some(c),
+            Initiator::Debug => Some(0),
+            Initiator::Dma(_) => None,
+        };
         let view = flat.views.iter().find(|v| v.0.is_some() && v.0 == cpu).or_else(|| flat.views.first())?;
         let i = view.1.partition_point(|s| s.last < at);
         let s = view.1.get(i).filter(|s| s.start <= at)?;
