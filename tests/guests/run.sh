@@ -52,6 +52,17 @@ check "missing kernel" refuses "cannot read kernel" --board zynq7000 --kernel "$
 check "unknown --set path" refuses "uart9" --board zynq7000 --set uart9.chardev=null
 check "unknown board" refuses "no-such-board" --board no-such-board
 
+if command -v arm-none-eabi-gcc > /dev/null; then
+    bare() {
+        arm-none-eabi-gcc -O2 -Wall -Werror -mthumb -march=armv7-a+fp -mfloat-abi=hard -nostartfiles -T tests/guests/bare/zynq.ld \
+            tests/guests/bare/start.S tests/guests/bare/main.c -lm -o "$out/bare.elf" &&
+            "$emu" --board zynq7000 --firmware "$out/bare.elf" --exit-on "bare: all done" --fail-on "failures" --timeout 120
+    }
+    check "bare-metal C program with newlib" bare
+else
+    skip "bare-metal C program: no arm-none-eabi-gcc"
+fi
+
 zynq=$shared/guests/zynq7000
 if [ -e "$zynq/zImage-zynq" ]; then
     linux=(--board boards/zynq7000.kdl --kernel "$zynq/zImage-zynq" --initrd "$zynq/initramfs-armhf.cpio.gz")
