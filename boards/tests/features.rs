@@ -182,7 +182,7 @@ fn firmware_words() {
     let boot = board.boot.as_ref().unwrap();
     let words: Vec<Option<u64>> = boot.words.iter().map(|w| plan.word(w)).collect();
     assert_eq!(words[0], Some(0xe000_1000));
-    assert_eq!(words[7], Some(512 << 20));
+    assert_eq!(words[7], Some(192 << 10));
     assert!(words.iter().all(Option::is_some));
     assert_eq!(plan.words(&board)[8], 29);
     assert_eq!(boot.protocol("arm-linux").unwrap().int("kernel-at"), Some(0x8000));
