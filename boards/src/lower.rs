@@ -292,7 +292,7 @@ impl Lower {
         }
         let shared = item.prop("shared").is_some_and(|v| v.data == Data::Bool(true));
         let from = item.args.first().filter(|v| v.data != Data::Bad).cloned();
-        if item.args.first().is_some() && from.is_none() {
+        if !item.args.is_empty() && from.is_none() {
             return None;
         }
         let span = item.prop("to").map_or(item.kind.span, |v| v.span);

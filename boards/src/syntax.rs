@@ -316,7 +316,7 @@ fn is_word(c: char) -> bool {
 /// The length of the word at the start of `text`; `..=` belongs to it.
 fn word_length(text: &str) -> usize {
     let bytes = text.as_bytes();
-    text.char_indices().find(|&(i, c)| !is_word(c) && !(c == '=' && i >= 2 && &bytes[i - 2..i] == b"..")).map_or(text.len(), |(i, _)| i)
+    text.char_indices().find(|&(i, c)| !(is_word(c) || c == '=' && i >= 2 && &bytes[i - 2..i] == b"..")).map_or(text.len(), |(i, _)| i)
 }
 
 fn comment_end(text: &str) -> Option<usize> {

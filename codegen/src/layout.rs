@@ -69,7 +69,7 @@ impl Layout {
         let mut layout = Layout { views: vec![Vec::new(); spec.banks.len()], banks: vec![0; spec.banks.len()], ..Layout::default() };
         // The hot small banks first, then single states, then the dense (vector) banks.
         for dense in [false, true] {
-            for (index, bank) in spec.banks.iter().enumerate().filter(|(_, b)| !b.views.is_empty() == dense) {
+            for (index, bank) in spec.banks.iter().enumerate().filter(|(_, b)| b.views.is_empty() != dense) {
                 layout.bank(index, bank);
             }
             if !dense {

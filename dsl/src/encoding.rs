@@ -374,7 +374,7 @@ fn encoding(w: &mut World, flat: Flat) -> Option<Checked> {
             None => None,
         };
         match parse::template(text.span, &text.text) {
-            Ok(t) => asm.push((when, template(&mut c, &t, &flat.texts, text.span)?)),
+            Ok(t) => asm.push((when, template(&mut c, &t, &flat.texts)?)),
             Err(d) => {
                 c.w.errors.push(d);
                 return None;
@@ -460,7 +460,6 @@ fn template(
     c: &mut Checker<'_>,
     pieces: &[ast::Piece],
     texts: &HashMap<String, (Option<ast::Expr>, Vec<ast::Piece>)>,
-    span: Span,
 ) -> Option<Vec<AsmPiece>> {
     let mut out: Vec<AsmPiece> = Vec::new();
     for p in pieces {
@@ -474,14 +473,14 @@ fn template(
                 if e.time == Time::Dynamic {
                     return c.fail(Diagnostic::new("isa::not-static", e.span, "assembly text depends on static values only"));
                 }
-                out.push(AsmPiece::Choice(e, template(c, a, texts, span)?, template(c, b, texts, span)?));
+                out.push(AsmPiece::Choice(e, template(c, a, texts)?, template(c, b, texts)?));
             }
             ast::Piece::Value(e, printer) => {
                 if let ast::Kind::Name(n) = &*e.kind
                     && let Some((_, inner)) = texts.get(n)
                 {
                     let inner = inner.clone();
-                    out.extend(template(c, &inner, texts, span)?);
+                    out.extend(template(c, &inner, texts)?);
                     continue;
                 }
                 let e = c.expr(e, None)?;

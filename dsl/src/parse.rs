@@ -8,10 +8,15 @@ use pest::iterators::{Pair, Pairs};
 use pest::pratt_parser::{Assoc, Op, PrattParser};
 use std::sync::LazyLock;
 
-#[allow(missing_docs)]
-#[derive(pest_derive::Parser)]
-#[grammar = "grammar.pest"]
-struct Grammar;
+mod grammar {
+    // The generated `Rule` has a variant for each rule of the grammar, and no words for them.
+    #![allow(missing_docs)]
+
+    #[derive(pest_derive::Parser)]
+    #[grammar = "grammar.pest"]
+    pub struct Grammar;
+}
+use grammar::{Grammar, Rule};
 
 /// Brackets may nest this deep, and a statement may hold that many `?`: bounds the recursion of everything after.
 const MAX_DEPTH: usize = 48;

@@ -79,7 +79,7 @@ impl Planner<'_> {
             for (index, region) in kind.regions.iter().enumerate() {
                 let there = |p: &Place| p.region.as_ref().map_or(kind.regions.len() == 1, |n| n.text() == region.name);
                 let any_at = device.places.iter().any(|p| p.region.is_none());
-                if !device.places.iter().any(there) && !(any_at && kind.regions.len() > 1) {
+                if !(device.places.iter().any(there) || any_at && kind.regions.len() > 1) {
                     let help =
                         if kind.regions.len() == 1 { "add `at=...`".to_string() } else { format!("add `map \"{}\" at=...`", region.name) };
                     let d = match index {

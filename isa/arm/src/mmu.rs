@@ -122,7 +122,7 @@ pub fn translate(cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, mmu: u8, pxn:
 fn permissions(access: u8, simple: bool, privileged: bool) -> (bool, bool) {
     let access = if simple { access | 1 } else { access };
     match (access, privileged) {
-        (0b001 | 0b010 | 0b011, true) | (0b011, false) => (true, true),
+        (0b001..=0b011, true) | (0b011, false) => (true, true),
         (0b010, false) | (0b101, true) | (0b110 | 0b111, _) => (true, false),
         // 0b000, the reserved 0b100, and what User mode may not see.
         _ => (false, false),

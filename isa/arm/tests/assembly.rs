@@ -113,3 +113,12 @@ fn what_is_printed_assembles_to_what_prints_the_same() {
     assert!(printed > ENCODINGS.len(), "only {printed} have a text");
     assert!(wrong.is_empty(), "{} encodings:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn constants_come_from_a_pool_before_or_after_the_load() {
+    let assembly = Assembly::from_json(TABLES).unwrap();
+    let text = "ldr r0, =0x12345678\n bx lr\n.pool\nback: .word 7\n ldr r1, back\n ldr r2, =0xfffffff0";
+    let made = emu_asm::source::assemble(&assembly, &assembly.setting("cortex-a9"), "test", text, 0xffff_ff00, &[]).unwrap();
+    let words: Vec<u32> = made.bytes.chunks(4).map(|w| u32::from_le_bytes(w.try_into().unwrap())).collect();
+    assert_eq!(words, [0xe59f_0000, 0xe12f_ff1e, 0x1234_5678, 7, 0xe51f_100c, 0xe51f_2004, 0xffff_fff0]);
+}

@@ -268,8 +268,11 @@ impl<'a> Solver<'_, 'a, '_> {
             (Bin::Mul, None, Some(x)) | (Bin::Mul, Some(x), None) if whole && x != 0 => {
                 let other = if left.is_none() { a } else { b };
                 let (signed_value, factor) = (value as i128, x as i128);
-                let (v, exact) =
-                    if width == 0 { ((signed_value / factor) as u128, signed_value % factor == 0) } else { (value / x, value % x == 0) };
+                let (v, exact) = if width == 0 {
+                    ((signed_value / factor) as u128, signed_value % factor == 0)
+                } else {
+                    (value / x, value.is_multiple_of(x))
+                };
                 if exact { Step::Done(vec![on(other, v & m(other), m(other))]) } else { Step::Contradiction }
             }
             (Bin::Shl, None, Some(n)) if n < 128 => {

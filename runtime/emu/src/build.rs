@@ -7,7 +7,7 @@ use emu_machine::builder::Builder;
 use emu_machine::cpu::Cpu;
 use emu_machine::device::Device;
 use emu_machine::machine::{Input, Source};
-use emu_machine::schema::DeviceType;
+use emu_machine::schema::{Count, DeviceType, PortSpec};
 use emu_memory::RamBlock;
 
 /// Keeps what the realiser makes in the board's order.
@@ -107,18 +107,29 @@ impl Build for Adapter<'_> {
     }
 
     fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String> {
-        let Unit::Device(device) = from.unit else { return Err("CPUs have no output lines here".into()) };
-        let input = match to.unit {
-            Unit::Device(d) => Input::Device { device: d, port: to.port, index: to.index },
+        let to = match to.unit {
+            Unit::Device(device) => Input::Device { device, port: to.port, index: to.index },
             Unit::Cpu(cpu) => {
-                let own = self.plan.cpus.get(cpu).and_then(|c| c.kind).map_or(0, |k| k.inputs.len());
-                match to.port.checked_sub(own) {
-                    None => Input::Cpu { cpu, bit: to.port as u32 },
+                let own = self.plan.cpus.get(cpu).and_then(|c| c.kind).map_or(&[][..], |k| k.inputs);
+                match to.port.checked_sub(own.len()) {
+                    // The lines of a CPU's ports follow one another.
+                    None => Input::Cpu { cpu, bit: own[..to.port].iter().map(width).sum::<u32>() + to.index },
                     Some(0) => Input::CpuReset(cpu),
                     Some(_) => Input::CpuStop(cpu),
                 }
             }
         };
-        self.builder.wire(device, from.port, from.index, input)
+        match from.unit {
+            Unit::Device(device) => self.builder.wire(device, from.port, from.index, to),
+            Unit::Cpu(cpu) => self.builder.wire_cpu(cpu, from.port, from.index, to),
+        }
+    }
+}
+
+/// Lines of a CPU's port: their number never depends on a property.
+fn width(port: &PortSpec) -> u32 {
+    match port.count {
+        Count::Fixed(n) => u32::try_from(n).unwrap_or(u32::MAX),
+        Count::Prop(_) => 1,
     }
 }

@@ -12,6 +12,7 @@ use emu_host::chardev::{self, Backend};
 use emu_host::terminal::{self, Command as Key};
 use emu_machine::schema::Registry;
 use emu_machine::{Exit, Machine, TimeMode};
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -293,10 +294,11 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     let started = Instant::now();
     let exit = machine.run();
     let elapsed = started.elapsed();
-    finish(run, &machine, elapsed);
-    // Everything written is out before the terminal is given back.
+    let report = report(run, &machine, elapsed);
+    // Everything the guest wrote is out before we speak, and before the terminal is given back.
     drop(machine);
     terminal::restore();
+    eprint!("{report}");
     match exit {
         Ok(Exit::Stopped(code)) => Ok(code),
         Ok(Exit::Reset) => Ok(0),
@@ -304,20 +306,19 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     }
 }
 
-fn finish(run: &Run, machine: &Machine, elapsed: Duration) {
-    let executed = machine.executed();
-    let total: u64 = executed.iter().sum();
-    let mips = total as f64 / elapsed.as_secs_f64().max(1e-9) / 1e6;
+/// What `--stats` and `-v` say at the end; statistics for a file are written to it.
+fn report(run: &Run, machine: &Machine, elapsed: Duration) -> String {
+    let mut text = String::new();
+    let total: u64 = machine.executed().iter().sum();
+    let seconds = elapsed.as_secs_f64();
+    let mips = total as f64 / seconds.max(1e-9) / 1e6;
     match run.stats.as_deref() {
         Some("-") => {
-            eprintln!(
-                "\r\n{total} guest instructions in {:.3} s: {mips:.1} MIPS; guest time {:.3} s",
-                elapsed.as_secs_f64(),
-                machine.now().0 as f64 / 1e9
-            );
+            let guest = machine.now().0 as f64 / 1e9;
+            _ = writeln!(text, "\n{total} guest instructions in {seconds:.3} s: {mips:.1} MIPS; guest time {guest:.3} s");
             for (i, counters) in machine.counters().iter().enumerate() {
-                let text: Vec<String> = counters.iter().map(|(n, v)| format!("{n} {v}")).collect();
-                eprintln!("cpu{i}: {}", text.join(", "));
+                let counters: Vec<String> = counters.iter().map(|(n, v)| format!("{n} {v}")).collect();
+                _ = writeln!(text, "cpu{i}: {}", counters.join(", "));
             }
         }
         Some(file) => {
@@ -326,18 +327,20 @@ fn finish(run: &Run, machine: &Machine, elapsed: Duration) {
                 .iter()
                 .map(|c| c.iter().map(|(n, v)| ((*n).to_string(), serde_json::json!(v))).collect::<serde_json::Map<_, _>>().into())
                 .collect();
-            let all = serde_json::json!({ "instructions": total, "seconds": elapsed.as_secs_f64(), "mips": mips, "guest_ns": machine.now().0, "cpus": cpus });
+            let all =
+                serde_json::json!({ "instructions": total, "seconds": seconds, "mips": mips, "guest_ns": machine.now().0, "cpus": cpus });
             if let Err(e) = std::fs::write(file, format!("{all:#}\n")) {
-                eprintln!("cannot write {file}: {e}");
+                _ = writeln!(text, "cannot write {file}: {e}");
             }
         }
         None => {}
     }
     if run.verbose {
         for s in machine.stubs() {
-            eprintln!("stub {}: {} reads, {} writes", s.name, s.reads, s.writes);
+            _ = writeln!(text, "stub {}: {} reads, {} writes", s.name, s.reads, s.writes);
         }
     }
+    text
 }
 
 fn main() -> ExitCode {

@@ -269,10 +269,11 @@ impl Builder {
     fn pure(&mut self, op: Op, ty: Type, args: &[Value]) -> Value {
         let mut constants = [0; 3];
         let from = self.ty(args[0]);
-        if args.len() <= 3 && args.iter().zip(&mut constants).all(|(v, c)| self.as_const(*v).map(|x| *c = x).is_some()) {
-            if let Some(x) = fold::eval(op, ty, from, &constants) {
-                return self.iconst(ty, x);
-            }
+        if args.len() <= 3
+            && args.iter().zip(&mut constants).all(|(v, c)| self.as_const(*v).map(|x| *c = x).is_some())
+            && let Some(x) = fold::eval(op, ty, from, &constants)
+        {
+            return self.iconst(ty, x);
         }
         self.push_value(Inst::new(op, ty, args))
     }
@@ -810,7 +811,7 @@ impl Builder {
 
     // ---- floating point: operands and results are integers of the format's width (I16/I32/I64/I128); the builder bitcasts
 
-    fn to_float(&mut self, v: Value) -> Value {
+    fn as_float(&mut self, v: Value) -> Value {
         let Some(ty) = self.ty(v).to_float() else {
             debug_assert!(false, "{:?} is no float's width", self.ty(v));
             return v;
@@ -829,7 +830,7 @@ impl Builder {
         let ty = self.ty(args[0]);
         let mut cast = [Value::NONE; 3];
         for (to, from) in cast.iter_mut().zip(args) {
-            *to = self.to_float(*from);
+            *to = self.as_float(*from);
         }
         let result = if matches!(op, Fop::Cmp | Fop::CmpSignal) { Type::I8 } else { self.ty(cast[0]) };
         let inst = Inst::new(Op::Float { op, env }, result, &cast[..args.len()]);
@@ -839,13 +840,13 @@ impl Builder {
     /// Rounds to an integral value of the same format.
     pub fn float_round(&mut self, round: Round, exact: bool, env: u8, a: Value) -> Value {
         let ty = self.ty(a).to_int();
-        let a = self.to_float(a);
+        let a = self.as_float(a);
         self.float_value(Inst::new(Op::FloatRound { round, exact, env }, self.ty(a), &[a]), ty, env)
     }
 
     /// Converts between formats given by the integer types' widths.
     pub fn float_convert(&mut self, to: Type, env: u8, alt: bool, a: Value) -> Value {
-        let a = self.to_float(a);
+        let a = self.as_float(a);
         let ty = to.to_float().unwrap_or(to);
         self.float_value(Inst::new(Op::FloatConvert { env, alt }, ty, &[a]), to.to_int(), env)
     }
@@ -853,7 +854,7 @@ impl Builder {
     /// Float to integer.
     #[allow(clippy::too_many_arguments)] // the operation has that many independent properties
     pub fn float_to_int(&mut self, to: Type, env: u8, signed: bool, round: Round, frac: u8, bits: u8, a: Value) -> Value {
-        let a = self.to_float(a);
+        let a = self.as_float(a);
         self.float_value(Inst::new(Op::FloatToInt { env, signed, round, frac, bits }, to, &[a]), to, env)
     }
 
@@ -866,7 +867,7 @@ impl Builder {
 
     // ---- vectors: operands and results are I64/I128; the builder bitcasts
 
-    fn to_vectors(&mut self, args: &[Value]) -> [Value; 6] {
+    fn as_vectors(&mut self, args: &[Value]) -> [Value; 6] {
         let mut cast = [Value::NONE; 6];
         for (to, from) in cast.iter_mut().zip(args) {
             let ty = self.ty(*from);
@@ -879,7 +880,7 @@ impl Builder {
     /// The result's width follows from the operation and its operands (see [`Vop::shape`]).
     pub fn vec(&mut self, op: Vop, lane: u8, args: &[Value], imm: u64) -> Value {
         debug_assert_eq!(args.len(), op.operands(), "operands of {op:?}");
-        let cast = self.to_vectors(args);
+        let cast = self.as_vectors(args);
         let ty = match op.shape() {
             Shape::Same => self.ty(cast[0]),
             Shape::Widen | Shape::Wide => Type::V128,
@@ -898,7 +899,7 @@ impl Builder {
 
     /// I1: 1 if the saturating operation saturates a lane.
     pub fn vec_sat(&mut self, op: Vop, lane: u8, args: &[Value], imm: u64) -> Value {
-        let cast = self.to_vectors(args);
+        let cast = self.as_vectors(args);
         let mut inst = Inst::new(Op::VecSat(op, lane), Type::I1, &cast[..args.len()]);
         inst.imm = imm;
         self.push_value(inst)
@@ -921,7 +922,7 @@ impl Builder {
         debug_assert!((1..=4).contains(&table.len()));
         let mut args = [index, fallback, Value::NONE, Value::NONE, Value::NONE, Value::NONE];
         args[2..2 + table.len()].copy_from_slice(table);
-        let cast = self.to_vectors(&args[..2 + table.len()]);
+        let cast = self.as_vectors(&args[..2 + table.len()]);
         let mut inst = Inst::new(Op::TableLookup, Type::V64, &cast[..2 + table.len()]);
         inst.imm = table.len() as u64;
         let v = self.push_value(inst);

@@ -27,7 +27,7 @@ pub fn eval(op: Op, ty: Type, from: Type, args: &[u128]) -> Option<u128> {
         Op::Sub => a.wrapping_sub(b),
         Op::Mul => a.wrapping_mul(b),
         Op::MulHighU if bits <= 64 => (a * b) >> bits,
-        Op::MulHighS if bits <= 64 => (signed(a) * signed(b) >> bits) as u128,
+        Op::MulHighS if bits <= 64 => ((signed(a) * signed(b)) >> bits) as u128,
         Op::MulHighU => multiply_high(a, b),
         Op::MulHighS => {
             let high = multiply_high(a, b);
@@ -110,7 +110,7 @@ fn shift_amount(n: u128, bits: u32) -> Option<u32> {
 fn multiply_high(a: u128, b: u128) -> u128 {
     const LOW: u128 = u64::MAX as u128;
     let (a1, a0, b1, b0) = (a >> 64, a & LOW, b >> 64, b & LOW);
-    let middle = a1 * b0 + (a0 * b0 >> 64);
+    let middle = a1 * b0 + ((a0 * b0) >> 64);
     let other = a0 * b1 + (middle & LOW);
     a1 * b1 + (middle >> 64) + (other >> 64)
 }

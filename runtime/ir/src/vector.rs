@@ -142,7 +142,7 @@ fn vector(op: Vop, lane: u8, width: u32, imm: u64, args: &[u128; 6]) -> Option<(
         Vop::MinU => two!(|x, y| x.min(y)),
         Vop::MaxS => two!(|x, y| s(x).max(s(y))),
         Vop::MaxU => two!(|x, y| x.max(y)),
-        Vop::AbsDiffS => two!(|x, y| (s(x) - s(y)).abs()),
+        Vop::AbsDiffS => two!(|x, y| (s(x) - s(y)).unsigned_abs()),
         Vop::AbsDiffU => two!(|x, y| x.abs_diff(y)),
         Vop::HalvAddS => two!(|x, y| (s(x) + s(y)) >> 1),
         Vop::HalvAddU => two!(|x, y| (x + y) >> 1),
@@ -187,7 +187,7 @@ fn vector(op: Vop, lane: u8, width: u32, imm: u64, args: &[u128; 6]) -> Option<(
             join(even.zip(odd).map(|(x, y)| (extend(x) + extend(y)) as u128), wide)
         }
         Vop::Neg => one!(|x| x.wrapping_neg()),
-        Vop::Abs => one!(|x| s(x).abs()),
+        Vop::Abs => one!(|x| s(x).unsigned_abs()),
         Vop::SatNeg => one!(|x| q.signed(-s(x), bits)),
         Vop::SatAbs => one!(|x| q.signed(s(x).abs(), bits)),
         Vop::Not => !a & whole,
@@ -229,7 +229,7 @@ fn vector(op: Vop, lane: u8, width: u32, imm: u64, args: &[u128; 6]) -> Option<(
         Vop::MulLongS => widen!(|x, y| s(x) * s(y)),
         Vop::MulLongU => widen!(|x, y| x * y),
         Vop::PolyMulLong => widen!(|x, y| polynomial(x, y)),
-        Vop::AbsDiffLongS => widen!(|x, y| (s(x) - s(y)).abs()),
+        Vop::AbsDiffLongS => widen!(|x, y| (s(x) - s(y)).unsigned_abs()),
         Vop::AbsDiffLongU => widen!(|x, y| x.abs_diff(y)),
         Vop::SatDblMulLong => widen!(|x, y| q.signed(2 * s(x) * s(y), wide)),
         Vop::ShlLongImmS => widen_one(a, bits, |x| s(x) << n),

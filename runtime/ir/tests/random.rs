@@ -340,7 +340,7 @@ impl Maker<'_> {
                     [*a, *b, *c].into_iter().take(op.operands()).enumerate().map(|(at, v)| self.pick_as(v, ty(at))).collect();
                 let bits = 8u64 << lane;
                 let imm = match op {
-                    Vop::Dup => u64::from(*b & 1) << 8 | u64::from(*c) % (64 / bits),
+                    Vop::Dup => (u64::from(*b & 1) << 8) | (u64::from(*c) % (64 / bits)),
                     Vop::Ext => u64::from(*c % 8),
                     Vop::ShlImm
                     | Vop::SatShlImmS

@@ -291,7 +291,8 @@ impl RamBlock {
 #[inline]
 fn lines_of(offset: u64, len: u64) -> impl Iterator<Item = (u64, u64)> {
     let last = offset.saturating_add(len.saturating_sub(1));
-    let pages = if len == 0 { 1..=0 } else { offset / PAGE_SIZE..=last / PAGE_SIZE };
+    let end = if len == 0 { 0 } else { last / PAGE_SIZE + 1 };
+    let pages = (offset / PAGE_SIZE).min(end)..end;
     pages.map(move |page| {
         let start = page * PAGE_SIZE;
         let first_line = (offset.max(start) - start) / LINE_SIZE;

@@ -304,8 +304,8 @@ impl Gic {
             0x004 => (self.spis / 32) as u32 | ((self.ncpu as u32 - 1) << 5) | 1 << 10 | 0x1f << 11,
             0x008 => 0x0102_043b,
             0x080..0x100 => self.bits(cpu, word, |i| i.group1),
-            0x100..0x180 | 0x180..0x200 => self.bits(cpu, word, |i| i.enabled),
-            0x200..0x280 | 0x280..0x300 => self.bits(cpu, word, Irq::pending),
+            0x100..0x200 => self.bits(cpu, word, |i| i.enabled),
+            0x200..0x300 => self.bits(cpu, word, Irq::pending),
             0x300..0x380 => self.bits(cpu, word, |i| i.active),
             0x400..0x800 => self.bytes(cpu, offset - 0x400, |i| i.priority),
             // A uniprocessor has no targets: RAZ/WI.

@@ -130,7 +130,6 @@ fn arrays_hooks_and_locks() {
 fn described() {
     let rw = Regs::MAP.iter().find(|r| r.name == "RW").unwrap();
     assert_eq!((rw.offset, rw.reset, rw.fields), (0, 0x11, &[("LOW", 0, 8, "rw"), ("TOP", 31, 1, "rw")][..]));
-    let mut regs = Regs::default();
-    regs.rw = 0x8000_0042;
+    let regs = Regs { rw: 0x8000_0042, ..Regs::default() };
     assert_eq!((regs.rw_low(), regs.rw_top()), (0x42, true));
 }

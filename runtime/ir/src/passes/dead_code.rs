@@ -61,11 +61,8 @@ impl Passes {
                     live = self.all();
                     vars.fill(true);
                 }
-                Op::Mark => {
-                    if leaves[at] {
-                        live = self.all();
-                    }
-                }
+                Op::Mark if leaves[at] => live = self.all(),
+                Op::Mark => {}
                 Op::Call(helper) => match self.helpers.get(helper as usize).filter(|h| !h.raises && !h.memory).and_then(|h| h.reads) {
                     Some(reads) => reads.iter().for_each(|slot| live.set(self.atoms(*slot), true)),
                     None => live = self.all(),

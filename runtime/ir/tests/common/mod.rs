@@ -81,6 +81,7 @@ pub fn mem(size: u8) -> Mem {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
+#[allow(clippy::enum_variant_names)] // mnemonics
 pub enum I {
     Nop,
     Li,
@@ -204,7 +205,7 @@ impl Isa for Toy {
                 Err(fault) if count == 0 => return Err(fault),
                 Err(_) => break,
             };
-            let next = pc + 4 & 0xffff_ffff;
+            let next = (pc + 4) & 0xffff_ffff;
             b.mark(pc, next);
             self.lower(word, pc, next, key.0 as u8, b);
             b.end_insn();
