@@ -69,10 +69,14 @@ if [ -e "$zynq/zImage-zynq" ]; then
     for dtb in zynq-zc702 zynq-zed; do
         check "Linux to its shell, $dtb" "$emu" "${linux[@]}" --dtb "$zynq/$dtb.dtb" --append "console=ttyPS0,115200" --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
     done
+    check "Linux to its shell, device tree made from the board" "$emu" "${linux[@]/#boards\/zynq7000.kdl/boards/zc702.kdl}" --append "console=ttyPS0,115200" \
+        --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
     two() { "$emu" "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" --append "console=ttyPS0,115200" --exit-on "Brought up 1 node, 2 CPUs" --timeout 300; }
     check "Linux sees two CPUs" two
     truncated() { head -c 1000000 "$zynq/zImage-zynq" > "$out/short" && refuses truncated --board zynq7000 --kernel "$out/short" --dtb "$zynq/zynq-zc702.dtb"; }
     check "truncated zImage" truncated
+    check "initrd over the kernel" refuses "runs into" --board zynq7000 --set boot.protocol.initrd-at=0x10000 --kernel "$zynq/zImage-zynq" \
+        --initrd "$zynq/initramfs-armhf.cpio.gz" --dtb "$zynq/zynq-zc702.dtb"
     check "device tree of another machine" refuses "another machine" --board zynq7000 --kernel "$zynq/zImage-zynq" --dtb "$shared/guests/vexpress/vexpress-v2p-ca9.dtb"
     # The kernels of the benchmark give the same checksums on every architecture: the host's own run is the reference.
     bench() {
