@@ -261,7 +261,8 @@ pub fn cpsr(cells: &[u64]) -> u32 {
         | u32::from(state::M(cells))
 }
 
-fn set_cpsr(cells: &mut [u64], value: u32) {
+/// Sets CPSR from one word, the execution state included.
+pub fn set_cpsr(cells: &mut [u64], value: u32) {
     let bit = |at: u32| value >> at & 1 != 0;
     state::set_n(cells, bit(31));
     state::set_z(cells, bit(30));

@@ -5,6 +5,7 @@ mod commands;
 mod console;
 mod cpus;
 mod start;
+mod user;
 
 use clap::{Args, Parser, Subcommand};
 use emu_boards::{Board, Plan, Request};
@@ -47,6 +48,8 @@ enum Command {
         #[command(subcommand)]
         command: commands::Isa,
     },
+    /// Run one Linux program compiled for another CPU
+    Run(user::Run),
 }
 
 /// How to find and change a board.
@@ -363,6 +366,7 @@ fn main() -> ExitCode {
         Some(Command::Board { command }) => commands::board(&command),
         Some(Command::Device { command }) => commands::device(&command),
         Some(Command::Isa { command }) => commands::isa(&command),
+        Some(Command::Run(run)) => user::run(&run),
     };
     terminal::restore();
     match result {

@@ -191,7 +191,7 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn run(&mut self, bus: &dyn GuestBus) -> CpuStop {
         match Vcpu::run(self, bus) {
             Stop::Asleep(_) => CpuStop::Asleep,
-            Stop::Budget | Stop::Exit => CpuStop::Ran,
+            Stop::Budget | Stop::Exit | Stop::Exception(_) => CpuStop::Ran,
         }
     }
     fn executed(&self) -> u64 {

@@ -115,6 +115,8 @@ pub enum Stop {
     Exit,
     /// Asleep until an interrupt, or (true) an event.
     Asleep(bool),
+    /// [`Engine::trap_exceptions`] is on, and the instruction at pc raised this. It counts as executed.
+    Exception(Exception),
 }
 
 /// Identity of a translation: physical place, virtual pc, block key.
@@ -155,6 +157,9 @@ pub struct Engine<I: Isa> {
     asleep: Option<bool>,
     /// The event register (`SEV`).
     event: bool,
+    /// Exceptions are given to the caller; the one that came up.
+    trap: bool,
+    trapped: Option<Exception>,
     /// Code beyond this index is used once: it was fetched from a device.
     scratch: Option<(usize, usize, usize, usize)>,
 }
@@ -194,6 +199,8 @@ impl<I: Isa> Engine<I> {
             exceptions: Vec::new(),
             asleep: None,
             event: false,
+            trap: false,
+            trapped: None,
             scratch: None,
         };
         engine.reset();
@@ -228,6 +235,16 @@ impl<I: Isa> Engine<I> {
         self.cx.forget_jumps();
         self.asleep = None;
         &mut self.cx.cells[..self.cx.state_cells]
+    }
+
+    /// The state cells, where nothing is changed that mappings depend on (results of system calls): keeps the TLB.
+    pub fn registers_mut(&mut self) -> &mut [u64] {
+        &mut self.cx.cells[..self.cx.state_cells]
+    }
+
+    /// From now on exceptions are not taken but returned as [`Stop::Exception`], for who stands in for the guest's kernel.
+    pub fn trap_exceptions(&mut self) {
+        self.trap = true;
     }
 
     /// The program counter.
@@ -343,6 +360,9 @@ impl<I: Isa> Engine<I> {
                 }
             };
             link = self.settle(bus, leave);
+            if let Some(exception) = self.trapped.take() {
+                return Stop::Exception(exception);
+            }
             if once && self.cx.executed == 0 {
                 // An interrupt was taken.
                 return Stop::Budget;
@@ -467,6 +487,10 @@ impl<I: Isa> Engine<I> {
     /// Takes an exception at the current pc.
     fn deliver(&mut self, bus: &dyn GuestBus, exception: Exception) -> Leave {
         self.cx.stats.exceptions += 1;
+        if self.trap {
+            self.trapped = Some(exception);
+            return Leave::Rekey(self.cx.pc());
+        }
         self.store_arguments(exception);
         let code = self.exception_code(exception.id);
         self.enter(bus, code)

@@ -1,0 +1,50 @@
+//! `emu run`: user-mode emulation.
+
+use clap::Args;
+use emu_user::{Error, Options, Process};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// `emu run ...`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// CPU model
+    #[arg(long, value_name = "MODEL", default_value = "cortex-a15")]
+    cpu: String,
+    /// Where the guest's libraries are: absolute paths are looked for below it first
+    #[arg(short = 'L', value_name = "SYSROOT")]
+    sysroot: Option<PathBuf>,
+    /// Set an environment variable
+    #[arg(short = 'E', value_name = "VAR=X")]
+    environment: Vec<String>,
+    /// The program's name as it sees it
+    #[arg(short = '0', value_name = "ARGV0")]
+    name: Option<OsString>,
+    /// Print system calls
+    #[arg(long)]
+    strace: bool,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
+    command: Vec<OsString>,
+}
+
+/// Runs the program; its exit status.
+pub fn run(run: &Run) -> Result<i32, (i32, String)> {
+    let usage = |e: String| (crate::USAGE, e);
+    let program = PathBuf::from(&run.command[0]);
+    let mut arguments: Vec<Vec<u8>> = run.command.iter().cloned().map(OsString::into_vec).collect();
+    if let Some(name) = &run.name {
+        arguments[0] = name.clone().into_vec();
+    }
+    let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = std::env::vars_os().map(|(n, v)| (n.into_vec(), v.into_vec())).collect();
+    for pair in &run.environment {
+        let (name, value) = pair.split_once('=').ok_or_else(|| usage(format!("-E {pair}: write -E NAME=VALUE")))?;
+        variables.insert(name.into(), value.into());
+    }
+    let environment: Vec<Vec<u8>> = variables.into_iter().map(|(n, v)| [n, v].join(&b'=')).collect();
+    let options = Options { cpu: run.cpu.clone(), sysroot: run.sysroot.clone(), strace: run.strace };
+    let mut process = Process::new(&program, &arguments, &environment, options).map_err(|e: Error| usage(e.to_string()))?;
+    Ok(process.run())
+}

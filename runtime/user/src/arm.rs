@@ -1,0 +1,244 @@
+//! The ARM EABI of Linux: system-call numbers and registers, the layout of structures, the kernel's helper page.
+//!
+//! Sources: Linux arch/arm/tools/syscall.tbl, Documentation/arch/arm/kernel_user_helpers.rst, include/uapi/asm/{stat,hwcap}.h.
+
+use crate::call::Call::{self, *};
+use crate::space::{EXEC, READ, Space};
+use emu_isa_arm::state;
+
+/// `e_machine`.
+pub const MACHINE: u16 = 40;
+/// What `uname` says.
+pub const UNAME: &str = "armv7l";
+/// `AT_PLATFORM`.
+pub const PLATFORM: &str = "v7l";
+/// `AT_HWCAP`: swp half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32.
+pub const HWCAP: u32 = 0x000f_b0d7;
+/// The end of what a process may use; the helper page is above.
+pub const TASK_SIZE: u64 = 0xffff_0000;
+/// Where the stack ends.
+pub const STACK_TOP: u64 = 0xbeff_f000;
+/// Where mappings grow down from.
+pub const MAP_TOP: u64 = 0xb6f0_0000;
+
+const CALLS: &[(u32, Call)] = &[
+    (1, Exit),
+    (2, Fork),
+    (3, Read),
+    (4, Write),
+    (5, Open),
+    (6, Close),
+    (10, Unlink),
+    (11, Execve),
+    (12, Chdir),
+    (19, Lseek),
+    (20, Getpid),
+    (33, Access),
+    (37, Kill),
+    (38, Rename),
+    (39, Mkdir),
+    (40, Rmdir),
+    (41, Dup),
+    (42, Pipe),
+    (43, Times),
+    (45, Brk),
+    (54, Ioctl),
+    (55, Fcntl),
+    (60, Umask),
+    (63, Dup2),
+    (64, Getppid),
+    (77, Getrusage),
+    (78, Gettimeofday),
+    (85, Readlink),
+    (91, Munmap),
+    (93, Ftruncate),
+    (114, Wait4),
+    (116, Sysinfo),
+    (118, Fsync),
+    (120, Clone),
+    (122, Uname),
+    (125, Mprotect),
+    (140, Llseek),
+    (144, Msync),
+    (145, Readv),
+    (146, Writev),
+    (158, SchedYield),
+    (162, Nanosleep),
+    (163, Mremap),
+    (168, Poll),
+    (174, RtSigaction),
+    (175, RtSigprocmask),
+    (180, Pread64),
+    (181, Pwrite64),
+    (183, Getcwd),
+    (186, Sigaltstack),
+    (190, Vfork),
+    (191, Ugetrlimit),
+    (192, Mmap2),
+    (194, Ftruncate64),
+    (195, Stat64),
+    (196, Lstat64),
+    (197, Fstat64),
+    (199, Getuid),
+    (200, Getgid),
+    (201, Geteuid),
+    (202, Getegid),
+    (217, Getdents64),
+    (220, Madvise),
+    (221, Fcntl),
+    (224, Gettid),
+    (240, Futex),
+    (242, SchedGetaffinity),
+    (248, ExitGroup),
+    (256, SetTidAddress),
+    (263, ClockGettime),
+    (264, ClockGetres),
+    (265, ClockNanosleep),
+    (268, Tgkill),
+    (322, Openat),
+    (323, Mkdirat),
+    (327, Fstatat64),
+    (328, Unlinkat),
+    (329, Renameat),
+    (332, Readlinkat),
+    (334, Faccessat),
+    (338, SetRobustList),
+    (358, Dup3),
+    (359, Pipe2),
+    (369, Prlimit64),
+    (382, Renameat2),
+    (384, Getrandom),
+    (397, Statx),
+    (398, Rseq),
+    (403, ClockGettime64),
+    (406, ClockGetresTime64),
+    (407, ClockNanosleepTime64),
+    (422, FutexTime64),
+    (439, Faccessat2),
+    (0xf_0002, CacheFlush),
+    (0xf_0005, SetTls),
+];
+
+/// The call at a `svc` instruction: its number, what it is if we have it, and its arguments.
+pub fn call(cells: &[u64]) -> (u32, Option<Call>, [u64; 6]) {
+    let number = state::r(cells, 7);
+    let known = CALLS.binary_search_by_key(&number, |c| c.0).ok().map(|i| CALLS[i].1);
+    (number, known, std::array::from_fn(|i| state::r(cells, i).into()))
+}
+
+/// Goes on after the `svc` with `result` (negative: an error number).
+pub fn finish(cells: &mut [u64], result: i64) {
+    let next = state::pc(cells).wrapping_add(if state::T(cells) { 2 } else { 4 });
+    state::set_pc(cells, next);
+    state::set_r(cells, 0, result as u32);
+}
+
+/// A process's registers at its start.
+pub fn start(cells: &mut [u64], entry: u64, stack: u64) {
+    // User mode, and the floating-point unit on, as the kernel leaves them.
+    emu_isa_arm::vectors::set_cpsr(cells, 0x10);
+    state::set_cpacr(cells, 0x00f0_0000);
+    state::set_fpexc_en(cells, true);
+    state::set_r(cells, 13, stack as u32);
+    state::set_T(cells, entry & 1 != 0);
+    state::set_pc(cells, entry as u32 & !1);
+}
+
+/// The thread's register.
+pub fn set_tls(cells: &mut [u64], value: u64) {
+    state::set_tpidruro(cells, value as u32);
+}
+
+/// The stack pointer of a new thread of control.
+pub fn set_stack(cells: &mut [u64], value: u64) {
+    state::set_r(cells, 13, value as u32);
+}
+
+/// The kernel's helper page: get_tls, cmpxchg, memory_barrier, their number, and the 64-bit cmpxchg.
+pub fn map_helpers(space: &Space) -> bool {
+    const CODE: &[(u64, &[u32])] = &[
+        // cmpxchg64: r0 points to the old value, r1 to the new one, r2 to the place; r0 = 0 and C set if it was exchanged.
+        (
+            0xffff_0f60,
+            &[
+                0xe92d_40f0, // push {r4-r7, lr}
+                0xe1c0_40d0, // ldrd r4, r5, [r0]
+                0xe1c1_60d0, // ldrd r6, r7, [r1]
+                0xe1b2_0f9f, // ldrexd r0, r1, [r2]
+                0xe030_3004, // eors r3, r0, r4
+                0x0031_3005, // eorseq r3, r1, r5
+                0x01a2_3f96, // strexdeq r3, r6, r7, [r2]
+                0x0333_0001, // teqeq r3, #1
+                0x0aff_fff9, // beq to the ldrexd
+                0xe273_0000, // rsbs r0, r3, #0
+                0xe8bd_80f0, // pop {r4-r7, pc}
+            ],
+        ),
+        (0xffff_0fa0, &[0xf57f_f05b, 0xe12f_ff1e]), // dmb ish; bx lr
+        // cmpxchg: r0 old value, r1 new value, r2 the place; r0 = 0 and C set if it was exchanged.
+        (
+            0xffff_0fc0,
+            &[
+                0xe192_3f9f, // ldrex r3, [r2]
+                0xe053_3000, // subs r3, r3, r0
+                0x0182_3f91, // strexeq r3, r1, [r2]
+                0x0333_0001, // teqeq r3, #1
+                0x0aff_fffa, // beq to the ldrex
+                0xe273_0000, // rsbs r0, r3, #0
+                0xe12f_ff1e, // bx lr
+            ],
+        ),
+        (0xffff_0fe0, &[0xee1d_0f70, 0xe12f_ff1e]), // mrc p15, 0, r0, c13, c0, 3; bx lr
+        (0xffff_0ffc, &[5]),
+    ];
+    space.map(TASK_SIZE, 0x1000, READ | EXEC)
+        && CODE.iter().all(|(at, words)| {
+            let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+            space.put(*at, &bytes).is_ok()
+        })
+}
+
+/// `struct stat64`.
+pub fn stat64(s: &libc::stat) -> [u8; 104] {
+    let mut out = [0; 104];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &s.st_dev.to_le_bytes());
+    put(12, &(s.st_ino as u32).to_le_bytes());
+    put(16, &s.st_mode.to_le_bytes());
+    put(20, &(s.st_nlink as u32).to_le_bytes());
+    put(24, &s.st_uid.to_le_bytes());
+    put(28, &s.st_gid.to_le_bytes());
+    put(32, &s.st_rdev.to_le_bytes());
+    put(48, &s.st_size.to_le_bytes());
+    put(56, &(s.st_blksize as u32).to_le_bytes());
+    put(64, &s.st_blocks.to_le_bytes());
+    for (at, seconds, nanoseconds) in
+        [(72, s.st_atime, s.st_atime_nsec), (80, s.st_mtime, s.st_mtime_nsec), (88, s.st_ctime, s.st_ctime_nsec)]
+    {
+        put(at, &(seconds as u32).to_le_bytes());
+        put(at + 4, &(nanoseconds as u32).to_le_bytes());
+    }
+    put(96, &s.st_ino.to_le_bytes());
+    out
+}
+
+/// Flags of `open` that have other numbers than on x86-64, in both directions: `O_DIRECTORY`, `O_NOFOLLOW`, `O_DIRECT`, `O_LARGEFILE`.
+pub fn open_flags(guest: u64) -> i32 {
+    let mut flags = guest as i32 & !0o760_000;
+    for (bit, host) in [(0o40_000, libc::O_DIRECTORY), (0o100_000, libc::O_NOFOLLOW), (0o200_000, libc::O_DIRECT)] {
+        if guest & bit != 0 {
+            flags |= host;
+        }
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_in_order() {
+        assert!(CALLS.windows(2).all(|w| w[0].0 < w[1].0));
+    }
+}
