@@ -1,13 +1,14 @@
-//! The single-instruction vectors, where they are at hand: in a folder `shared/vectors` beside the repository, or in the one that
-//! `EMU_VECTORS` names.
+//! The single-instruction vectors, where they are at hand: in the folder `vectors` of what `EMU_SHARED` names, else of `../shared` beside the
+//! repository.
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
 fn check(name: &str) {
-    let folder = std::env::var_os("EMU_VECTORS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"), PathBuf::from);
+    let shared =
+        std::env::var_os("EMU_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
+    let folder = shared.join("vectors");
     let path = folder.join(name);
     let Ok(file) = File::open(&path) else {
         eprintln!("skipped: {} is absent", path.display());

@@ -121,7 +121,9 @@ pub fn check_fit(loads: &[Load], place: &Place) -> Result<(), Error> {
                         "`{}` at {:#x}..{:#x} runs into `{}` at {:#x}..{:#x}",
                         load.name, range.start, range.end, other.name, with.start, with.end
                     ),
-                    help: "change `kernel-at`, `initrd-at` or `dtb-at` in the board's `boot` node, or by `--set boot.protocol.initrd-at=...`".into(),
+                    help:
+                        "change `kernel-at`, `initrd-at` or `dtb-at` in the board's `boot` node, or by `--set boot.protocol.initrd-at=...`"
+                            .into(),
                 });
             }
         }

@@ -186,7 +186,9 @@ pub fn poll(fds: &mut [libc::pollfd], timeout: i64) -> Result<i64, Errno> {
 pub fn clock(id: i64, resolution: bool) -> Result<libc::timespec, Errno> {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: one structure is written.
-    result(unsafe { if resolution { libc::clock_getres(id as i32, &raw mut t) } else { libc::clock_gettime(id as i32, &raw mut t) } }.into())?;
+    result(
+        unsafe { if resolution { libc::clock_getres(id as i32, &raw mut t) } else { libc::clock_gettime(id as i32, &raw mut t) } }.into(),
+    )?;
     Ok(t)
 }
 

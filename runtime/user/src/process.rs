@@ -66,7 +66,8 @@ impl Process {
         let mut begin = loaded.clone();
         if let Some(path) = &loaded.interpreter {
             let path = inside(options.sysroot.as_deref(), Path::new(std::ffi::OsStr::new(&*String::from_utf8_lossy(path))));
-            let bytes = std::fs::read(&path).map_err(|e| Error::Read(format!("{}, its interpreter (give its root with -L)", path.display()), e))?;
+            let bytes =
+                std::fs::read(&path).map_err(|e| Error::Read(format!("{}, its interpreter (give its root with -L)", path.display()), e))?;
             begin = elf::load(&space, &bytes, arm::MAP_TOP).map_err(|e| Error::Program(path.display().to_string(), e))?;
         }
         let memory = || refuse("its address space has no room for stack and helpers");
