@@ -986,7 +986,7 @@ mod tests {
 
     #[test]
     fn the_arm_vector_files_parse() {
-        for name in ["vfp.isa", "neon.isa"] {
+        for name in ["vfp.isa", "neon.isa", "neon-float.isa", "neon-long.isa", "neon-shift.isa", "neon-two.isa", "neon-structure.isa"] {
             let path = format!("{}/../isa/arm/{name}", env!("CARGO_MANIFEST_DIR"));
             let text = std::fs::read_to_string(path).unwrap();
             if let Err(d) = file(0, &text) {
