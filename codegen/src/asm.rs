@@ -51,9 +51,15 @@ pub fn tables(spec: &Spec) -> t::Tables {
         insns: spec
             .insns
             .iter()
-            .map(|i| t::InsnTable { name: i.name.clone(), title: i.title.clone(), place: spec.place(i.span) })
+            .map(|i| t::InsnTable {
+                name: i.name.clone(),
+                title: i.title.clone(),
+                place: spec.place(i.span),
+                source: format!("insn {}\n}}", spec.text(i.source).trim_end()),
+            })
             .collect(),
         encodings,
+        stats: crate::stats::of(spec, None),
     }
 }
 

@@ -37,7 +37,12 @@ pub fn isa(folder: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {
     }
     let spec = emu_dsl::load_texts(texts).map_err(|e| e.to_string())?;
     let generated = crate::generate(&spec).map_err(|all| all.iter().map(|e| format!("error: {e}\n")).collect::<String>())?;
-    let tables = serde_json::to_string(&crate::asm::tables(&spec)).map_err(|e| e.to_string())?;
+    let tables = serde_json::to_string(&{
+        let mut tables = crate::asm::tables(&spec);
+        tables.stats = crate::stats::of(&spec, Some(folder));
+        tables
+    })
+    .map_err(|e| e.to_string())?;
     for (name, text) in generated.files.iter().map(|f| (f.0.as_str(), f.1.as_str())).chain([("asm.json", tables.as_str())]) {
         let path = out.join(name);
         // An unchanged file keeps its time.

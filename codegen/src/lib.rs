@@ -18,6 +18,7 @@ mod native;
 mod purity;
 pub mod regs;
 mod static_expr;
+pub mod stats;
 mod stmt;
 mod writer;
 

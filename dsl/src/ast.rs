@@ -329,6 +329,8 @@ pub enum Item {
 #[allow(missing_docs)]
 pub struct Insn {
     pub name: Id,
+    /// From its name to the end of its last part.
+    pub source: Span,
     pub title: String,
     pub encodings: Vec<Encoding>,
     pub guards: Vec<Guard>,

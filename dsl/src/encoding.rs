@@ -113,6 +113,7 @@ pub fn insn(w: &mut World, insn: &ast::Insn) {
         encodings,
         tests,
         span: insn.name.span,
+        source: insn.source,
     });
 }
 

@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod parse;
 pub mod spec;
 pub mod vector;
+pub mod walk;
 
 pub use diagnostic::{Diagnostic, Errors};
 use spec::{File, Spec};

@@ -501,9 +501,11 @@ impl Build {
     }
 
     fn insn(&self, name: Id, parts: Pairs<'_, Rule>) -> Made<Insn> {
-        let mut insn = Insn { name, title: String::new(), encodings: vec![], guards: vec![], sem: None, tests: vec![] };
+        let source = name.span;
+        let mut insn = Insn { name, source, title: String::new(), encodings: vec![], guards: vec![], sem: None, tests: vec![] };
         for part in parts {
             let span = self.span(&part);
+            insn.source.end = span.end;
             match part.as_rule() {
                 Rule::string => insn.title = self.text(part).text,
                 Rule::sem => insn.sem = Some(self.block(self.next(&mut part.into_inner(), span)?)?),

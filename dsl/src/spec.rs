@@ -364,6 +364,8 @@ pub struct Insn {
     pub tests: Vec<Test>,
     /// Place.
     pub span: Span,
+    /// Its text, from the name to the end of its last part.
+    pub source: Span,
 }
 
 /// One encoding of an instruction. Its own names (fields and where names) live in `locals`.
@@ -657,6 +659,11 @@ impl Spec {
             }
             None => String::new(),
         }
+    }
+
+    /// The text of a span.
+    pub fn text(&self, span: Span) -> &str {
+        self.files.get(span.file as usize).and_then(|f| f.text.get(span.start as usize..span.end as usize)).unwrap_or("")
     }
 
     /// Names to ids of the states.

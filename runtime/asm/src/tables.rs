@@ -20,6 +20,26 @@ pub struct Tables {
     pub insns: Vec<InsnTable>,
     /// In decoding order: the first that matches wins.
     pub encodings: Vec<EncodingTable>,
+    pub stats: Stats,
+}
+
+/// The size of a specification, and how much of its meaning is in Rust.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Instructions.
+    pub insns: u32,
+    /// Encodings, operand forms counted singly.
+    pub encodings: u32,
+    /// `test` lines.
+    pub tests: u32,
+    /// Lines of the specification that are neither empty nor comments.
+    pub spec_lines: u32,
+    /// Helpers (`extern fn`).
+    pub helpers: u32,
+    /// Lines of Rust beside the specification, counted alike.
+    pub helper_lines: u32,
+    /// Instructions that call helpers, or functions that do.
+    pub helped: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +95,8 @@ pub struct InsnTable {
     pub name: String,
     pub title: String,
     pub place: String,
+    /// Its text in the specification.
+    pub source: String,
 }
 
 /// One encoding; see `emu_dsl::spec::Encoding`.

@@ -1,6 +1,6 @@
 //! The subcommands that look at boards, devices and instruction sets.
 
-use crate::{BoardArgs, cpus, registry};
+use crate::{BoardArgs, cpus, doc, registry};
 use clap::Subcommand;
 use emu_boards::view;
 use emu_machine::schema::{Count, DeviceType, PropKind};
@@ -114,6 +114,16 @@ pub enum Isa {
         /// Mode, such as thumb=1
         #[arg(long, value_name = "NAME=VALUE")]
         mode: Vec<String>,
+    },
+    /// The size of a specification, and how much of its meaning is in Rust
+    Stats {
+        /// Instruction sets; all if none is given
+        isas: Vec<String>,
+    },
+    /// The instruction reference, as Markdown
+    Doc {
+        /// Instruction set
+        isa: String,
     },
     /// Run single-instruction test vectors
     Vectors {
@@ -296,6 +306,20 @@ pub fn isa(command: &Isa) -> Outcome {
                 println!("  a guard fails: {g:?}");
             }
         }
+        Isa::Stats { isas } => {
+            let all: Vec<String> = if isas.is_empty() { cpus::ISAS.iter().map(|i| (*i).to_string()).collect() } else { isas.clone() };
+            println!("| ISA | instructions | encodings | tests | spec lines | helpers | Rust lines | instructions that call helpers |");
+            println!("|---|---|---|---|---|---|---|---|");
+            for name in all {
+                let s = tables(&name)?.tables.stats;
+                let share = 100.0 * f64::from(s.helped) / f64::from(s.insns.max(1));
+                println!(
+                    "| {name} | {} | {} | {} | {} | {} | {} | {} ({share:.1} %) |",
+                    s.insns, s.encodings, s.tests, s.spec_lines, s.helpers, s.helper_lines, s.helped
+                );
+            }
+        }
+        Isa::Doc { isa } => print!("{}", doc::reference(&tables(isa)?.tables)),
         Isa::Vectors { isa, files, cpu, .. } => {
             tables(isa)?;
             return vectors(files, cpu);

@@ -4,6 +4,7 @@ mod build;
 mod commands;
 mod console;
 mod cpus;
+mod doc;
 mod start;
 mod user;
 
