@@ -4,14 +4,16 @@
 //! the block where code may have changed; TLB maintenance empties the soft TLB, that of other CPUs too for the Inner Shareable forms.
 //! An access to a register that does not exist, or that User mode may not use, is undefined; the former is logged once each.
 //!
-//! Not modelled: banking for the non-secure world (SCR.NS has no effect), the generic timer (undefined), long-descriptor registers,
-//! breakpoints and watchpoints (DBGDIDR reads as 0: no debug architecture).
+//! Not modelled: the Security Extensions' non-secure state (SCR is stored; NS banks no register, restricts no access and is logged once; SMC
+//! is undefined), the generic timer (undefined), long-descriptor registers, breakpoints and watchpoints (DBGDIDR reads as 0: no debug
+//! architecture).
 
 use crate::models::{self, Identification};
 use crate::{Externs, exception, mmu, pmu, state};
 use emu_ir::guest::{AccessKind, Exception, HelperCx, Translation};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A coprocessor register: coprocessor, CRn, opc1, CRm, opc2.
 type Register = (u8, u8, u8, u8, u8);
@@ -23,6 +25,7 @@ const SCTLR_WRITABLE: u32 = 0x7200_7c07;
 const SCTLR_TRANSLATION: u32 = 0x3200_0001;
 /// CPACR: access to CP10 and CP11; ASEDIS and D32DIS are not modelled and read as 0.
 const CPACR_WRITABLE: u32 = 0x00f0_0000;
+const SCR_NS: u32 = 1;
 const USER: u8 = 0x10;
 
 /// The hand-written part of a CPU: its model's identification, and which unknown registers were reported.
@@ -30,12 +33,14 @@ const USER: u8 = 0x10;
 pub struct System {
     id: &'static Identification,
     reported: Mutex<BTreeSet<(bool, Register)>>,
+    /// SCR.NS was reported.
+    non_secure: AtomicBool,
 }
 
 impl System {
     /// For the model with this name (`cortex-a9`, `cortex-a15`).
     pub fn new(model: &str) -> System {
-        System { id: models::identification(model), reported: Mutex::default() }
+        System { id: models::identification(model), reported: Mutex::default(), non_secure: AtomicBool::new(false) }
     }
 
     fn unknown(&self, cx: &HelperCx<'_>, write: bool, register: Register) -> Exception {
@@ -62,6 +67,8 @@ impl System {
             (0, 0, 0, 2) => 0,
             (0, 0, 0, 3) => id.tlbtr,
             (0, 0, 0, 5) => state::mpidr(cells),
+            // REVIDR; the encodings left are MIDR's aliases
+            (0, 0, 0, 6) => 0,
             (0, 0, 0, _) => state::midr(cells),
             (0, 0, 1, n) => id.features[usize::from(n & 7)],
             (0, 0, 2, n) => id.isar[usize::from(n & 7)],
@@ -81,7 +88,8 @@ impl System {
             (2, 0, 0, 0) => state::ttbr0(cells),
             (2, 0, 0, 1) => state::ttbr1(cells),
             (2, 0, 0, 2) => state::ttbcr(cells),
-            (3, 0, 0, 0) => state::dacr(cells),
+            // c3 has nothing else: other encodings are UNPREDICTABLE, and are DACR (B3.17)
+            (3, ..) => state::dacr(cells),
             (5, 0, 0, 0) => state::dfsr(cells),
             (5, 0, 0, 1) => state::ifsr(cells),
             (5, 0, 1, 0) => state::adfsr(cells),
@@ -127,7 +135,16 @@ impl System {
             }
             (1, 0, 0, 1) => state::set_actlr(cx.state, value),
             (1, 0, 0, 2) => state::set_cpacr(cx.state, value & CPACR_WRITABLE),
-            (1, 0, 1, 0) => state::set_scr(cx.state, value & 0x7f),
+            (1, 0, 1, 0) => {
+                if value & SCR_NS != 0 && !self.non_secure.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "cpu{}: SCR.NS set at {:#x}: the non-secure state has no registers of its own here and stays as privileged as the secure",
+                        cx.cpu,
+                        state::pc(cx.state)
+                    );
+                }
+                state::set_scr(cx.state, value & 0x7f);
+            }
             (1, 0, 1, 1) => state::set_sder(cx.state, value & 3),
             (1, 0, 1, 2) => state::set_nsacr(cx.state, value),
             (2, 0, 0, 0) => state::set_ttbr0(cx.state, value),
@@ -138,7 +155,7 @@ impl System {
                     mmu::flush_all(cx);
                 }
             }
-            (3, 0, 0, 0) => mmu::write_dacr(cx, value),
+            (3, ..) => mmu::write_dacr(cx, value),
             (5, 0, 0, 0) => state::set_dfsr(cx.state, value),
             (5, 0, 0, 1) => state::set_ifsr(cx.state, value),
             (5, 0, 1, 0) => state::set_adfsr(cx.state, value),

@@ -1,4 +1,4 @@
-//! What the Cortex-A9 has not and the Cortex-A15 has: integer division and fused multiply-add.
+//! What tells the models apart: integer division and fused multiply-add, which the Cortex-A9 has not and the Cortex-A15 has; identification.
 
 mod common;
 
@@ -90,6 +90,60 @@ fn fused_multiply_add() {
             b.step();
             let s = b.engine.state();
             assert_eq!([state::s(s, 0), state::s(s, 1)].map(f32::from_bits), [result; 2], "{what}");
+        }
+    }
+}
+
+#[test]
+fn identification_registers() {
+    // (CRn, opc1, CRm, opc2) and the value in the Cortex-A9 TRM (r3p0), tables 4-2 and 4-5, with 32 KiB caches and a TLB of 128 entries.
+    let table: [(u32, u32, u32, u32, &str, u32); 25] = [
+        (0, 0, 0, 0, "MIDR", 0x413f_c090),
+        (0, 0, 0, 1, "CTR", 0x8333_8003),
+        (0, 0, 0, 2, "TCMTR", 0),
+        (0, 0, 0, 3, "TLBTR", 0x0000_0402),
+        (0, 0, 0, 4, "MIDR, alias", 0x413f_c090),
+        (0, 0, 0, 6, "REVIDR", 0),
+        (0, 0, 0, 7, "MIDR, alias", 0x413f_c090),
+        (0, 0, 1, 0, "ID_PFR0", 0x0000_1231),
+        (0, 0, 1, 1, "ID_PFR1", 0x0000_0011),
+        (0, 0, 1, 2, "ID_DFR0", 0x0001_0444),
+        (0, 0, 1, 3, "ID_AFR0", 0),
+        (0, 0, 1, 4, "ID_MMFR0", 0x0010_0103),
+        (0, 0, 1, 5, "ID_MMFR1", 0x2000_0000),
+        (0, 0, 1, 6, "ID_MMFR2", 0x0123_0000),
+        (0, 0, 1, 7, "ID_MMFR3", 0x0010_2111),
+        (0, 0, 2, 0, "ID_ISAR0", 0x0010_1111),
+        (0, 0, 2, 1, "ID_ISAR1", 0x1311_2111),
+        (0, 0, 2, 2, "ID_ISAR2", 0x2123_2041),
+        (0, 0, 2, 3, "ID_ISAR3", 0x1111_2131),
+        (0, 0, 2, 4, "ID_ISAR4", 0x0001_1142),
+        (0, 1, 0, 0, "CCSIDR, level 1 data", 0x701f_e019),
+        (0, 1, 0, 1, "CLIDR", 0x0920_0003),
+        (0, 1, 0, 7, "AIDR", 0),
+        (1, 0, 0, 0, "SCTLR", 0x00c5_0078),
+        (9, 0, 12, 0, "PMCR", 0x4109_3000),
+    ];
+    for (crn, opc1, crm, opc2, name, value) in table {
+        // mrc p15, opc1, r0, crn, crm, opc2
+        let mut b = executed("cortex-a9", false, 0xee10_0f10 | opc1 << 21 | crn << 16 | opc2 << 5 | crm);
+        b.step();
+        assert_eq!(state::pc(b.engine.state()), AT + 4, "{name}");
+        assert_eq!(state::r(b.engine.state(), 0), value, "{name}");
+    }
+    // The instruction cache's size: CSSELR.InD.
+    let mut b = executed("cortex-a9", false, 0xee30_0f10);
+    state::set_csselr(b.engine.state_mut(), 1);
+    b.step();
+    assert_eq!(state::r(b.engine.state(), 0), 0x201f_e019);
+}
+
+#[test]
+fn memory_transfers_of_the_system_coprocessor_are_undefined() {
+    // ldc p15, c0, [r1]; stc p15, c0, [r1]; stc p14, c5, [r1] (the debug channel, absent).
+    for code in [0xed91_0f00, 0xed81_0f00, 0xed81_5e00] {
+        for model in ["cortex-a9", "cortex-a15"] {
+            assert_undefined(&mut executed(model, false, code), false, "ldc, stc");
         }
     }
 }
