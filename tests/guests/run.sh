@@ -59,8 +59,19 @@ if command -v arm-none-eabi-gcc > /dev/null; then
             "$emu" --board zynq7000 --firmware "$out/bare.elf" --exit-on "bare: all done" --fail-on "failures" --timeout 120
     }
     check "bare-metal C program with newlib" bare
+    # What the MMU's faults say; BLESS=1 writes the golden file anew.
+    faults() {
+        local golden=tests/guests/bare/faults.txt
+        arm-none-eabi-gcc -O2 -Wall -Werror -marm -march=armv7-a+fp -mfloat-abi=hard -nostartfiles -T tests/guests/bare/zynq.ld \
+            tests/guests/bare/start.S tests/guests/bare/faults.c -o "$out/faults.elf" &&
+            "$emu" --board zynq7000 --firmware "$out/faults.elf" --exit-on "faults: all done" --timeout 60 | tr -d '\r' > "$out/faults" || return
+        echo >> "$out/faults"
+        [ -z "${BLESS:-}" ] || cp "$out/faults" $golden
+        diff $golden "$out/faults"
+    }
+    check "bare-metal MMU faults" faults
 else
-    skip "bare-metal C program: no arm-none-eabi-gcc"
+    skip "bare-metal programs: no arm-none-eabi-gcc"
 fi
 
 zynq=$shared/guests/zynq7000
