@@ -39,6 +39,12 @@ const CODES: &[(bool, u64)] = &[
     (false, 0xf202_0844), // vadd.i8 q0, q1, q2
     (false, 0xf3b2_0042), // vswp d0, d2
     (false, 0xec91_0b04), // vldmia r1, {d0, d1}
+    (false, 0xe1c0_20f8), // strd r2, r3, [r0, #8]
+    (false, 0xe7c7_0211), // bfi r0, r1, #4, #4
+    (false, 0xf420_070f), // vld1.8 {d0}, [r0]
+    (false, 0xf3a1_0a42), // vmull.u32 q0, d1, d2[0]
+    (false, 0xf28c_0812), // vshrn.i16 d0, q1, #4
+    (true, 0xef22_0844),  // vadd.i32 q0, q1, q2
     (true, 0x1888),       // adds r0, r1, r2
     (true, 0xbf18),       // it ne
     (true, 0xd0fe),       // beq

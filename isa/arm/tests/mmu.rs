@@ -39,7 +39,11 @@ use Seen::*;
 
 /// MMU on, all domains clients, the first MiB mapped as it is.
 fn bench() -> Bench {
-    let mut b = Bench::new("cortex-a9");
+    bench_of("cortex-a9")
+}
+
+fn bench_of(model: &str) -> Bench {
+    let mut b = Bench::new(model);
     b.poke(TABLE0, SECTION);
     let s = b.engine.state_mut();
     state::set_ttbr0(s, TABLE0);
@@ -227,9 +231,63 @@ fn two_tables() {
     // PD1: no walks by TTBR1.
     state::set_ttbcr(b.engine.state_mut(), 1 | 1 << 5);
     assert_eq!(access(&mut b, LDR, 0x9000_0800), Data(0b0101));
-    // PD0 with the code above.
-    state::set_ttbcr(b.engine.state_mut(), 0);
-    assert_eq!(access(&mut b, LDR, 0x9000_0800), Data(0b0101));
+    // PD0: none by TTBR0, while the code, in the upper half, goes on.
+    b.poke(TABLE1 + 0x900 * 4, SECTION);
+    b.poke(CODE, LDR);
+    let s = b.engine.state_mut();
+    state::set_ttbcr(s, 1 | 1 << 4);
+    state::set_M(s, 0x13);
+    state::set_pc(s, 0x9000_0000 + CODE);
+    state::set_r(s, 0, 0x3000_0400);
+    b.step();
+    let s = b.engine.state();
+    assert_eq!((state::pc(s), state::dfsr(s), state::dfar(s), state::r(s, 14)), (0x10, 0b0101, 0x3000_0400, 0x9000_0008 + CODE));
+}
+
+#[test]
+fn privileged_execute_never() {
+    // The Cortex-A15 has it: bit 0 of a section, bit 2 of the descriptor of a table. In the Cortex-A9 the former is reserved, the latter nothing.
+    for (model, section, table) in [("cortex-a15", Fetch(0b1101), Fetch(0b1111)), ("cortex-a9", Fetch(0b0101), Word(0x5000_0000))] {
+        let mut b = bench_of(model);
+        b.poke(TABLE0 + 0x300 * 4, 0x0010_0000 | 0b11 << 10 | 0b11);
+        b.poke(TABLE0 + 0x500 * 4, COARSE | 1 << 2);
+        b.poke(SECOND, 0x0010_0000 | 0b11 << 4 | 0b10);
+        assert_eq!(access(&mut b, BX, 0x3000_0000), section, "{model}");
+        assert_eq!(access(&mut b, BX, 0x5000_0000), table, "{model}");
+        assert_eq!(access(&mut b, LDR, 0x5000_0000), Word(0x10_0000), "{model}");
+    }
+}
+
+#[test]
+fn tex_remap_changes_neither_address_nor_permissions() {
+    // SCTLR.TRE takes TEX[2:1] for the operating system: every TEX, C and B gives the same.
+    let mut b = bench();
+    let s = b.engine.state_mut();
+    state::set_sctlr(s, state::sctlr(s) | 1 << 28);
+    for attributes in 0..32u32 {
+        let (tex, cb) = (attributes >> 2, attributes & 3);
+        b.poke(TABLE0 + 0x300 * 4, 0x0010_0000 | tex << 12 | cb << 2 | 1 << 15 | 0b01 << 10 | 0b10);
+        assert_eq!(access(&mut b, LDR, 0x3000_0400), Word(0x10_0400), "TEX {tex} CB {cb}");
+        assert_eq!(access(&mut b, STR, 0x3000_0400), Data(0b1101 | WRITE), "TEX {tex} CB {cb}");
+    }
+}
+
+#[test]
+fn saved_status_and_return_address_in_thumb() {
+    // ldr r1, [r0] in an IT block: SPSR has T and the IT state of the load itself, LR is as in A32.
+    let mut b = bench();
+    b.poke(CODE, 0x6801_bf08); // it eq; ldreq r1, [r0]
+    let s = b.engine.state_mut();
+    state::set_T(s, true);
+    state::set_z(s, true);
+    state::set_pc(s, CODE);
+    state::set_r(s, 0, 0x6000_0000);
+    b.step();
+    b.step();
+    let s = b.engine.state();
+    assert_eq!((state::pc(s), state::r(s, 14), state::dfsr(s)), (0x10, CODE + 2 + 8, 0b0101));
+    assert_eq!(state::spsr(s) & 0x4600_fc20, 1 << 30 | 1 << 5 | 0x08 >> 2 << 10, "Z, T, IT = 0x08");
+    assert!(!state::T(s) && state::ITSTATE(s) == 0);
 }
 
 #[test]
