@@ -74,6 +74,35 @@ else
     skip "bare-metal programs: no arm-none-eabi-gcc"
 fi
 
+if command -v arm-linux-gnueabihf-gcc > /dev/null; then
+    for mode in -marm -mthumb; do
+        user() {
+            arm-linux-gnueabihf-gcc -O2 -Wall $mode -static tests/guests/user/signals.c -o "$out/signals" && "$emu" run "$out/signals"
+        }
+        check "user mode: signals, $mode" user
+    done
+    arguments() {
+        arm-linux-gnueabihf-gcc -O2 -x c - -o "$out/arguments" <<< '#include <stdio.h>
+            #include <stdlib.h>
+            int main(int c, char **v) { printf("%s %s %s\n", v[0], v[c - 1], getenv("NAME")); return 7; }' &&
+            "$emu" run -L /usr/arm-linux-gnueabihf -0 zero -E NAME=value "$out/arguments" -x last > "$out/said"
+        [ $? -eq 7 ] && [ "$(cat "$out/said")" = "zero last value" ]
+    }
+    check "user mode: a dynamic program, its arguments and status" arguments
+else
+    skip "user mode: no arm-linux-gnueabihf-gcc"
+fi
+user_bench() {
+    "$shared/guests/bench/bin/amd64/bench" 3 | awk '$1 == "BENCH" && NF == 5 { print $2, $5 }' > "$out/native" &&
+        "$emu" run "$shared/guests/bench/bin/armhf/bench" 3 | awk '$1 == "BENCH" && NF == 5 { print $2, $5 }' > "$out/mine" &&
+        [ -s "$out/mine" ] && diff "$out/native" "$out/mine"
+}
+if [ -e "$shared/guests/bench/bin/armhf/bench" ]; then
+    check "user mode: checksums of bench 3" user_bench
+else
+    skip "user mode: no bench in $shared"
+fi
+
 zynq=$shared/guests/zynq7000
 if [ -e "$zynq/zImage-zynq" ]; then
     linux=(--board boards/zynq7000.kdl --kernel "$zynq/zImage-zynq" --initrd "$zynq/initramfs-armhf.cpio.gz")

@@ -299,7 +299,8 @@ pub fn fpscr(cells: &[u64]) -> u32 {
         | sticky & 0x1f
 }
 
-fn set_fpscr(cells: &mut [u64], value: u32) {
+/// Sets FPSCR from one word.
+pub fn set_fpscr(cells: &mut [u64], value: u32) {
     let bit = |at: u32| value >> at & 1 != 0;
     state::set_fpn(cells, bit(31));
     state::set_fpz(cells, bit(30));

@@ -3,7 +3,7 @@
 //! Sources: Linux arch/arm/tools/syscall.tbl, Documentation/arch/arm/kernel_user_helpers.rst, include/uapi/asm/{stat,hwcap}.h.
 
 use crate::call::Call::{self, *};
-use crate::space::{EXEC, READ, Space};
+use crate::space::{EXEC, Fault, READ, Space};
 use emu_isa_arm::state;
 
 /// `e_machine`.
@@ -20,6 +20,9 @@ pub const TASK_SIZE: u64 = 0xffff_0000;
 pub const STACK_TOP: u64 = 0xbeff_f000;
 /// Where mappings grow down from.
 pub const MAP_TOP: u64 = 0xb6f0_0000;
+
+/// Where a signal handler without siginfo returns to if it brings no address of its own; one with siginfo returns 8 bytes behind.
+pub const SIGNAL_RETURN: u64 = 0xffff_0f00;
 
 const CALLS: &[(u32, Call)] = &[
     (1, Exit),
@@ -55,6 +58,7 @@ const CALLS: &[(u32, Call)] = &[
     (114, Wait4),
     (116, Sysinfo),
     (118, Fsync),
+    (119, Sigreturn),
     (120, Clone),
     (122, Uname),
     (125, Mprotect),
@@ -66,6 +70,7 @@ const CALLS: &[(u32, Call)] = &[
     (162, Nanosleep),
     (163, Mremap),
     (168, Poll),
+    (173, RtSigreturn),
     (174, RtSigaction),
     (175, RtSigprocmask),
     (180, Pread64),
@@ -188,7 +193,9 @@ pub fn map_helpers(space: &Space) -> bool {
                 0xe12f_ff1e, // bx lr
             ],
         ),
-        (0xffff_0fe0, &[0xee1d_0f70, 0xe12f_ff1e]), // mrc p15, 0, r0, c13, c0, 3; bx lr
+        (0xffff_0fe0, &[0xee1d_0f70, 0xe12f_ff1e]),       // mrc p15, 0, r0, c13, c0, 3; bx lr
+        (SIGNAL_RETURN, &[0xe3a0_7077, 0xef00_0000]),     // mov r7, #119; svc #0
+        (SIGNAL_RETURN + 8, &[0xe3a0_70ad, 0xef00_0000]), // mov r7, #173; svc #0
         (0xffff_0ffc, &[5]),
     ];
     space.map(TASK_SIZE, 0x1000, READ | EXEC)
@@ -196,6 +203,93 @@ pub fn map_helpers(space: &Space) -> bool {
             let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
             space.put(*at, &bytes).is_ok()
         })
+}
+
+/// The stack pointer.
+pub fn stack(cells: &[u64]) -> u64 {
+    state::r(cells, 13).into()
+}
+
+// Offsets in `struct rt_sigframe`: siginfo, then ucontext (flags, link, stack, sigcontext of 21 words, mask), then at the next multiple
+// of 8 the VFP frame.
+const CONTEXT: u64 = 128;
+const REGISTERS: u64 = CONTEXT + 20 + 12;
+const CPSR: u64 = REGISTERS + 64;
+const MASK: u64 = CONTEXT + 20 + 84;
+const VFP: u64 = (MASK + 128 + 7) & !7;
+const FRAME: u64 = VFP + 288 + 8;
+const VFP_MAGIC: u64 = 288 << 32 | 0x5646_5001;
+
+/// Begins a signal handler: a frame with the registers below `top`. The stack pointer is at the siginfo for a handler that takes it
+/// (`with_info`), else at the ucontext.
+///
+/// # Errors
+/// The stack has no room.
+pub fn enter_handler(
+    cells: &mut [u64],
+    space: &Space,
+    top: u64,
+    handler: u64,
+    back: u64,
+    siginfo: &[u8; 128],
+    with_info: bool,
+    mask: u64,
+) -> Result<(), Fault> {
+    let at = top.saturating_sub(FRAME) & !7;
+    let mut frame = vec![0; FRAME as usize];
+    let mut put = |offset: u64, bytes: &[u8]| frame[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
+    put(0, siginfo);
+    for n in 0..15 {
+        put(REGISTERS + 4 * n, &state::r(cells, n as usize).to_le_bytes());
+    }
+    put(REGISTERS + 60, &state::pc(cells).to_le_bytes());
+    put(CPSR, &emu_isa_arm::vectors::cpsr(cells).to_le_bytes());
+    put(CPSR + 4, &siginfo[12..16]);
+    put(MASK, &mask.to_le_bytes());
+    put(VFP, &VFP_MAGIC.to_le_bytes());
+    for n in 0..32 {
+        put(VFP + 8 + 8 * n, &state::d(cells, n as usize).to_le_bytes());
+    }
+    put(VFP + 264, &emu_isa_arm::vectors::fpscr(cells).to_le_bytes());
+    space.write(at, &frame)?;
+    let number = u32::from_le_bytes([siginfo[0], siginfo[1], siginfo[2], siginfo[3]]);
+    for (n, value) in
+        [(0, number), (1, at as u32), (2, (at + CONTEXT) as u32), (13, if with_info { at } else { at + CONTEXT } as u32), (14, back as u32)]
+    {
+        state::set_r(cells, n, value);
+    }
+    state::set_ITSTATE(cells, 0);
+    state::set_T(cells, handler & 1 != 0);
+    state::set_pc(cells, handler as u32 & !1);
+    Ok(())
+}
+
+/// Ends a signal handler, one that took a siginfo or not: the registers of the frame at the stack pointer; gives the signal mask.
+///
+/// # Errors
+/// There is no frame.
+pub fn leave_handler(cells: &mut [u64], space: &Space, with_info: bool) -> Result<u64, Fault> {
+    let at = if with_info { stack(cells) } else { stack(cells).wrapping_sub(CONTEXT) };
+    let mut frame = vec![0; FRAME as usize];
+    space.read(at, &mut frame)?;
+    let word = |offset: u64| {
+        let o = offset as usize;
+        u32::from_le_bytes([frame[o], frame[o + 1], frame[o + 2], frame[o + 3]])
+    };
+    let long = |offset: u64| u64::from(word(offset)) | u64::from(word(offset + 4)) << 32;
+    for n in 0..15 {
+        state::set_r(cells, n as usize, word(REGISTERS + 4 * n));
+    }
+    // Only what a program may set itself: the mode stays User's.
+    emu_isa_arm::vectors::set_cpsr(cells, word(CPSR) & 0xfe0f_fe20 | 0x10);
+    state::set_pc(cells, word(REGISTERS + 60));
+    if long(VFP) == VFP_MAGIC {
+        for n in 0..32 {
+            state::set_d(cells, n as usize, long(VFP + 8 + 8 * n));
+        }
+        emu_isa_arm::vectors::set_fpscr(cells, word(VFP + 264));
+    }
+    Ok(long(MASK))
 }
 
 /// `struct stat64`.

@@ -185,10 +185,9 @@ pub fn poll(fds: &mut [libc::pollfd], timeout: i64) -> Result<i64, Errno> {
 /// clock_gettime(2), or clock_getres(2).
 pub fn clock(id: i64, resolution: bool) -> Result<libc::timespec, Errno> {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let call = if resolution { libc::SYS_clock_getres } else { libc::SYS_clock_gettime };
     // SAFETY: one structure is written.
-    result(
-        unsafe { if resolution { libc::clock_getres(id as i32, &raw mut t) } else { libc::clock_gettime(id as i32, &raw mut t) } }.into(),
-    )?;
+    result(unsafe { libc::syscall(call, id, &raw mut t) })?;
     Ok(t)
 }
 
@@ -250,6 +249,12 @@ pub fn wait4(pid: i64, options: i64) -> Result<(i64, i32, libc::rusage), Errno> 
     let found = result(unsafe { libc::wait4(pid as i32, &raw mut status, options as i32, usage.as_mut_ptr()) }.into())?;
     // SAFETY: any bytes are a `rusage`, and they were zeroed.
     Ok((found, status, unsafe { usage.assume_init() }))
+}
+
+/// Ignores a signal, or gives it its default action; failures (signals that cannot be ignored) are the caller's to have checked.
+pub fn ignore(number: i32, ignored: bool) {
+    // SAFETY: numbers only; no handler is installed.
+    unsafe { libc::signal(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL }) };
 }
 
 /// Ends this process as signal `number` does by default.

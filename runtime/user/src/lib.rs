@@ -5,7 +5,7 @@
 //!
 //! Sources: Linux manual pages, sections 2 and 7 (vdso, signal); System V ABI; [`arm`] for what is ARM's.
 //!
-//! Not modelled yet: threads, signal handlers (a signal has its default action), shared mappings, `ptrace`, other architectures than ARM.
+//! Not modelled yet: threads, handlers for signals that others send, shared mappings, `ptrace`, other architectures than ARM.
 
 pub mod arm;
 pub mod call;
@@ -13,6 +13,7 @@ pub mod elf;
 pub mod guest;
 mod host;
 pub mod process;
+mod signal;
 pub mod space;
 mod syscall;
 

@@ -3,6 +3,7 @@
 use crate::arm;
 use crate::elf::{self, Loaded};
 use crate::guest::{MISALIGNED, PAGE_FAULT, User};
+use crate::signal::{self, Info, Signals};
 use crate::space::{EXEC, READ, Space, WRITE};
 use crate::{Error, host, syscall};
 use emu_ir::guest::Exception;
@@ -36,6 +37,7 @@ pub struct Process {
     pub(crate) program: PathBuf,
     /// Where the heap begins and ends.
     pub(crate) heap: (u64, u64),
+    pub(crate) signals: Signals,
 }
 
 /// What a system call comes to.
@@ -44,7 +46,7 @@ pub(crate) enum Done {
     Result(Result<i64, host::Errno>),
     /// The program ended.
     Exit(i32),
-    /// Another program took its place.
+    /// The registers are new: another program took its place, or a signal handler returned.
     Replaced,
 }
 
@@ -82,7 +84,7 @@ impl Process {
         arm::start(engine.state_mut(), begin.entry, stack);
         let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);
-        Ok(Process { engine, space, options, program, heap: (end, end) })
+        Ok(Process { engine, space, options, program, heap: (end, end), signals: Signals::default() })
     }
 
     /// Runs it to its end: its exit status. A program that dies of a signal takes this process with it.
@@ -97,8 +99,9 @@ impl Process {
                     Done::Exit(status) => return status,
                     Done::Replaced => {}
                 },
-                Stop::Exception(e) => self.die(e),
+                Stop::Exception(e) => self.fault(e),
             }
+            signal::deliver_pending(self);
         }
     }
 
@@ -111,16 +114,16 @@ impl Process {
         self.engine.isa().isa_name(e.id) == "svc"
     }
 
-    fn die(&self, e: Exception) -> ! {
-        let signal = match (e.id, self.engine.isa().isa_name(e.id)) {
-            (PAGE_FAULT, _) => libc::SIGSEGV,
-            (MISALIGNED, _) => libc::SIGBUS,
-            (_, "prefetch_abort") => libc::SIGTRAP,
-            _ => libc::SIGILL,
+    fn fault(&mut self, e: Exception) {
+        // si_code: SEGV_MAPERR or SEGV_ACCERR, BUS_ADRALN, TRAP_BRKPT, ILL_ILLOPC.
+        let (number, code) = match (e.id, self.engine.isa().isa_name(e.id)) {
+            (PAGE_FAULT, _) => (libc::SIGSEGV, 1 + e.args[1] as i32),
+            (MISALIGNED, _) => (libc::SIGBUS, 1),
+            (_, "prefetch_abort") => (libc::SIGTRAP, 1),
+            _ => (libc::SIGILL, 1),
         };
-        let pc = self.engine.pc();
-        eprintln!("emu: {}: {} at pc {pc:#x}, address {:#x}", self.program.display(), self.engine.isa().isa_name(e.id), e.args[0]);
-        host::die(signal)
+        let address = if matches!(e.id, PAGE_FAULT | MISALIGNED) { e.args[0] } else { self.engine.pc() };
+        signal::fault(self, Info { number: number as u32, code, address });
     }
 }
 

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::host::{self, Errno};
 use crate::process::{Done, Options, Process, inside};
 use crate::space::{EXEC, Fault, READ, Space, WRITE};
-use crate::{arm, elf};
+use crate::{arm, elf, signal};
 use emu_memory::PAGE_SIZE;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -45,6 +45,10 @@ pub(crate) fn perform(p: &mut Process) -> Done {
     let done = match call {
         Some(Call::Exit | Call::ExitGroup) => Done::Exit(a[0] as i32 & 0xff),
         Some(Call::Execve) => execve(p, a),
+        Some(Call::RtSigreturn | Call::Sigreturn) => {
+            signal::back(p, call == Some(Call::RtSigreturn));
+            Done::Replaced
+        }
         Some(call) => Done::Result(result(p, call, a).map_err(|t| t.0)),
         None => {
             tracing::warn!("system call {number} is not there: ENOSYS");
@@ -244,18 +248,6 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
             }
             pid
         }
-        Call::Kill => {
-            if i[0] == host::getpid()? && i[1] != 0 {
-                host::die(i[1] as i32);
-            }
-            host::kill(i[0], i[1])?
-        }
-        Call::Tgkill => {
-            if i[0] == host::getpid()? && i[2] != 0 {
-                host::die(i[2] as i32);
-            }
-            host::tgkill(i[0], i[1], i[2])?
-        }
         Call::Getrusage => {
             s.write(a[1], &rusage(&host::getrusage(i[0])?))?;
             0
@@ -288,7 +280,7 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
             _ => return Err(libc::ENOSYS.into()),
         },
         Call::SetTidAddress => host::gettid()?,
-        Call::SetRobustList | Call::Sigaltstack | Call::CacheFlush => {
+        Call::SetRobustList | Call::CacheFlush => {
             if call == Call::CacheFlush {
                 forget(p);
             }
@@ -299,18 +291,21 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
             arm::set_tls(p.engine.registers_mut(), a[0]);
             0
         }
-        // Dispositions are not kept (no handler is ever called), so the old ones are the default.
-        Call::RtSigaction => {
-            if a[2] != 0 {
-                s.write(a[2], &[0; 20])?;
+        // ---- signals
+        Call::RtSigaction => signal::action(p, a[0], a[1], a[2])??,
+        Call::RtSigprocmask => signal::mask(p, a[0], a[1], a[2])??,
+        Call::Sigaltstack => signal::alternate(p, a[0], a[1])??,
+        Call::Kill | Call::Tgkill => {
+            let number = if call == Call::Kill { i[1] } else { i[2] };
+            if i[0] == host::getpid()? && (1..=64).contains(&number) {
+                let code = if call == Call::Kill { 0 } else { -6 };
+                signal::send(p, signal::Info { number: number as u32, code, address: 0 });
+                0
+            } else if call == Call::Kill {
+                host::kill(i[0], number)?
+            } else {
+                host::tgkill(i[0], i[1], number)?
             }
-            0
-        }
-        Call::RtSigprocmask => {
-            if a[2] != 0 {
-                s.write(a[2], &[0; 8])?;
-            }
-            0
         }
         // ---- the system
         Call::Uname => {
@@ -323,7 +318,7 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
         }
         Call::Getrandom => transfer(s, a[0], a[1], |b| host::getrandom(b, i[2]))?,
         Call::Sysinfo => return Err(libc::ENOSYS.into()),
-        Call::Exit | Call::ExitGroup | Call::Execve => return Err(libc::ENOSYS.into()),
+        Call::Exit | Call::ExitGroup | Call::Execve | Call::RtSigreturn | Call::Sigreturn => return Err(libc::ENOSYS.into()),
     })
 }
 
@@ -454,7 +449,7 @@ fn permissions(prot: u64) -> u8 {
 /// Checks a page-aligned range of the process's part of the space.
 fn page_range(s: &Space, at: u64, len: u64) -> Result<(), Trouble> {
     let end = at.checked_add(len).ok_or(libc::EINVAL)?;
-    if at % PAGE_SIZE != 0 || end > arm::TASK_SIZE.min(s.size()) {
+    if !at.is_multiple_of(PAGE_SIZE) || end > arm::TASK_SIZE.min(s.size()) {
         return Err(libc::EINVAL.into());
     }
     Ok(())
@@ -607,7 +602,8 @@ fn execve(p: &mut Process, a: [u64; 6]) -> Done {
     if elf::kind(&head).is_some_and(|k| k.machine == arm::MACHINE && !k.wide && k.little) {
         let options = Options { ..p.options.clone() };
         return match Process::new(&file, &arguments, &environment, options) {
-            Ok(new) => {
+            Ok(mut new) => {
+                new.signals = p.signals.inherited();
                 *p = new;
                 Done::Replaced
             }
