@@ -96,7 +96,7 @@ fn fused_multiply_add() {
 
 #[test]
 fn identification_registers() {
-    // (CRn, opc1, CRm, opc2) and the value in the Cortex-A9 TRM (r3p0), tables 4-2 and 4-5, with 32 KiB caches and a TLB of 128 entries.
+    // (CRn, opc1, CRm, opc2) and the value in a Cortex-A9 r3p0 with 32 KiB caches and a TLB of 128 entries.
     let table: [(u32, u32, u32, u32, &str, u32); 25] = [
         (0, 0, 0, 0, "MIDR", 0x413f_c090),
         (0, 0, 0, 1, "CTR", 0x8333_8003),
