@@ -173,6 +173,8 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         contexts => contexts,
         exceptions => exceptions,
         externs => externs(shared),
+        gdb => gdb(shared),
+        gdb_arch => spec.gdb.first().map_or("", |g| g.arch.as_str()),
         envs => envs(shared),
         tokens => tokens,
         big_fetch => spec.big_endian_fetch.to_string(),
@@ -184,6 +186,25 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         interrupts => interrupts,
         wake => spec.wake.as_ref().map_or("false".to_string(), |e| cond(Flavor::Native, e)),
     }
+}
+
+fn gdb(shared: &Shared<'_>) -> Vec<Data> {
+    let layout = &shared.layout;
+    let part = |(place, lo, len, at): &(TestPlace, u32, u32, u32)| {
+        let slot = match place {
+            TestPlace::State(s) => layout.states[s.0 as usize],
+            TestPlace::Bank(k, i) => layout.banks[k.0 as usize] + i,
+            TestPlace::View(k, v, i) => layout.views[k.0 as usize][*v as usize] + i,
+            TestPlace::Mem { .. } => 0,
+        };
+        format!("emu_ir::gdb::GdbPart {{ slot: Slot({slot}), lo: {lo}, len: {len}, at: {at} }}")
+    };
+    let register = |r: &GdbReg| {
+        let parts: Vec<String> = r.parts.iter().map(part).collect();
+        let ty = r.ty.clone().map_or(format!("uint{}", r.bits), |t| escape(&t).to_string());
+        context! { name => r.name.as_str(), bits => r.bits, ty => ty, parts => parts.join(", ") }
+    };
+    shared.spec.gdb.iter().map(|f| context! { name => escape(&f.name), regs => f.regs.iter().map(register).collect::<Vec<_>>() }).collect()
 }
 
 fn externs(shared: &Shared<'_>) -> Vec<Data> {

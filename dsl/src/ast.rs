@@ -248,6 +248,34 @@ pub enum Place {
     State(Id, u128),
 }
 
+/// Registers as a debugger sees them: architecture, feature name.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct GdbFeature {
+    pub arch: Id,
+    pub name: Text,
+    pub regs: Vec<GdbReg>,
+}
+
+/// One of them: its parts, and GDB's type.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct GdbReg {
+    pub name: Id,
+    pub parts: Vec<GdbPart>,
+    pub ty: Option<Text>,
+}
+
+/// State, element of a bank, bits of it (high, low), and where in the register they are.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct GdbPart {
+    pub state: Id,
+    pub index: Option<u128>,
+    pub range: Option<(u128, u128)>,
+    pub at: u128,
+}
+
 /// A test.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -317,6 +345,7 @@ pub enum Item {
     Exception(Id, Vec<Param>, Block),
     Interrupt(Id, Expr),
     Wake(Expr),
+    Gdb(GdbFeature),
     /// Name, parameters, result, reads, writes, memory, raises.
     Extern(Id, Vec<Param>, Option<Ty>, Vec<Id>, Vec<Id>, bool, bool),
     Fn(FnKind, Id, Vec<Param>, Option<Ty>, Block),

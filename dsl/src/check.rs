@@ -406,7 +406,7 @@ fn collect(w: &mut World, items: &[Item]) {
                 // Tokens may come later in the source: resolved in `body`.
                 let _ = (id, clauses);
             }
-            Item::Const(..) | Item::Model(..) | Item::Interrupt(..) | Item::Wake(..) | Item::Insn(_) => {}
+            Item::Const(..) | Item::Model(..) | Item::Interrupt(..) | Item::Wake(..) | Item::Gdb(_) | Item::Insn(_) => {}
         }
     }
     // Constants may use constants declared before them.
@@ -517,6 +517,7 @@ fn body(w: &mut World, item: &Item) {
                 w.spec.interrupts.push((x, condition));
             }
         }
+        Item::Gdb(g) => crate::gdb::feature(w, g),
         Item::Wake(e) => {
             let mut c = Checker::new(w);
             (c.states_only, c.lines) = (true, true);

@@ -8,6 +8,7 @@ pub mod body;
 pub mod check;
 pub mod diagnostic;
 pub mod encoding;
+pub mod gdb;
 pub mod parse;
 pub mod spec;
 pub mod vector;

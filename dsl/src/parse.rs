@@ -347,6 +347,7 @@ impl Build {
                 }
                 Item::Exception(name, params, body.unwrap_or(Block { stmts: vec![], value: None, span }))
             }
+            Rule::gdb => Item::Gdb(self.gdb(name, it, span)?),
             Rule::interrupt => Item::Interrupt(name, self.expr(self.next(&mut it, span)?)?),
             Rule::extern_fn => {
                 let params = self.params(self.next(&mut it, span)?)?;
@@ -524,6 +525,52 @@ impl Build {
             }
         }
         Ok(insn)
+    }
+
+    fn gdb(&self, arch: Id, mut it: Pairs<'_, Rule>, span: Span) -> Made<GdbFeature> {
+        let name = self.text(self.next(&mut it, span)?);
+        let mut regs = Vec::new();
+        for part in it {
+            let (span, rule) = (self.span(&part), part.as_rule());
+            let mut it = part.into_inner();
+            let name = self.id(&self.next(&mut it, span)?);
+            if rule == Rule::gdb_bank {
+                let (first, last) = (self.number(&self.next(&mut it, span)?)?, self.number(&self.next(&mut it, span)?)?);
+                let bank = self.id(&self.next(&mut it, span)?);
+                let ty = it.next().map(|t| self.text(t));
+                if last > 255 {
+                    return Err(Diagnostic::new("isa::gdb", span, "register numbers end at 255"));
+                }
+                for n in first..=last {
+                    let part = GdbPart { state: bank.clone(), index: Some(n), range: None, at: 0 };
+                    let name = Id { name: format!("{}{n}", name.name), span: name.span };
+                    regs.push(GdbReg { name, parts: vec![part], ty: ty.clone() });
+                }
+                continue;
+            }
+            let (mut parts, mut ty) = (Vec::new(), None);
+            for piece in it {
+                if piece.as_rule() == Rule::string {
+                    ty = Some(self.text(piece));
+                    continue;
+                }
+                let mut it = piece.into_inner();
+                let mut part = GdbPart { state: self.id(&self.next(&mut it, span)?), index: None, range: None, at: 0 };
+                for item in it {
+                    let rule = item.as_rule();
+                    let numbers = item.into_inner().map(|n| self.number(&n)).collect::<Made<Vec<_>>>()?;
+                    match (rule, numbers.as_slice()) {
+                        (Rule::gdb_index, [n]) => part.index = Some(*n),
+                        (Rule::gdb_range, [hi, lo]) => part.range = Some((*hi, *lo)),
+                        (_, [n]) => part.at = *n,
+                        _ => {}
+                    }
+                }
+                parts.push(part);
+            }
+            regs.push(GdbReg { name, parts, ty });
+        }
+        Ok(GdbFeature { arch, name, regs })
     }
 
     fn test(&self, p: Pair<'_, Rule>) -> Made<Test> {

@@ -118,6 +118,8 @@ pub struct Spec {
     pub interrupts: Vec<(ExceptionId, Expr)>,
     /// What ends WFI (dynamic).
     pub wake: Option<Expr>,
+    /// Registers as a debugger sees them, by GDB's feature.
+    pub gdb: Vec<GdbFeature>,
     /// Helpers.
     pub externs: Vec<Extern>,
     /// Functions.
@@ -261,6 +263,27 @@ pub struct ExceptionDecl {
     pub params: Vec<LocalId>,
     pub body: Body,
     pub span: Span,
+}
+
+/// A feature of GDB's target description.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct GdbFeature {
+    pub arch: String,
+    pub name: String,
+    pub regs: Vec<GdbReg>,
+}
+
+/// A register of it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct GdbReg {
+    pub name: String,
+    pub bits: u32,
+    /// GDB's type, if not an integer.
+    pub ty: Option<String>,
+    /// Where its bits come from: state, least bit, length, least bit in the register.
+    pub parts: Vec<(TestPlace, u32, u32, u32)>,
 }
 
 /// What state a helper touches.

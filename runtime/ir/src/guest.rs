@@ -1,6 +1,7 @@
 //! The contract between an instruction set (generated code plus its small hand-written part) and whatever executes its IR.
 
 use crate::builder::Builder;
+use crate::gdb::GdbDesc;
 use crate::op::Type;
 use crate::state::{Slot, StateLayout};
 use emu_memory::{GuestPhys, PhysBus, SoftTlb};
@@ -176,4 +177,8 @@ pub trait Isa: Send + Sync + 'static {
     fn call(&self, id: u16, cx: &mut HelperCx<'_>, args: &[u64; 6]) -> Result<u64, Exception>;
     /// State at reset.
     fn reset(&self, state: &mut [u64]);
+    /// Registers as a debugger sees them.
+    fn gdb(&self) -> &'static GdbDesc {
+        &GdbDesc::NONE
+    }
 }

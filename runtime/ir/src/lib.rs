@@ -7,6 +7,7 @@ pub mod builder;
 pub mod flat;
 pub mod float;
 pub mod fold;
+pub mod gdb;
 pub mod guest;
 pub mod interp;
 pub mod lower;

@@ -103,6 +103,9 @@ impl<I: Isa> Isa for User<I> {
     fn call(&self, id: u16, cx: &mut HelperCx<'_>, args: &[u64; 6]) -> Result<u64, Exception> {
         self.isa.call(id, cx, args)
     }
+    fn gdb(&self) -> &'static emu_ir::gdb::GdbDesc {
+        self.isa.gdb()
+    }
     fn reset(&self, state: &mut [u64]) {
         self.isa.reset(state);
     }
