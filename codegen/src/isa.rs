@@ -171,6 +171,7 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         models => models,
         modes => modes,
         contexts => contexts,
+        successor => spec.successor.as_ref().map(|(s, when)| context! { state => names::safe(&spec.states[s.0 as usize].name), when => cond(Flavor::Lower, when) }),
         exceptions => exceptions,
         externs => externs(shared),
         gdb => gdb(shared),
@@ -388,6 +389,7 @@ fn tests(shared: &Shared<'_>) -> Data {
                 insn => insn.name.as_str(), text => escape(&t.text), place => spec.place(t.span), code => format!("{:#x}", t.code),
                 at => t.at.map_or("None".to_string(), |a| format!("Some({a:#x})")),
                 before => list(&t.before), after => list(&t.after),
+                then => t.then.iter().map(|(text, code)| format!("(\"{}\", {code:#x})", escape(text))).collect::<Vec<_>>().join(", "),
                 raises => t.raises.map_or("None".to_string(), |e| format!("Some({})", e.0)),
             });
         }

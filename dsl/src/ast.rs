@@ -283,6 +283,8 @@ pub struct Test {
     pub text: Text,
     pub at: Option<u128>,
     pub code: u128,
+    /// The instructions executed after it: text and encoding.
+    pub then: Vec<(Text, u128)>,
     pub before: Vec<Place>,
     pub after: Vec<Place>,
     pub span: Span,
@@ -337,6 +339,8 @@ pub enum Item {
     Enum(Id, u8, Vec<Vec<String>>),
     Mode(Id, u8, Expr),
     Context(Id, u8, Id, Expr),
+    /// State, condition.
+    Successor(Id, Expr),
     Token(Id, Option<Expr>, u128, Option<(u128, Expr)>),
     Predicate(Id, Vec<(Expr, Expr)>),
     Shape(Id, Vec<(Id, Text, Vec<Where>)>, Tail),

@@ -406,7 +406,13 @@ fn collect(w: &mut World, items: &[Item]) {
                 // Tokens may come later in the source: resolved in `body`.
                 let _ = (id, clauses);
             }
-            Item::Const(..) | Item::Model(..) | Item::Interrupt(..) | Item::Wake(..) | Item::Gdb(_) | Item::Insn(_) => {}
+            Item::Const(..)
+            | Item::Model(..)
+            | Item::Interrupt(..)
+            | Item::Wake(..)
+            | Item::Successor(..)
+            | Item::Gdb(_)
+            | Item::Insn(_) => {}
         }
     }
     // Constants may use constants declared before them.
@@ -478,6 +484,20 @@ fn body(w: &mut World, item: &Item) {
                 let context = &mut w.spec.contexts[c.0 as usize];
                 (context.state, context.advance) = (state, advance);
             }
+        }
+        Item::Successor(id, when) => {
+            let state = w.state(id);
+            let when = Checker::new(w).fixed(when, Some(&Ty::Bits(1)), "the condition of a successor");
+            let wide = w.spec.pc.map(|pc| w.spec.states[pc.0 as usize].bits);
+            if let Some(s) = state
+                && wide.is_some_and(|bits| w.spec.states[s.0 as usize].bits != bits)
+            {
+                w.errors.push(Diagnostic::new("isa::successor", id.span, format!("`{}` is not as wide as the program counter", id.name)));
+            }
+            if w.spec.successor.is_some() {
+                w.errors.push(Diagnostic::new("isa::successor", id.span, "there is one `successor` already"));
+            }
+            w.spec.successor = state.zip(when);
         }
         Item::Token(id, when, _, long) => {
             let when = when.as_ref().and_then(|e| Checker::new(w).fixed(e, Some(&Ty::Bits(1)), "a token's condition"));

@@ -524,7 +524,8 @@ fn test(w: &mut World, t: &ast::Test, encodings: &[Encoding]) -> Option<Test> {
     let mut raises = None;
     let before = places(w, &t.before, &mut raises)?;
     let after = places(w, &t.after, &mut raises)?;
-    Some(Test { text: t.text.text.clone(), at: t.at.map(|a| a as u64), code, before, after, raises, span: t.span })
+    let then = t.then.iter().map(|(text, code)| (text.text.clone(), *code as u64)).collect();
+    Some(Test { text: t.text.text.clone(), at: t.at.map(|a| a as u64), code, then, before, after, raises, span: t.span })
 }
 
 fn places(w: &mut World, places: &[ast::Place], raises: &mut Option<ExceptionId>) -> Option<Vec<(TestPlace, u128)>> {

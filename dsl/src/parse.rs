@@ -279,6 +279,7 @@ impl Build {
                 let state = self.id(&self.next(&mut it, span)?);
                 Item::Context(name, bits, state, self.expr(self.next(&mut it, span)?)?)
             }
+            Rule::successor => Item::Successor(name, self.expr(self.next(&mut it, span)?)?),
             Rule::token => {
                 let (mut when, mut size, mut long) = (None, 0, None);
                 for part in it {
@@ -577,16 +578,21 @@ impl Build {
         let span = self.span(&p);
         let mut it = p.into_inner();
         let text = self.text(self.next(&mut it, span)?);
-        let (mut numbers, mut places) = (Vec::new(), Vec::new());
+        let (mut numbers, mut then, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for part in it {
             match part.as_rule() {
                 Rule::number => numbers.push(self.number(&part)?),
+                Rule::then => {
+                    let mut inner = part.into_inner();
+                    let text = self.text(self.next(&mut inner, span)?);
+                    then.push((text, self.number(&self.next(&mut inner, span)?)?));
+                }
                 _ => places.push(part.into_inner().map(|p| self.place(p)).collect::<Made<Vec<_>>>()?),
             }
         }
         let code = numbers.pop().unwrap_or(0);
         let after = places.pop().unwrap_or_default();
-        Ok(Test { text, at: numbers.pop(), code, before: places.pop().unwrap_or_default(), after, span })
+        Ok(Test { text, at: numbers.pop(), code, then, before: places.pop().unwrap_or_default(), after, span })
     }
 
     fn place(&self, p: Pair<'_, Rule>) -> Made<Place> {
@@ -598,12 +604,20 @@ impl Build {
         Ok(match rule {
             Rule::place_raise => Place::Raise(self.id(&first)),
             Rule::place_mem => {
-                let bits = first.as_str()[3..].parse::<u64>().unwrap_or(0);
+                let size = first.as_str().trim_start_matches("mem");
+                let big = size.ends_with("be");
+                let bits = size.trim_end_matches("be").parse::<u64>().unwrap_or(0);
                 if ![8, 16, 32, 64].contains(&bits) {
-                    return Err(Diagnostic::new("isa::test", span, "memory is given as mem8, mem16, mem32 or mem64"));
+                    return Err(Diagnostic::new(
+                        "isa::test",
+                        span,
+                        "memory is given as mem8, mem16, mem32 or mem64, big-endian with `be` behind",
+                    ));
                 }
                 let at = self.number(&self.next(&mut it, span)?)? as u64;
-                Place::Mem(bits / 8, at, self.number(&self.next(&mut it, span)?)?)
+                let value = self.number(&self.next(&mut it, span)?)?;
+                let value = if big { u128::from((value as u64).swap_bytes() >> (64 - bits)) } else { value };
+                Place::Mem(bits / 8, at, value)
             }
             Rule::place_bank => {
                 let index = self.number(&self.next(&mut it, span)?)?;

@@ -108,6 +108,9 @@ pub struct Spec {
     pub modes: Vec<Mode>,
     /// Decoder contexts.
     pub contexts: Vec<Context>,
+    /// Where an instruction continues that does not jump, instead of behind itself: a state (as the instruction found it) and the static
+    /// condition under which it counts. How delay slots are made.
+    pub successor: Option<(StateId, Expr)>,
     /// Tokens.
     pub tokens: Vec<Token>,
     /// Floating-point environments.
@@ -465,6 +468,8 @@ pub struct Test {
     pub text: String,
     pub at: Option<u64>,
     pub code: u64,
+    /// The instructions executed after it, as they lie in memory behind it: text and encoding.
+    pub then: Vec<(String, u64)>,
     pub before: Vec<(TestPlace, u128)>,
     pub after: Vec<(TestPlace, u128)>,
     pub raises: Option<ExceptionId>,

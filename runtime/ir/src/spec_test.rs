@@ -1,8 +1,8 @@
 //! Runs the `test` lines of a specification on the interpreter.
 //!
-//! One test: state before, one instruction, state after. RAM is 1 MiB from address 0 and 64 KiB at the top of the 32-bit space; all state that the test
-//! does not name stays as it was, but for the program counter, which is the next instruction's. A test that expects an exception compares only
-//! what it names.
+//! One test: state before, one instruction or several in a row, state after. RAM is 1 MiB from address 0 and 64 KiB at the top of the 32-bit space; all
+//! state that the test does not name stays as it was, but for the program counter, which is the next instruction's. A test that expects an exception
+//! compares only the state it names, and ends where the exception is raised. Memory is compared always, the whole of it.
 
 use crate::guest::*;
 use crate::interp::{Engine, Stop};
@@ -35,6 +35,8 @@ pub struct SpecTest {
     pub at: Option<u64>,
     /// Encoding, first unit most significant.
     pub code: u64,
+    /// The instructions executed after it, which lie behind it: text and encoding.
+    pub then: &'static [(&'static str, u64)],
     /// State before.
     pub before: &'static [(Place, u128)],
     /// State after; all else is as before.
@@ -80,6 +82,23 @@ impl Bus {
             HIGH..=0xffff_ffff => Some((&self.high, at - HIGH)),
             _ => None,
         }
+    }
+
+    /// Where the byte at this address is in [`Bus::bytes`].
+    fn index(at: u64) -> Option<usize> {
+        match at {
+            0..LOW => Some(at as usize),
+            HIGH..=0xffff_ffff => Some((LOW + at - HIGH) as usize),
+            _ => None,
+        }
+    }
+
+    /// All of memory.
+    fn bytes(&self) -> Vec<u8> {
+        let words = |ram: &RamBlock| {
+            (0..ram.size()).step_by(8).flat_map(|at| ram.read(at, 8).unwrap_or_default().to_le_bytes()).collect::<Vec<u8>>()
+        };
+        [words(&self.low), words(&self.high)].concat()
     }
 }
 
@@ -216,18 +235,26 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
             }
         }
     }
-    let code = bytes(&noting.isa, noting.isa.block_key(engine.state()), test.code);
+    let key = noting.isa.block_key(engine.state());
+    let code: Vec<u8> = std::iter::once(test.code).chain(test.then.iter().map(|t| t.1)).flat_map(|c| bytes(&noting.isa, key, c)).collect();
     for (i, byte) in code.iter().enumerate() {
         bus.write(GuestPhys(at + i as u64), 1, (*byte).into(), Access::cpu(0)).map_err(|_| format!("no memory at {at:#x}"))?;
     }
     let mut want = engine.state().to_vec();
     layout.write(&mut want, pc, u128::from(at + code.len() as u64));
-    let stop = engine.step(&bus);
+    let mut memory = bus.bytes();
     let mut wrong = String::new();
-    if !matches!(stop, Stop::Budget | Stop::Asleep(_)) {
-        let _ = writeln!(wrong, "stopped with {stop:?}");
+    let mut raised = NONE;
+    for _ in 0..=test.then.len() {
+        let stop = engine.step(&bus);
+        if !matches!(stop, Stop::Budget | Stop::Asleep(_)) {
+            let _ = writeln!(wrong, "stopped with {stop:?}");
+        }
+        raised = noting.raised.load(Ordering::Relaxed);
+        if raised != NONE {
+            break;
+        }
     }
-    let raised = noting.raised.load(Ordering::Relaxed);
     if raised != test.raises.map_or(NONE, u32::from) {
         let name = |id: u32| if id == NONE { "nothing" } else { noting.isa.exception_name(id as u16) };
         let _ = writeln!(wrong, "raised {}, wanted {}", name(raised), name(test.raises.map_or(NONE, u32::from)));
@@ -236,12 +263,17 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
         match *place {
             Place::Slot(slot) => layout.write(&mut want, Slot(slot), *value),
             Place::Mem(address, size) => {
-                let found = bus.read(GuestPhys(address), size, Access::cpu(0)).unwrap_or_default();
-                if u128::from(found) != *value {
-                    let _ = writeln!(wrong, "memory {address:#x}: {found:#x}, wanted {value:#x}");
+                for (i, byte) in value.to_le_bytes()[..usize::from(size)].iter().enumerate() {
+                    let at = Bus::index(address + i as u64).ok_or_else(|| format!("no memory at {address:#x}"))?;
+                    memory[at] = *byte;
                 }
             }
         }
+    }
+    let differing = bus.bytes().into_iter().zip(memory).enumerate().filter(|(_, (found, wanted))| found != wanted);
+    for (at, (found, wanted)) in differing.take(16) {
+        let address = if (at as u64) < LOW { at as u64 } else { at as u64 - LOW + HIGH };
+        let _ = writeln!(wrong, "memory {address:#x}: {found:#04x}, wanted {wanted:#04x}");
     }
     let named = |slot: u16| test.after.iter().any(|(place, _)| *place == Place::Slot(slot));
     for (index, desc) in layout.slots.iter().enumerate() {
