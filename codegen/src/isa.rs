@@ -288,6 +288,8 @@ fn envs(shared: &Shared<'_>) -> Vec<Data> {
             let nan = match e.nan.as_str() {
                 "arm" => "Arm".to_string(),
                 "x86" | "sse" => "X86Sse".to_string(),
+                "ppc" => "PowerPc".to_string(),
+                "mips" => "MipsLegacy".to_string(),
                 other => names::camel(other),
             };
             context! {
