@@ -4,6 +4,7 @@ mod build;
 mod commands;
 mod console;
 mod cpus;
+mod debugger;
 mod doc;
 mod start;
 mod user;
@@ -113,6 +114,12 @@ struct Run {
     /// Which tier executes guest code
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off"])]
     jit: String,
+    /// Let GDB connect: [HOST:]PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    gdb: Option<String>,
+    /// Do not run before a debugger has connected
+    #[arg(long, requires = "gdb")]
+    paused: bool,
     /// End with 0 when this text appears on the console
     #[arg(long, value_name = "TEXT")]
     exit_on: Option<String>,
@@ -295,8 +302,12 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     if run.verbose {
         eprintln!("board {}, time {:?}", board.name, time);
     }
+    let listener = run.gdb.as_deref().map(debugger::Listener::new).transpose().map_err(usage)?;
     let started = Instant::now();
-    let exit = machine.run();
+    let exit = match &listener {
+        Some(listener) => debugger::run(&mut machine, listener, run.paused),
+        None => machine.run(),
+    };
     let elapsed = started.elapsed();
     let report = report(run, &machine, elapsed);
     // Everything the guest wrote is out before we speak, and before the terminal is given back.
@@ -305,7 +316,7 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     eprint!("{report}");
     match exit {
         Ok(Exit::Stopped(code)) => Ok(code),
-        Ok(Exit::Reset) => Ok(0),
+        Ok(Exit::Reset | Exit::Debug(..)) => Ok(0),
         Err(e) => Err((USAGE, e)),
     }
 }

@@ -346,3 +346,42 @@ proptest! {
         prop_assert!(dump(&one) == dump(&many), "memories differ");
     }
 }
+
+/// Breakpoints end blocks wherever they lie in one, and are passed by a step; watchpoints name the access.
+#[test]
+fn a_debugger_s_points_stop_it() {
+    use emu_ir::interp::{DebugPoints, Watch};
+    let program = [
+        asm(I::Li, 2, 0, 0x4000),
+        asm(I::AddI, 1, 1, 1),
+        asm(I::St, 1, 2, 8),
+        asm(I::Ld, 3, 2, 8),
+        asm(I::AddI, 4, 3, 1),
+        asm(I::B, 0, 0, back(4)),
+    ];
+    let bus = Bus::new(&program);
+    bus.limit.set(1000);
+    let mut engine = engine();
+    // Once without points, so that blocks are linked.
+    assert_eq!(engine.run(&bus), Stop::Budget);
+    engine.set_debug_points(&DebugPoints { breakpoints: [0x1010].into(), watches: vec![] });
+    let mut before = None;
+    for _ in 0..3 {
+        assert_eq!((engine.run(&bus), engine.pc()), (Stop::Breakpoint, 0x1010));
+        assert_eq!((engine.run(&bus), engine.pc()), (Stop::Breakpoint, 0x1010));
+        let count = reg(&engine, 1);
+        assert!(before.is_none_or(|b| count == b + 1));
+        before = Some(count);
+        assert_eq!((reg(&engine, 3), reg(&engine, 4)), (count, count));
+        assert_eq!((engine.step(&bus), engine.pc()), (Stop::Budget, 0x1014));
+    }
+    let watch = |start, len, read| DebugPoints { breakpoints: [].into(), watches: vec![Watch { start, len, read, write: !read }] };
+    engine.set_debug_points(&watch(0x400a, 1, false));
+    for _ in 0..3 {
+        assert_eq!((engine.run(&bus), engine.pc()), (Stop::Watchpoint(0x400a, true), 0x100c));
+    }
+    engine.set_debug_points(&watch(0x4008, 4, true));
+    assert_eq!((engine.run(&bus), engine.pc()), (Stop::Watchpoint(0x4008, false), 0x1010));
+    engine.set_debug_points(&DebugPoints::default());
+    assert_eq!(engine.run(&bus), Stop::Budget);
+}

@@ -1,6 +1,8 @@
 //! The contract between a CPU and the machine.
 
-use emu_memory::GuestBus;
+use emu_ir::gdb::{GdbDesc, GdbReg};
+use emu_ir::interp::DebugPoints;
+use emu_memory::{GuestBus, GuestPhys};
 
 /// Why a CPU's turn ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,6 +11,10 @@ pub enum CpuStop {
     Ran,
     /// It sleeps until a line or an event wakes it.
     Asleep,
+    /// The instruction at its pc has a breakpoint.
+    Breakpoint,
+    /// Its last instruction touched this watched address (true: wrote).
+    Watchpoint(u64, bool),
 }
 
 /// A CPU as the machine sees it. Input levels, attention and time come through the [`GuestBus`].
@@ -29,6 +35,26 @@ pub trait Cpu: Send {
     fn register(&self, name: &str) -> Option<u128>;
     /// Sets the register called `name`; false if there is none.
     fn set_register(&mut self, name: &str, value: u128) -> bool;
+    /// Executes one instruction, or takes one interrupt.
+    fn step(&mut self, bus: &dyn GuestBus) -> CpuStop {
+        self.run(bus)
+    }
+    /// Where a debugger wants it to stop. A breakpoint at pc stops the next run at once; [`Cpu::step`] goes over it.
+    fn set_debug_points(&mut self, _: &DebugPoints) {}
+    /// Its registers as a debugger sees them.
+    fn debug_registers(&self) -> &'static GdbDesc {
+        &GdbDesc::NONE
+    }
+    /// The value of one of them.
+    fn debug_register(&self, _: &GdbReg) -> u128 {
+        0
+    }
+    /// Sets one of them.
+    fn set_debug_register(&mut self, _: &GdbReg, _: u128) {}
+    /// The physical address of data at `va` as the CPU sees it now; `None` if it is not mapped.
+    fn translate(&mut self, _: &dyn GuestBus, va: u64) -> Option<GuestPhys> {
+        Some(GuestPhys(va))
+    }
     /// Counters for statistics: name and value.
     fn counters(&self) -> Vec<(&'static str, u64)>;
     /// Its state, for snapshots.

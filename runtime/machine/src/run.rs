@@ -7,7 +7,8 @@ use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
-use emu_memory::{Access, Attention, BusError};
+use emu_ir::interp::DebugPoints;
+use emu_memory::{Access, Attention, BusError, PAGE_SIZE};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +46,8 @@ pub enum Exit {
     Stopped(i32),
     /// The guest asked for a reset and the run was to end there.
     Reset,
+    /// A CPU is where the debugger wanted it to stop.
+    Debug(usize, CpuStop),
 }
 
 /// What one stub saw.
@@ -217,36 +220,146 @@ impl Machine {
     /// As [`Machine::reset`], when the guest resets the machine.
     pub fn run(&mut self) -> Result<Exit, String> {
         loop {
-            if let Some(code) = self.core.handle.stopped() {
-                return Ok(Exit::Stopped(code));
-            }
-            if self.core.reset_asked.load(Ordering::Acquire) {
-                if self.no_reboot {
-                    return Ok(Exit::Reset);
-                }
-                self.reset()?;
-            }
-            self.core.take_input();
-            self.core.run_timers();
-            let mut busy = false;
-            for i in 0..self.cpus.len() {
-                busy |= self.turn(i);
-                if self.core.reset_asked.load(Ordering::Acquire) {
-                    break;
-                }
-            }
-            if !busy {
-                self.idle();
+            if let Some(exit) = self.round()? {
+                return Ok(exit);
             }
         }
     }
 
-    /// One CPU's turn; false if it has nothing to do.
-    fn turn(&mut self, i: usize) -> bool {
+    /// Runs each CPU for a turn, or sleeps if none has anything to do (at most a tenth of a second at a time); why the run is to end, if it is.
+    ///
+    /// # Errors
+    /// As [`Machine::reset`], when the guest resets the machine.
+    pub fn round(&mut self) -> Result<Option<Exit>, String> {
+        if let Some(exit) = self.prepare()? {
+            return Ok(Some(exit));
+        }
+        let mut busy = false;
+        for i in 0..self.cpus.len() {
+            match self.turn(i, false) {
+                CpuStop::Ran => busy = true,
+                CpuStop::Asleep => {}
+                stop => return Ok(Some(Exit::Debug(i, stop))),
+            }
+            if self.core.reset_asked.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        if !busy {
+            self.idle();
+        }
+        Ok(None)
+    }
+
+    /// One instruction of one CPU, and what timers and input are due; why the run is to end, if it is.
+    ///
+    /// # Errors
+    /// As [`Machine::reset`], when the guest resets the machine.
+    pub fn step(&mut self, cpu: usize) -> Result<Option<Exit>, String> {
+        if let Some(exit) = self.prepare()? {
+            return Ok(Some(exit));
+        }
+        if cpu >= self.cpus.len() {
+            return Ok(None);
+        }
+        Ok(match self.turn(cpu, true) {
+            CpuStop::Ran | CpuStop::Asleep => None,
+            stop => Some(Exit::Debug(cpu, stop)),
+        })
+    }
+
+    /// What comes before the CPUs' turns: the end of the run, resets, input, timers.
+    fn prepare(&mut self) -> Result<Option<Exit>, String> {
+        if let Some(code) = self.core.handle.stopped() {
+            return Ok(Some(Exit::Stopped(code)));
+        }
+        if self.core.reset_asked.load(Ordering::Acquire) {
+            if self.no_reboot {
+                return Ok(Some(Exit::Reset));
+            }
+            self.reset()?;
+        }
+        self.core.take_input();
+        self.core.run_timers();
+        Ok(None)
+    }
+
+    /// Where a debugger wants all CPUs to stop.
+    pub fn set_debug_points(&mut self, points: &DebugPoints) {
+        self.cpus.iter_mut().for_each(|c| c.cpu.set_debug_points(points));
+    }
+
+    /// Reads memory as a CPU sees it, at virtual addresses, up to where nothing is mapped; how many bytes. Devices are read as the
+    /// debugger, in words where the address allows.
+    pub fn debug_read(&mut self, cpu: usize, va: u64, buffer: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < buffer.len() {
+            let Some((bus, at, room)) = self.debug_place(cpu, va.wrapping_add(done as u64)) else { break };
+            let room = room.min(buffer.len() - done);
+            let ram = self.core.ram(bus, at, Access::DEBUG).filter(|r| r.len > 0);
+            let n = match ram {
+                Some(ram) => {
+                    let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(room);
+                    if !ram.block.copy_out(ram.offset, &mut buffer[done..done + n]) {
+                        break;
+                    }
+                    n
+                }
+                None => {
+                    let n = if at.is_multiple_of(4) && room >= 4 { 4 } else { 1 };
+                    let Ok(value) = self.core.read(bus, at, n as u8, Access::DEBUG) else { break };
+                    buffer[done..done + n].copy_from_slice(&value.to_le_bytes()[..n]);
+                    n
+                }
+            };
+            done += n;
+        }
+        done
+    }
+
+    /// Writes memory as a CPU sees it; false if something of it is not mapped (what comes before is written).
+    pub fn debug_write(&mut self, cpu: usize, va: u64, bytes: &[u8]) -> bool {
+        let mut done = 0;
+        while done < bytes.len() {
+            let Some((bus, at, room)) = self.debug_place(cpu, va.wrapping_add(done as u64)) else { return false };
+            let room = room.min(bytes.len() - done);
+            let n = match self.core.ram(bus, at, Access::DEBUG).filter(|r| r.len > 0) {
+                Some(ram) => {
+                    let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(room);
+                    if !ram.block.copy_in(ram.offset, &bytes[done..done + n]) {
+                        return false;
+                    }
+                    n
+                }
+                None => {
+                    let n = if at.is_multiple_of(4) && room >= 4 { 4 } else { 1 };
+                    let mut word = [0; 8];
+                    word[..n].copy_from_slice(&bytes[done..done + n]);
+                    if self.core.write(bus, at, n as u8, u64::from_le_bytes(word), Access::DEBUG).is_err() {
+                        return false;
+                    }
+                    n
+                }
+            };
+            done += n;
+        }
+        true
+    }
+
+    /// Bus and physical address of a virtual one, and the bytes to the end of its page.
+    fn debug_place(&mut self, cpu: usize, va: u64) -> Option<(usize, u64, usize)> {
+        let slot = self.cpus.get_mut(cpu)?;
+        let bus = CpuBus { core: &self.core, cpu, limit: Cell::new(0) };
+        let at = slot.cpu.translate(&bus, va)?;
+        Some((self.core.cpus[cpu].bus, at.0, (PAGE_SIZE - va % PAGE_SIZE) as usize))
+    }
+
+    /// One CPU's turn (or one instruction of it); [`CpuStop::Asleep`] if it has nothing to do.
+    fn turn(&mut self, i: usize, once: bool) -> CpuStop {
         let lines = &self.core.cpus[i];
         if lines.reset.load(Ordering::Acquire) {
             self.cpus[i].held = false;
-            return false;
+            return CpuStop::Asleep;
         }
         if lines.restart.swap(false, Ordering::AcqRel) {
             // From the reset vector: how the board starts it concerns power-on only.
@@ -254,14 +367,14 @@ impl Machine {
             self.cpus[i].held = false;
         }
         if lines.stop.load(Ordering::Acquire) || self.cpus[i].held {
-            return false;
+            return CpuStop::Asleep;
         }
         let attention = lines.attention.fetch_and(!Attention::EXIT, Ordering::AcqRel) & !Attention::EXIT;
         let slot = &mut self.cpus[i];
         if slot.cpu.is_asleep() && attention == 0 {
-            return false;
+            return CpuStop::Asleep;
         }
-        let mut limit = SLICE;
+        let mut limit = if once { 1 } else { SLICE };
         if let Some(next) = lock(&self.core.timers).next()
             && let Some(n) = self.core.clock.until(next)
         {
@@ -269,13 +382,13 @@ impl Machine {
         }
         self.core.executed.store(0, Ordering::Relaxed);
         let bus = CpuBus { core: &self.core, cpu: i, limit: Cell::new(limit) };
-        let stop = slot.cpu.run(&bus);
+        let stop = if once { slot.cpu.step(&bus) } else { slot.cpu.run(&bus) };
         let executed = slot.cpu.executed();
         slot.executed += executed;
         self.core.clock.pass(executed);
         self.core.executed.store(0, Ordering::Relaxed);
         self.core.run_timers();
-        stop == CpuStop::Ran || executed > 0
+        if stop == CpuStop::Asleep && executed > 0 { CpuStop::Ran } else { stop }
     }
 
     /// Nothing runs: sleeps until the next timer or input, or goes there at once.

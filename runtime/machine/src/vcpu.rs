@@ -4,8 +4,9 @@
 //! sleeps; registers, snapshots and counters go by the names of the state's slots. Translations, TLB and exclusive monitor are never saved.
 
 use crate::cpu::{Cpu, CpuStop};
+use emu_ir::gdb::{GdbDesc, GdbReg};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{Engine, Stats, Stop};
+use emu_ir::interp::{DebugPoints, Engine, Stats, Stop};
 use emu_ir::state::{Slot, SlotDesc};
 use emu_memory::{GuestBus, GuestPhys};
 use serde::{Deserialize, Serialize};
@@ -184,15 +185,40 @@ impl<I: Isa> Vcpu<I> {
     }
 }
 
+fn stopped(stop: Stop) -> CpuStop {
+    match stop {
+        Stop::Asleep(_) => CpuStop::Asleep,
+        Stop::Breakpoint => CpuStop::Breakpoint,
+        Stop::Watchpoint(address, write) => CpuStop::Watchpoint(address, write),
+        Stop::Budget | Stop::Exit | Stop::Exception(_) => CpuStop::Ran,
+    }
+}
+
 impl<I: Isa> Cpu for Vcpu<I> {
     fn reset(&mut self) {
         Vcpu::reset(self);
     }
     fn run(&mut self, bus: &dyn GuestBus) -> CpuStop {
-        match Vcpu::run(self, bus) {
-            Stop::Asleep(_) => CpuStop::Asleep,
-            Stop::Budget | Stop::Exit | Stop::Exception(_) => CpuStop::Ran,
-        }
+        stopped(Vcpu::run(self, bus))
+    }
+    fn step(&mut self, bus: &dyn GuestBus) -> CpuStop {
+        stopped(Vcpu::step(self, bus))
+    }
+    fn set_debug_points(&mut self, points: &DebugPoints) {
+        self.engine.set_debug_points(points);
+    }
+    fn debug_registers(&self) -> &'static GdbDesc {
+        self.engine.isa().gdb()
+    }
+    fn debug_register(&self, register: &GdbReg) -> u128 {
+        register.read(self.engine.isa().layout(), self.engine.state())
+    }
+    fn set_debug_register(&mut self, register: &GdbReg, value: u128) {
+        let layout = self.engine.isa().layout();
+        register.write(layout, self.engine.state_mut(), value);
+    }
+    fn translate(&mut self, bus: &dyn GuestBus, va: u64) -> Option<GuestPhys> {
+        Vcpu::translate(self, bus, va)
     }
     fn executed(&self) -> u64 {
         Vcpu::executed(self)

@@ -92,7 +92,7 @@ impl Process {
         loop {
             let stop = self.engine.run(&*self.space.clone());
             match stop {
-                Stop::Budget | Stop::Exit => {}
+                Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
                 Stop::Exception(e) if self.is_call(e) => match syscall::perform(self) {
                     Done::Result(result) => arm::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno))),

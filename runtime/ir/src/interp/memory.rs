@@ -91,10 +91,23 @@ impl<I: Isa> Context<I> {
                 write: found.write,
                 execute: found.execute,
                 attributes: 0,
-                ram: bus.ram(GuestPhys(found.phys.0 & !(PAGE_SIZE - 1)), Access::cpu(self.cpu)),
+                // A page with a watched address has no fast path.
+                ram: bus
+                    .ram(GuestPhys(found.phys.0 & !(PAGE_SIZE - 1)), Access::cpu(self.cpu))
+                    .filter(|_| !self.watches.iter().any(|w| w.touches(va & !(PAGE_SIZE - 1), PAGE_SIZE))),
             });
         }
         Ok(found.phys)
+    }
+
+    /// Notes an access for the debugger, and ends the block after its instruction.
+    fn watch(&mut self, va: u64, size: u8, kind: AccessKind) {
+        let write = kind == AccessKind::Write;
+        let wanted = |w: &&super::Watch| w.touches(va, size.into()) && if write { w.write } else { w.read };
+        if let Some(w) = self.watches.iter().find(wanted) {
+            self.watched = Some((va.max(w.start), write));
+            self.soon = true;
+        }
     }
 
     fn misaligned(&mut self, bus: &dyn GuestBus, va: u64, kind: AccessKind) -> Exception {
@@ -181,6 +194,7 @@ impl<I: Isa> Context<I> {
             return Err(self.misaligned(bus, va, AccessKind::Read));
         }
         let phys = self.resolve(bus, va, AccessKind::Read, mmu)?;
+        self.watch(va, size, AccessKind::Read);
         let first = PAGE_SIZE - (va & (PAGE_SIZE - 1));
         if first >= u64::from(size) {
             let fast = match size {
@@ -223,6 +237,7 @@ impl<I: Isa> Context<I> {
             return Err(self.misaligned(bus, va, AccessKind::Write));
         }
         let phys = self.resolve(bus, va, AccessKind::Write, mmu)?;
+        self.watch(va, size, AccessKind::Write);
         let first = PAGE_SIZE - (va & (PAGE_SIZE - 1));
         if first >= u64::from(size) {
             let fast = match size {
@@ -353,6 +368,7 @@ impl<I: Isa> Context<I> {
         old: u64,
         new: u64,
     ) -> Result<u64, Exception> {
+        self.watch(va, mem.size, AccessKind::Write);
         if let Some(result) = self.tlb.compare_exchange(va, mem.size, old, new, mem.mmu, self.tag) {
             return Ok(result.unwrap_or_else(|found| found));
         }

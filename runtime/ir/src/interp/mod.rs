@@ -22,6 +22,7 @@ use compile::{Head, Target};
 use emu_memory::{Access, Attention, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMPS, JumpEntry, Leave, execute, jump_slot};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,6 +60,34 @@ pub struct Stats {
     pub flushes: u64,
 }
 
+/// Where a debugger wants an engine to stop. An engine without any runs as fast as ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DebugPoints {
+    /// Virtual addresses of instructions that are not to be executed.
+    pub breakpoints: BTreeSet<u64>,
+    /// Ranges of virtual addresses whose accesses are reported.
+    pub watches: Vec<Watch>,
+}
+
+/// A range of virtual addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// First address.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Reads are of interest.
+    pub read: bool,
+    /// Writes are of interest.
+    pub write: bool,
+}
+
+impl Watch {
+    fn touches(&self, va: u64, len: u64) -> bool {
+        va < self.start.saturating_add(self.len) && self.start < va.saturating_add(len)
+    }
+}
+
 /// What executing code touches.
 pub(crate) struct Context<I: Isa> {
     isa: Arc<I>,
@@ -77,6 +106,9 @@ pub(crate) struct Context<I: Isa> {
     jumps: Box<[JumpEntry; JUMPS]>,
     epoch: u32,
     stats: Stats,
+    /// What a debugger watches, and the access it is to hear of: address, and true for a write.
+    watches: Vec<Watch>,
+    watched: Option<(u64, bool)>,
 }
 
 fn helper_cx<'a>(state: &'a mut [u64], tlb: &'a mut SoftTlb, bus: &'a dyn GuestBus, cpu: u8, lines: u64) -> HelperCx<'a> {
@@ -115,6 +147,10 @@ pub enum Stop {
     Exit,
     /// Asleep until an interrupt, or (true) an event.
     Asleep(bool),
+    /// The instruction at pc has a breakpoint; it was not executed.
+    Breakpoint,
+    /// The last instruction touched this watched address (true: wrote).
+    Watchpoint(u64, bool),
     /// [`Engine::trap_exceptions`] is on, and the instruction at pc raised this. It counts as executed.
     Exception(Exception),
 }
@@ -157,6 +193,8 @@ pub struct Engine<I: Isa> {
     asleep: Option<bool>,
     /// The event register (`SEV`).
     event: bool,
+    /// Instructions a debugger wants to stop before. No block has one inside, and none that begins with one is linked or in the jump cache.
+    breakpoints: BTreeSet<u64>,
     /// Exceptions are given to the caller; the one that came up.
     trap: bool,
     trapped: Option<Exception>,
@@ -187,6 +225,8 @@ impl<I: Isa> Engine<I> {
             jumps: vec![none; JUMPS].try_into().unwrap_or_else(|_| unreachable!("the length is JUMPS")),
             epoch: 1,
             stats: Stats::default(),
+            watches: Vec::new(),
+            watched: None,
             isa,
         };
         let mut engine = Engine {
@@ -199,6 +239,7 @@ impl<I: Isa> Engine<I> {
             exceptions: Vec::new(),
             asleep: None,
             event: false,
+            breakpoints: BTreeSet::new(),
             trap: false,
             trapped: None,
             scratch: None,
@@ -240,6 +281,17 @@ impl<I: Isa> Engine<I> {
     /// The state cells, where nothing is changed that mappings depend on (results of system calls): keeps the TLB.
     pub fn registers_mut(&mut self) -> &mut [u64] {
         &mut self.cx.cells[..self.cx.state_cells]
+    }
+
+    /// Where to stop from now on. A breakpoint at pc stops the next run at once; [`Engine::step`] goes over it.
+    pub fn set_debug_points(&mut self, points: &DebugPoints) {
+        if self.breakpoints != points.breakpoints {
+            self.breakpoints.clone_from(&points.breakpoints);
+            self.flush();
+        }
+        self.cx.watches.clone_from(&points.watches);
+        self.cx.watched = None;
+        self.cx.tlb.flush_all();
     }
 
     /// From now on exceptions are not taken but returned as [`Stop::Exception`], for who stands in for the guest's kernel.
@@ -348,6 +400,9 @@ impl<I: Isa> Engine<I> {
             if self.cx.executed >= self.cx.limit {
                 return Stop::Budget;
             }
+            if !once && interrupt.is_none() && !self.breakpoints.is_empty() && self.breakpoints.contains(&self.cx.pc()) {
+                return Stop::Breakpoint;
+            }
             let leave = if let Some(exception) = interrupt {
                 self.deliver(bus, exception)
             } else {
@@ -362,6 +417,9 @@ impl<I: Isa> Engine<I> {
             link = self.settle(bus, leave);
             if let Some(exception) = self.trapped.take() {
                 return Stop::Exception(exception);
+            }
+            if let Some((address, write)) = self.cx.watched.take() {
+                return Stop::Watchpoint(address, write);
             }
             if once && self.cx.executed == 0 {
                 // An interrupt was taken.
@@ -683,6 +741,14 @@ impl<I: Isa> Engine<I> {
             };
             isa.translate(id.pc, id.key, max, &mut fetch, &mut builder)?;
             let block = builder.finish();
+            // A block ends before a breakpoint.
+            let stops = |m: &&crate::op::Inst| self.breakpoints.contains(&m.imm);
+            if !self.breakpoints.is_empty()
+                && let Some(at) = block.insts.iter().filter(|i| i.op == Op::Mark).skip(1).position(|m| stops(&m))
+            {
+                max = at as u32 + 1;
+                continue;
+            }
             let head = Head { ram: id.ram, page: page as u32, generation };
             if second.is_none() {
                 return Ok((block, head, None));

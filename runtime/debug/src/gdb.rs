@@ -1,0 +1,412 @@
+//! The GDB server: each CPU is a thread; the registers are those of the specification's `gdb` declarations.
+//!
+//! Source: Debugging with GDB, appendix E (remote protocol). Memory is read and written at the virtual addresses of the chosen CPU; devices
+//! are accessed as the debugger, so reading a register may have the effects a device gives it. Breakpoints change no memory. A watchpoint is
+//! reported after the access. While one CPU is stepped the others stand still.
+//!
+//! Not modelled: extended mode (attach, run), tracepoints, reverse execution, file transfer.
+
+use emu_ir::gdb::{GdbDesc, GdbReg};
+use emu_ir::interp::{DebugPoints, Watch};
+use emu_machine::cpu::CpuStop;
+use emu_machine::{Exit, Machine};
+use gdbstub::arch::{Arch, Registers as ArchRegisters};
+use gdbstub::common::{Signal, Tid};
+use gdbstub::conn::{Connection, ConnectionExt};
+use gdbstub::stub::run_blocking::{BlockingEventLoop, Event, WaitForStopReasonError};
+use gdbstub::stub::{DisconnectReason, GdbStub, MultiThreadStopReason};
+use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::multithread::*;
+use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
+use gdbstub::target::ext::breakpoints::*;
+use gdbstub::target::ext::target_description_xml_override::*;
+use gdbstub::target::ext::thread_extra_info::*;
+use gdbstub::target::{TargetError, TargetResult};
+use std::num::NonZeroUsize;
+
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The debugger left; the machine goes on.
+    Detached,
+    /// The debugger ended the machine.
+    Killed,
+    /// The machine ended.
+    Exited(Exit),
+}
+
+/// Any architecture of ours: registers are bytes in the order of the description.
+#[derive(Debug)]
+pub enum AnyArch {}
+
+/// A register's number.
+#[derive(Clone, Copy, Debug)]
+pub struct RegId(usize);
+
+impl gdbstub::arch::RegId for RegId {
+    fn from_raw_id(id: usize) -> Option<(RegId, Option<NonZeroUsize>)> {
+        Some((RegId(id), None))
+    }
+}
+
+/// All registers, as the protocol sends them.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Registers(Vec<u8>);
+
+impl ArchRegisters for Registers {
+    type ProgramCounter = u64;
+    fn pc(&self) -> u64 {
+        0
+    }
+    fn gdb_serialize(&self, mut write_byte: impl FnMut(Option<u8>)) {
+        self.0.iter().for_each(|b| write_byte(Some(*b)));
+    }
+    fn gdb_deserialize(&mut self, bytes: &[u8]) -> Result<(), ()> {
+        self.0 = bytes.to_vec();
+        Ok(())
+    }
+}
+
+impl Arch for AnyArch {
+    type Usize = u64;
+    type Registers = Registers;
+    type RegId = RegId;
+    type BreakpointKind = usize;
+}
+
+/// A machine as `gdbstub` sees it.
+pub struct Target<'m> {
+    machine: &'m mut Machine,
+    desc: &'static GdbDesc,
+    xml: String,
+    points: DebugPoints,
+    /// The CPU to step; all run if there is none.
+    step: Option<usize>,
+    /// CPUs that stopped at a breakpoint and go over it when they run again.
+    at_breakpoint: Vec<usize>,
+    /// The machine's end, once it came.
+    exit: Option<Exit>,
+}
+
+fn index(tid: Tid) -> usize {
+    tid.get() - 1
+}
+
+fn tid(cpu: usize) -> Tid {
+    Tid::MIN.saturating_add(cpu)
+}
+
+fn bytes(r: &GdbReg, value: u128) -> Vec<u8> {
+    value.to_le_bytes()[..r.bits as usize / 8].to_vec()
+}
+
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().rev().fold(0, |all, b| all << 8 | u128::from(*b))
+}
+
+impl Target<'_> {
+    fn register(&mut self, number: usize) -> Option<&'static GdbReg> {
+        self.desc.regs().nth(number)
+    }
+
+    fn points_changed(&mut self) {
+        self.machine.set_debug_points(&self.points);
+    }
+
+    /// Runs until something the debugger should hear of; `None`: not yet.
+    fn go(&mut self) -> Result<Option<MultiThreadStopReason<u64>>, String> {
+        let exit = match self.step {
+            Some(cpu) => {
+                let exit = self.machine.step(cpu)?;
+                if exit.is_none() {
+                    return Ok(Some(MultiThreadStopReason::SignalWithThread { tid: tid(cpu), signal: Signal::SIGTRAP }));
+                }
+                exit
+            }
+            None => {
+                for cpu in std::mem::take(&mut self.at_breakpoint) {
+                    // Over the breakpoint, if the CPU still is at one.
+                    let there = self.machine.cpu(cpu).is_some_and(|c| self.points.breakpoints.contains(&c.pc()));
+                    if there && let Some(exit) = self.machine.step(cpu)? {
+                        return Ok(Some(self.reason(exit)));
+                    }
+                }
+                self.machine.round()?
+            }
+        };
+        Ok(exit.map(|e| self.reason(e)))
+    }
+
+    fn reason(&mut self, exit: Exit) -> MultiThreadStopReason<u64> {
+        match exit {
+            Exit::Debug(cpu, CpuStop::Watchpoint(addr, write)) => {
+                let kind = match (write, self.points.watches.iter().any(|w| w.read && w.write)) {
+                    (_, true) => WatchKind::ReadWrite,
+                    (true, _) => WatchKind::Write,
+                    (false, _) => WatchKind::Read,
+                };
+                MultiThreadStopReason::Watch { tid: tid(cpu), kind, addr }
+            }
+            Exit::Debug(cpu, _) => {
+                self.at_breakpoint.push(cpu);
+                MultiThreadStopReason::SwBreak(tid(cpu))
+            }
+            Exit::Stopped(code) => {
+                self.exit = Some(exit);
+                MultiThreadStopReason::Exited(code as u8)
+            }
+            Exit::Reset => {
+                self.exit = Some(exit);
+                MultiThreadStopReason::Exited(0)
+            }
+        }
+    }
+}
+
+impl gdbstub::target::Target for Target<'_> {
+    type Arch = AnyArch;
+    type Error = String;
+
+    fn base_ops(&mut self) -> BaseOps<'_, AnyArch, String> {
+        BaseOps::MultiThread(self)
+    }
+    fn support_breakpoints(&mut self) -> Option<BreakpointsOps<'_, Self>> {
+        Some(self)
+    }
+    fn support_target_description_xml_override(&mut self) -> Option<TargetDescriptionXmlOverrideOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl MultiThreadBase for Target<'_> {
+    fn read_registers(&mut self, regs: &mut Registers, tid: Tid) -> TargetResult<(), Self> {
+        let desc = self.desc;
+        let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
+        // What `g` holds ends with the features that GDB itself defines; the rest is asked for singly.
+        let all = desc.features.iter().filter(|f| f.name.starts_with("org.gnu.")).flat_map(|f| f.regs);
+        regs.0 = all.flat_map(|r| bytes(r, cpu.debug_register(r))).collect();
+        Ok(())
+    }
+
+    fn write_registers(&mut self, regs: &Registers, tid: Tid) -> TargetResult<(), Self> {
+        let desc = self.desc;
+        let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
+        let mut rest = regs.0.as_slice();
+        for r in desc.regs() {
+            let Some((value, after)) = rest.split_at_checked(r.bits as usize / 8) else { break };
+            cpu.set_debug_register(r, number(value));
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
+        Some(self)
+    }
+
+    fn read_addrs(&mut self, start: u64, data: &mut [u8], tid: Tid) -> TargetResult<usize, Self> {
+        match self.machine.debug_read(index(tid), start, data) {
+            0 if !data.is_empty() => Err(TargetError::NonFatal),
+            n => Ok(n),
+        }
+    }
+
+    fn write_addrs(&mut self, start: u64, data: &[u8], tid: Tid) -> TargetResult<(), Self> {
+        if self.machine.debug_write(index(tid), start, data) { Ok(()) } else { Err(TargetError::NonFatal) }
+    }
+
+    fn list_active_threads(&mut self, register: &mut dyn FnMut(Tid)) -> Result<(), String> {
+        (0..self.machine.cpu_names().len()).for_each(|cpu| register(tid(cpu)));
+        Ok(())
+    }
+
+    fn support_resume(&mut self) -> Option<MultiThreadResumeOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_thread_extra_info(&mut self) -> Option<ThreadExtraInfoOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SingleRegisterAccess<Tid> for Target<'_> {
+    fn read_register(&mut self, tid: Tid, RegId(id): RegId, buffer: &mut [u8]) -> TargetResult<usize, Self> {
+        let r = self.register(id).ok_or(TargetError::NonFatal)?;
+        let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
+        let value = bytes(r, cpu.debug_register(r));
+        buffer.get_mut(..value.len()).ok_or(TargetError::NonFatal)?.copy_from_slice(&value);
+        Ok(value.len())
+    }
+
+    fn write_register(&mut self, tid: Tid, RegId(id): RegId, value: &[u8]) -> TargetResult<(), Self> {
+        let r = self.register(id).filter(|r| value.len() == r.bits as usize / 8).ok_or(TargetError::NonFatal)?;
+        let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
+        cpu.set_debug_register(r, number(value));
+        Ok(())
+    }
+}
+
+impl MultiThreadResume for Target<'_> {
+    fn resume(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    fn clear_resume_actions(&mut self) -> Result<(), String> {
+        self.step = None;
+        Ok(())
+    }
+    fn set_resume_action_continue(&mut self, _: Tid, _: Option<Signal>) -> Result<(), String> {
+        Ok(())
+    }
+    fn support_single_step(&mut self) -> Option<MultiThreadSingleStepOps<'_, Self>> {
+        Some(self)
+    }
+    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl MultiThreadSchedulerLocking for Target<'_> {
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), String> {
+        // A step is always of one CPU alone; who continues one continues all, as the CPUs wait for one another.
+        Ok(())
+    }
+}
+
+impl MultiThreadSingleStep for Target<'_> {
+    fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), String> {
+        self.step = Some(index(tid));
+        Ok(())
+    }
+}
+
+impl ThreadExtraInfo for Target<'_> {
+    fn thread_extra_info(&self, tid: Tid, buffer: &mut [u8]) -> Result<usize, String> {
+        let names = self.machine.cpu_names();
+        let name = names.get(index(tid)).copied().unwrap_or("");
+        let n = name.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&name.as_bytes()[..n]);
+        Ok(n)
+    }
+}
+
+impl Breakpoints for Target<'_> {
+    fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
+        Some(self)
+    }
+    fn support_hw_breakpoint(&mut self) -> Option<HwBreakpointOps<'_, Self>> {
+        Some(self)
+    }
+    fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SwBreakpoint for Target<'_> {
+    fn add_sw_breakpoint(&mut self, addr: u64, _: usize) -> TargetResult<bool, Self> {
+        self.points.breakpoints.insert(addr);
+        self.points_changed();
+        Ok(true)
+    }
+    fn remove_sw_breakpoint(&mut self, addr: u64, _: usize) -> TargetResult<bool, Self> {
+        let was = self.points.breakpoints.remove(&addr);
+        self.points_changed();
+        Ok(was)
+    }
+}
+
+impl HwBreakpoint for Target<'_> {
+    fn add_hw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
+        self.add_sw_breakpoint(addr, kind)
+    }
+    fn remove_hw_breakpoint(&mut self, addr: u64, kind: usize) -> TargetResult<bool, Self> {
+        self.remove_sw_breakpoint(addr, kind)
+    }
+}
+
+fn watch(start: u64, len: u64, kind: WatchKind) -> Watch {
+    Watch { start, len, read: !matches!(kind, WatchKind::Write), write: !matches!(kind, WatchKind::Read) }
+}
+
+impl HwWatchpoint for Target<'_> {
+    fn add_hw_watchpoint(&mut self, addr: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
+        self.points.watches.push(watch(addr, len, kind));
+        self.points_changed();
+        Ok(true)
+    }
+    fn remove_hw_watchpoint(&mut self, addr: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
+        let wanted = watch(addr, len, kind);
+        let found = self.points.watches.iter().position(|w| *w == wanted);
+        if let Some(at) = found {
+            self.points.watches.remove(at);
+            self.points_changed();
+        }
+        Ok(found.is_some())
+    }
+}
+
+impl TargetDescriptionXmlOverride for Target<'_> {
+    fn target_description_xml(&self, annex: &[u8], offset: u64, length: usize, buffer: &mut [u8]) -> TargetResult<usize, Self> {
+        if annex != b"target.xml" {
+            return Err(TargetError::NonFatal);
+        }
+        let rest = self.xml.as_bytes().get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+        let n = rest.len().min(length).min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+}
+
+/// Runs the machine in rounds, and looks at the connection between them.
+struct EventLoop<'m, C>(std::marker::PhantomData<(&'m (), C)>);
+
+impl<'m, C: ConnectionExt> BlockingEventLoop for EventLoop<'m, C> {
+    type Target = Target<'m>;
+    type Connection = C;
+    type StopReason = MultiThreadStopReason<u64>;
+
+    #[allow(clippy::type_complexity)] // the trait's
+    fn wait_for_stop_reason(
+        target: &mut Target<'m>,
+        conn: &mut C,
+    ) -> Result<Event<Self::StopReason>, WaitForStopReasonError<String, <C as Connection>::Error>> {
+        loop {
+            if conn.peek().map_err(WaitForStopReasonError::Connection)?.is_some() {
+                let byte = conn.read().map_err(WaitForStopReasonError::Connection)?;
+                return Ok(Event::IncomingData(byte));
+            }
+            if let Some(reason) = target.go().map_err(WaitForStopReasonError::Target)? {
+                return Ok(Event::TargetStopped(reason));
+            }
+        }
+    }
+
+    fn on_interrupt(_: &mut Target<'m>) -> Result<Option<Self::StopReason>, String> {
+        Ok(Some(MultiThreadStopReason::SignalWithThread { tid: Tid::MIN, signal: Signal::SIGINT }))
+    }
+}
+
+/// Serves one debugger on a connection; the machine stands still until it is told to go. Breakpoints go when the debugger does.
+///
+/// # Errors
+/// The connection's or the machine's, in words; also a debugger that does not speak the protocol.
+pub fn serve<C: ConnectionExt>(machine: &mut Machine, conn: C) -> Result<End, String>
+where
+    C::Error: std::fmt::Debug + std::fmt::Display,
+{
+    let desc = machine.cpu(0).map_or(&GdbDesc::NONE, |c| c.debug_registers());
+    let mut target =
+        Target { machine, desc, xml: desc.xml(), points: DebugPoints::default(), step: None, at_breakpoint: Vec::new(), exit: None };
+    let result = GdbStub::new(conn).run_blocking::<EventLoop<'_, C>>(&mut target);
+    let exit = target.exit;
+    target.machine.set_debug_points(&DebugPoints::default());
+    match (result, exit) {
+        (_, Some(exit)) => Ok(End::Exited(exit)),
+        (Ok(DisconnectReason::Kill), _) => Ok(End::Killed),
+        (Ok(_), _) => Ok(End::Detached),
+        (Err(e), _) if e.is_target_error() => Err(e.into_target_error().unwrap_or_default()),
+        (Err(e), _) => {
+            eprintln!("the debugger's connection ended: {e}");
+            Ok(End::Detached)
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `--gdb` and `--paused`: a machine that debuggers may connect to while it runs.
+
+use emu_debug::gdb::{End, serve};
+use emu_machine::{Exit, Machine};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
+/// Where debuggers connect.
+pub enum Listener {
+    /// `[HOST:]PORT`
+    Tcp(TcpListener),
+    /// `unix:PATH`
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Listens on `[HOST:]PORT` (the host is this one if it is not given) or `unix:PATH`.
+    ///
+    /// # Errors
+    /// What is wrong with the address, in words.
+    pub fn new(address: &str) -> Result<Listener, String> {
+        let said = |e: std::io::Error| format!("--gdb {address}: {e}");
+        if let Some(path) = address.strip_prefix("unix:") {
+            // A socket that an earlier run left behind is in the way.
+            if std::fs::metadata(path).is_ok_and(|m| std::os::unix::fs::FileTypeExt::is_socket(&m.file_type())) {
+                std::fs::remove_file(path).map_err(said)?;
+            }
+            return UnixListener::bind(path).map(Listener::Unix).map_err(said);
+        }
+        let full = if address.contains(':') { address.to_string() } else { format!("127.0.0.1:{address}") };
+        TcpListener::bind(&full).map(Listener::Tcp).map_err(|e| format!("{}\n  help: --gdb [HOST:]PORT or unix:PATH", said(e)))
+    }
+
+    fn blocking(&self, on: bool) {
+        _ = match self {
+            Listener::Tcp(l) => l.set_nonblocking(!on),
+            Listener::Unix(l) => l.set_nonblocking(!on),
+        };
+    }
+
+    /// Serves a debugger if one wants to connect (or, when blocking, waits for one).
+    fn serve(&self, machine: &mut Machine) -> Option<Result<End, String>> {
+        match self {
+            Listener::Tcp(l) => l.accept().ok().map(|(c, _)| {
+                _ = c.set_nonblocking(false);
+                _ = c.set_nodelay(true);
+                serve(machine, c)
+            }),
+            Listener::Unix(l) => l.accept().ok().map(|(c, _)| {
+                _ = c.set_nonblocking(false);
+                serve(machine, c)
+            }),
+        }
+    }
+}
+
+/// Runs the machine, and serves debuggers, one at a time. `paused`: nothing runs before the first has connected.
+///
+/// # Errors
+/// As [`Machine::run`].
+pub fn run(machine: &mut Machine, listener: &Listener, paused: bool) -> Result<Exit, String> {
+    listener.blocking(paused);
+    loop {
+        let session = listener.serve(machine);
+        listener.blocking(false);
+        match session {
+            Some(Ok(End::Exited(exit))) => return Ok(exit),
+            Some(Ok(End::Killed)) => return Ok(Exit::Stopped(0)),
+            Some(Ok(End::Detached)) | None => {}
+            Some(Err(e)) => return Err(e),
+        }
+        if let Some(exit) = machine.round()? {
+            return Ok(exit);
+        }
+    }
+}
