@@ -44,6 +44,7 @@ pub fn tables(spec: &Spec) -> t::Tables {
                 name: k.name.clone(),
                 when: k.when.as_ref().map(expr),
                 size: k.size,
+                variable: k.variable,
                 long: k.long.as_ref().map(|(bits, when)| (*bits, expr(when))),
             })
             .collect(),

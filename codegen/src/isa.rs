@@ -138,7 +138,7 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
             let swap = if spec.big_endian_fetch { format!(".swap_bytes() >> {}", 64 - u32::from(t.size)) } else { String::new() };
             context! {
                 when => t.when.as_ref().map_or("true".to_string(), |w| cond(Flavor::Lower, w)), size => t.size, bytes => t.size / 8,
-                swap => swap, long => long, long_when => long_when, units => long.map_or(1, |bits| bits / t.size),
+                swap => swap, long => long, long_when => long_when, units => long.map_or(1, |bits| bits / t.size), variable => t.variable,
             }
         })
         .collect();

@@ -341,7 +341,8 @@ pub enum Item {
     Context(Id, u8, Id, Expr),
     /// State, condition.
     Successor(Id, Expr),
-    Token(Id, Option<Expr>, u128, Option<(u128, Expr)>),
+    /// Name, condition, size, long size and its condition, the most bits of a variable length.
+    Token(Id, Option<Expr>, u128, Option<(u128, Expr)>, Option<u128>),
     Predicate(Id, Vec<(Expr, Expr)>),
     Shape(Id, Vec<(Id, Text, Vec<Where>)>, Tail),
     Rule(Id, String, String),

@@ -289,8 +289,8 @@ fn collect(w: &mut World, items: &[Item]) {
                 });
                 w.define(id, Global::Context(c));
             }
-            Item::Token(id, _, size, long) => {
-                let long_bits = long.as_ref().map_or(*size, |l| l.0);
+            Item::Token(id, _, size, long, variable) => {
+                let long_bits = variable.or(long.as_ref().map(|l| l.0)).unwrap_or(*size);
                 if ![8, 16, 32, 64].contains(size) || long_bits < *size || long_bits > 64 || long_bits % size.max(&1) != 0 {
                     w.errors.push(
                         Diagnostic::new(
@@ -307,6 +307,7 @@ fn collect(w: &mut World, items: &[Item]) {
                     when: None,
                     size: (*size).min(64) as u8,
                     long: None,
+                    variable: variable.map(|bits| bits.min(64) as u8),
                     predicates: vec![],
                     span: id.span,
                 });
@@ -499,7 +500,7 @@ fn body(w: &mut World, item: &Item) {
             }
             w.spec.successor = state.zip(when);
         }
-        Item::Token(id, when, _, long) => {
+        Item::Token(id, when, _, long, _) => {
             let when = when.as_ref().and_then(|e| Checker::new(w).fixed(e, Some(&Ty::Bits(1)), "a token's condition"));
             let size = w.names.tokens.get(&id.name).map_or(16, |t| w.spec.tokens[t.0 as usize].size);
             let long = long.as_ref().and_then(|(bits, e)| {

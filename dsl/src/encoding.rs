@@ -267,7 +267,10 @@ fn encoding(w: &mut World, flat: Flat) -> Option<Checked> {
     let total: u32 = flat.bits.iter().map(|b| if let Bit::Field(_, n) = b { u32::from(*n) } else { 1 }).sum();
     let token = &w.spec.tokens[flat.token.0 as usize];
     // While tokens are checked in source order, the long length may not be there yet; both lengths are asked of the syntax.
-    let sizes: Vec<u32> = std::iter::once(u32::from(token.size)).chain(w.token_long(flat.token)).collect();
+    let sizes: Vec<u32> = match token.variable {
+        Some(most) => (1..=u32::from(most / token.size.max(1))).map(|units| units * u32::from(token.size)).collect(),
+        None => std::iter::once(u32::from(token.size)).chain(w.token_long(flat.token)).collect(),
+    };
     if !sizes.contains(&total) {
         let lengths = sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
         let message = format!("this bit string has {total} bits, token `{}` has {lengths}", token.name);

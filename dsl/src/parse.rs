@@ -281,11 +281,12 @@ impl Build {
             }
             Rule::successor => Item::Successor(name, self.expr(self.next(&mut it, span)?)?),
             Rule::token => {
-                let (mut when, mut size, mut long) = (None, 0, None);
+                let (mut when, mut size, mut long, mut variable) = (None, 0, None, None);
                 for part in it {
                     match part.as_rule() {
                         Rule::expr => when = Some(self.expr(part)?),
                         Rule::number => size = self.number(&part)?,
+                        Rule::token_variable => variable = Some(self.number(&self.next(&mut part.into_inner(), span)?)?),
                         _ => {
                             let mut inner = part.into_inner();
                             let bits = self.number(&self.next(&mut inner, span)?)?;
@@ -293,7 +294,7 @@ impl Build {
                         }
                     }
                 }
-                Item::Token(name, when, size, long)
+                Item::Token(name, when, size, long, variable)
             }
             Rule::predicate => {
                 let mut clauses = Vec::new();

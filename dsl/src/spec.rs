@@ -213,7 +213,8 @@ pub struct Context {
     pub span: Span,
 }
 
-/// A fetch unit. `when`: static over modes. `long`: (total bits, condition over [`ExprKind::First`]).
+/// A fetch unit. `when`: static over modes. `long`: (total bits, condition over [`ExprKind::First`]). `variable`: an instruction is as many
+/// units as the shortest encoding that matches, at most this many bits.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Token {
@@ -221,6 +222,7 @@ pub struct Token {
     pub when: Option<Expr>,
     pub size: u8,
     pub long: Option<(u8, Expr)>,
+    pub variable: Option<u8>,
     pub predicates: Vec<Predicate>,
     pub span: Span,
 }

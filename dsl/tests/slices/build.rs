@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const SLICES: &[&str] = &["mips", "sparc", "sh4", "ppc"];
+const SLICES: &[&str] = &["mips", "sparc", "sh4", "ppc", "x86"];
 
 fn main() -> ExitCode {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).unwrap_or_default();

@@ -113,6 +113,17 @@ impl Isa {
             Some(if self.tables.big_endian { part.iter().fold(0, fold) } else { part.iter().rev().fold(0, fold) })
         };
         let first = unit(0)?;
+        if let Some(most) = token.variable {
+            let mut code = 0;
+            for i in 0..most / token.size {
+                code = code << (token.size % 64) | unit(usize::from(i) * usize::from(token.size / 8))?;
+                let bits = (i + 1) * token.size;
+                if self.decode(setting, bits, code).is_some() {
+                    return Some((bits, code));
+                }
+            }
+            return Some((token.size, first));
+        }
         match &token.long {
             Some((bits, when)) if self.bare_env(setting, first).holds(when) == Some(true) => {
                 let mut code = first;

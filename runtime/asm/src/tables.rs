@@ -75,6 +75,9 @@ pub struct TokenTable {
     pub when: Option<Expr>,
     pub size: u8,
     pub long: Option<(u8, Expr)>,
+    /// The most bits, if the length is that of the shortest encoding that matches.
+    #[serde(default)]
+    pub variable: Option<u8>,
 }
 
 /// A static function; parameters are the first locals.

@@ -51,3 +51,4 @@ slice!(mips, "MIPS32, big-endian.", tlb_miss, address_error);
 slice!(sparc, "SPARC V8.", data_access, not_aligned);
 slice!(sh4, "SH-4, little-endian.", tlb_miss, address_error);
 slice!(ppc, "PowerPC, 32-bit, big-endian.", data_storage, alignment);
+slice!(x86, "x86, 32-bit protected mode.", page_fault, alignment_check);

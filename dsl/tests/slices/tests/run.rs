@@ -62,6 +62,11 @@ macro_rules! slice {
                 let first = isa.block_key(&state);
                 let mut setting = assembly.setting("all");
                 setting.pc = test.at.unwrap_or(0x1000);
+                let bytes = code_bytes(&isa, first, test.code);
+                let fetched = assembly.fetch(&in_modes(&assembly, &setting, first.0), &bytes);
+                if test.raises.is_none() && fetched != Some((bytes.len() as u8 * 8, test.code)) {
+                    wrong.push(format!("{}: {:#x} is fetched as {fetched:x?}", test.place, test.code));
+                }
                 for (i, (text, code)) in [(test.text, test.code)].iter().chain(test.then).enumerate() {
                     let bits = code_bytes(&isa, first, *code).len() as u8 * 8;
                     // A later instruction may run in other modes than the first.
@@ -85,3 +90,4 @@ slice!(mips, Mips);
 slice!(sparc, Sparc);
 slice!(sh4, Sh4);
 slice!(ppc, Ppc);
+slice!(x86, X86);
