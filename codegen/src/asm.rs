@@ -19,6 +19,7 @@ pub fn tables(spec: &Spec) -> t::Tables {
     t::Tables {
         name: spec.name.clone(),
         big_endian: spec.big_endian_fetch,
+        endian_unless: spec.endian_unless.map(|f| f.0),
         features: spec.features.iter().map(|f| f.name.clone()).collect(),
         models: spec
             .models

@@ -135,10 +135,9 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
                 Some((bits, when)) => (Some(*bits), cond(Flavor::Lower, when)),
                 None => (None, String::new()),
             };
-            let swap = if spec.big_endian_fetch { format!(".swap_bytes() >> {}", 64 - u32::from(t.size)) } else { String::new() };
             context! {
                 when => t.when.as_ref().map_or("true".to_string(), |w| cond(Flavor::Lower, w)), size => t.size, bytes => t.size / 8,
-                swap => swap, long => long, long_when => long_when, units => long.map_or(1, |bits| bits / t.size), variable => t.variable,
+                long => long, long_when => long_when, units => long.map_or(1, |bits| bits / t.size), variable => t.variable,
             }
         })
         .collect();
@@ -178,7 +177,7 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         gdb_arch => spec.gdb.first().map_or("", |g| g.arch.as_str()),
         envs => envs(shared),
         tokens => tokens,
-        big_fetch => spec.big_endian_fetch.to_string(),
+        big_fetch => big_fetch(spec),
         least_size => spec.tokens.iter().map(|t| t.size).min().unwrap_or(8),
         data_big => spec.data_endian.as_ref().map_or("false".to_string(), |e| cond(Flavor::Lower, e)),
         mmu_index => spec.mmu_index.as_ref().map_or("0".to_string(), |e| format!("{} as u8", stat(Flavor::Lower, e))),
@@ -186,6 +185,14 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         key => if terms.is_empty() { "0".to_string() } else { terms.join(" | ") },
         interrupts => interrupts,
         wake => spec.wake.as_ref().map_or("false".to_string(), |e| cond(Flavor::Native, e)),
+    }
+}
+
+/// If instructions are fetched big-endian, over `cx`.
+fn big_fetch(spec: &Spec) -> String {
+    match spec.endian_unless.and_then(|f| spec.features.get(f.0 as usize)) {
+        Some(f) => format!("(cx.features & feature::{} != 0) != {}", names::upper(&f.name), spec.big_endian_fetch),
+        None => spec.big_endian_fetch.to_string(),
     }
 }
 

@@ -317,7 +317,8 @@ pub enum FpItem {
 pub enum IsaItem {
     Doc(Text),
     Pc(Id),
-    BigEndian(bool),
+    /// Big-endian; the other way round with this feature.
+    BigEndian(bool, Option<Id>),
     DataEndian(Expr),
     MmuIndex(Expr),
     Undefined(Id),

@@ -129,6 +129,19 @@ impl World {
         }
     }
 
+    /// The feature called so; an error if there is none.
+    pub fn feature(&mut self, id: &Id) -> Option<FeatureId> {
+        match self.names.globals.get(&id.name) {
+            Some((Global::Feature(f), _)) => Some(*f),
+            _ => {
+                let help = nearest(&id.name, self.spec.features.iter().map(|f| f.name.as_str()))
+                    .map_or("declare it with `feature`".to_string(), |n| format!("did you mean `{n}`?"));
+                self.errors.push(Diagnostic::new("isa::unknown-feature", id.span, format!("there is no feature `{}`", id.name)).help(help));
+                None
+            }
+        }
+    }
+
     /// The state called by `id`.
     pub fn state(&mut self, id: &Id) -> Option<StateId> {
         match self.names.globals.get(&id.name) {
@@ -448,7 +461,10 @@ fn body(w: &mut World, item: &Item) {
                 match part {
                     ast::IsaItem::Doc(t) => w.spec.doc.clone_from(&t.text),
                     ast::IsaItem::Pc(id) => w.spec.pc = w.state(id),
-                    ast::IsaItem::BigEndian(b) => w.spec.big_endian_fetch = *b,
+                    ast::IsaItem::BigEndian(b, unless) => {
+                        w.spec.big_endian_fetch = *b;
+                        w.spec.endian_unless = unless.as_ref().and_then(|f| w.feature(f));
+                    }
                     ast::IsaItem::DataEndian(e) => w.spec.data_endian = Checker::new(w).fixed(e, Some(&Ty::Bits(1)), "the data endianness"),
                     ast::IsaItem::MmuIndex(e) => w.spec.mmu_index = Checker::new(w).fixed(e, None, "the MMU index"),
                     ast::IsaItem::Undefined(id) => w.spec.undefined = w.exception(id),
@@ -458,15 +474,7 @@ fn body(w: &mut World, item: &Item) {
         Item::Model(id, title, features) => {
             let mut all = Vec::new();
             for f in features {
-                match w.names.globals.get(&f.name) {
-                    Some((Global::Feature(f), _)) => all.push(*f),
-                    _ => {
-                        let help = nearest(&f.name, w.spec.features.iter().map(|f| f.name.as_str()))
-                            .map_or("declare it with `feature`".to_string(), |n| format!("did you mean `{n}`?"));
-                        w.errors
-                            .push(Diagnostic::new("isa::unknown-feature", f.span, format!("there is no feature `{}`", f.name)).help(help));
-                    }
-                }
+                all.extend(w.feature(f));
             }
             w.spec.models.push(Model { name: id.name.clone(), title: title.clone(), features: all, span: id.span });
         }

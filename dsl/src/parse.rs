@@ -414,11 +414,12 @@ impl Build {
         let span = self.span(&p);
         let inner = self.next(&mut p.into_inner(), span)?;
         let rule = inner.as_rule();
-        let part = self.next(&mut inner.into_inner(), span)?;
+        let mut it = inner.into_inner();
+        let part = self.next(&mut it, span)?;
         Ok(match rule {
             Rule::isa_doc => IsaItem::Doc(self.text(part)),
             Rule::isa_pc => IsaItem::Pc(self.id(&part)),
-            Rule::isa_endian => IsaItem::BigEndian(part.as_str() == "big"),
+            Rule::isa_endian => IsaItem::BigEndian(part.as_str() == "big", it.next().map(|w| self.id(&w))),
             Rule::isa_data => IsaItem::DataEndian(self.expr(part)?),
             Rule::isa_mmu => IsaItem::MmuIndex(self.expr(part)?),
             _ => IsaItem::Undefined(self.id(&part)),

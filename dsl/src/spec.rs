@@ -88,6 +88,8 @@ pub struct Spec {
     pub pc: Option<StateId>,
     /// Instruction fetch is big-endian.
     pub big_endian_fetch: bool,
+    /// With this feature it is the other way round.
+    pub endian_unless: Option<FeatureId>,
     /// Default data endianness (1 = big), static, over modes.
     pub data_endian: Option<Expr>,
     /// Default MMU index, static, over modes.

@@ -96,6 +96,12 @@ impl Isa {
         }
     }
 
+    /// If instructions are big-endian in a setting.
+    pub fn big_endian(&self, setting: &Setting) -> bool {
+        let other = self.tables.endian_unless.is_some_and(|f| setting.features.get(f as usize) == Some(&true));
+        self.tables.big_endian != other
+    }
+
     /// The token in force in a setting.
     pub fn token(&self, setting: &Setting) -> Option<usize> {
         let env = self.bare_env(setting, 0);
@@ -110,7 +116,7 @@ impl Isa {
             let size = usize::from(token.size / 8);
             let part = bytes.get(at..at + size)?;
             let fold = |all: u64, b: &u8| all << 8 | u64::from(*b);
-            Some(if self.tables.big_endian { part.iter().fold(0, fold) } else { part.iter().rev().fold(0, fold) })
+            Some(if self.big_endian(setting) { part.iter().fold(0, fold) } else { part.iter().rev().fold(0, fold) })
         };
         let first = unit(0)?;
         if let Some(most) = token.variable {
@@ -137,14 +143,14 @@ impl Isa {
     }
 
     /// An instruction in memory order.
-    pub fn to_bytes(&self, token: usize, bits: u8, code: u64) -> Vec<u8> {
+    pub fn to_bytes(&self, setting: &Setting, token: usize, bits: u8, code: u64) -> Vec<u8> {
         let size = self.tables.tokens[token].size;
         let mut bytes = Vec::new();
         for i in (0..bits / size).rev() {
             let unit = (code >> (u32::from(i) * u32::from(size))) & ((1u128 << size) - 1) as u64;
             let all = unit.to_le_bytes();
             let mut part = all[..usize::from(size / 8)].to_vec();
-            if self.tables.big_endian {
+            if self.big_endian(setting) {
                 part.reverse();
             }
             bytes.extend(part);

@@ -178,7 +178,7 @@ impl Pass<'_> {
         }
         let all = value.to_le_bytes();
         let mut part = all[..size].to_vec();
-        if self.isa.tables.big_endian {
+        if self.isa.big_endian(&self.setting) {
             part.reverse();
         }
         self.emit(&part)
@@ -307,7 +307,7 @@ impl Pass<'_> {
         self.setting.pc = self.here();
         match self.isa.encode(&self.setting, &owned, &*self, self.inverses) {
             Ok(Encoded { token, bits, code }) => {
-                let bytes = self.isa.to_bytes(token, bits, code);
+                let bytes = self.isa.to_bytes(&self.setting, token, bits, code);
                 self.emit(&bytes)
             }
             Err(message) => {
@@ -332,7 +332,7 @@ impl Pass<'_> {
             // Checked when the constant was met: a pool entry is a word.
             let all = (value as u32).to_le_bytes();
             let mut part = all.to_vec();
-            if self.isa.tables.big_endian {
+            if self.isa.big_endian(&self.setting) {
                 part.reverse();
             }
             self.bytes.extend(part);

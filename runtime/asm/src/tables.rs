@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 #[allow(missing_docs)]
 pub struct Tables {
     pub name: String,
+    /// Instructions are big-endian; the other way round with the feature `endian_unless`.
     pub big_endian: bool,
+    pub endian_unless: Option<u32>,
     pub features: Vec<String>,
     pub models: Vec<ModelTable>,
     /// Names and widths in bits.

@@ -47,7 +47,7 @@ macro_rules! slice {
     };
 }
 
-slice!(mips, "MIPS32, big-endian.", tlb_miss, address_error);
+slice!(mips, "MIPS32, of both byte orders.", tlb_miss, address_error);
 slice!(sparc, "SPARC V8.", data_access, not_aligned);
 slice!(sh4, "SH-4, little-endian.", tlb_miss, address_error);
 slice!(ppc, "PowerPC, 32-bit, big-endian.", data_storage, alignment);

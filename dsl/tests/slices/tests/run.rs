@@ -60,7 +60,7 @@ macro_rules! slice {
                     }
                 }
                 let first = isa.block_key(&state);
-                let mut setting = assembly.setting("all");
+                let mut setting = assembly.setting(concat!(stringify!($name), "-slice"));
                 setting.pc = test.at.unwrap_or(0x1000);
                 let bytes = code_bytes(&isa, first, test.code);
                 let fetched = assembly.fetch(&in_modes(&assembly, &setting, first.0), &bytes);
@@ -84,6 +84,36 @@ macro_rules! slice {
             assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         }
     };
+}
+
+/// One specification, two byte orders of instructions and data: the model's feature decides.
+#[test]
+fn a_feature_turns_the_byte_order() {
+    use emu_ir::guest::BlockKey;
+    use emu_slices::mips::{Flat, Mips, TABLES, code_bytes};
+    let lw = 0x8c82_0004; // lw v0, 4(a0)
+    let assembly = Assembly::from_json(TABLES).expect("generated tables");
+    for (model, title, wanted) in [("all", "mips-slice", [0x8c, 0x82, 0x00, 0x04]), ("little", "mipsel-slice", [0x04, 0x00, 0x82, 0x8c])] {
+        let isa = Mips::model(model, Flat).expect("the model");
+        assert_eq!(code_bytes(&isa, BlockKey(0), lw), wanted);
+        let setting = assembly.setting(title);
+        assert_eq!(assembly.fetch(&setting, &wanted), Some((32, lw)));
+        assert_eq!(assembly.to_bytes(&setting, 0, 32, lw), wanted);
+        let slot = |name| Place::Slot(isa.layout().slot(name).expect("a register").0);
+        // The same four bytes in memory are another word.
+        let test = emu_ir::spec_test::SpecTest {
+            insn: "lw",
+            place: "",
+            text: "",
+            at: None,
+            code: lw,
+            then: &[],
+            before: Box::leak(Box::new([(slot("r4"), 0x2000), (Place::Mem(0x2004, 4), 0x1234_5678)])),
+            after: Box::leak(Box::new([(slot("r2"), if model == "all" { 0x7856_3412 } else { 0x1234_5678 })])),
+            raises: None,
+        };
+        run(isa, &test, code_bytes).unwrap_or_else(|e| panic!("{model}: {e}"));
+    }
 }
 
 slice!(mips, Mips);
