@@ -131,7 +131,8 @@ fi
 
 vectors=$shared/vectors
 if [ -e "$vectors/arm-1.jsonl.gz" ]; then
-    check "single-instruction vectors" "$emu" isa vectors arm "$vectors/arm-1.jsonl.gz" "$vectors/thumb-1.jsonl.gz"
+    check "single-instruction vectors, ARM" "$emu" isa vectors arm "$vectors/arm-1.jsonl.gz"
+    check "single-instruction vectors, Thumb" "$emu" isa vectors thumb "$vectors/thumb-1.jsonl.gz"
 else
     skip "vectors: none in $shared"
 fi

@@ -248,8 +248,10 @@ fn tables(isa: &str) -> Result<emu_asm::Isa, (i32, String)> {
     cpus::assembler(isa).ok_or_else(|| usage(format!("there is no instruction set `{isa}`\n  help: {}", cpus::ISAS.join(", "))))
 }
 
-fn setting(isa: &emu_asm::Isa, modes: &[String]) -> Result<emu_asm::Setting, (i32, String)> {
+/// The setting of an instruction set by the name it was called: `thumb` is a mode of `arm`.
+fn setting(name: &str, isa: &emu_asm::Isa, modes: &[String]) -> Result<emu_asm::Setting, (i32, String)> {
     let mut setting = isa.setting("");
+    isa.set_mode(&mut setting, "thumb", (name == "thumb").into());
     for m in modes {
         let (name, value) = m.split_once('=').unwrap_or((m, "1"));
         let value = value.parse().map_err(|_| usage(format!("--mode {m}: `{value}` is no number")))?;
@@ -272,22 +274,22 @@ pub fn isa(command: &Isa) -> Outcome {
     match command {
         Isa::List => cpus::ISAS.iter().for_each(|i| println!("{i}")),
         Isa::Asm { isa, text, mode } => {
-            let isa = tables(isa)?;
-            let setting = setting(&isa, mode)?;
+            let (name, isa) = (isa, tables(isa)?);
+            let setting = setting(name, &isa, mode)?;
             let made = isa.encode(&setting, &text.join(" "), &emu_asm::encode::NoSymbols, &Default::default()).map_err(usage)?;
             println!("{:0width$x}", made.code, width = usize::from(made.bits / 4));
         }
         Isa::Disasm { isa, words, mode } => {
-            let isa = tables(isa)?;
-            let setting = setting(&isa, mode)?;
+            let (name, isa) = (isa, tables(isa)?);
+            let setting = setting(name, &isa, mode)?;
             for w in words {
                 let (bits, code) = word(w)?;
                 println!("{w}  {}", isa.disassemble(&setting, bits, code).unwrap_or_else(|| "undefined".into()));
             }
         }
         Isa::Explain { isa, word: w, mode } => {
-            let isa = tables(isa)?;
-            let setting = setting(&isa, mode)?;
+            let (name, isa) = (isa, tables(isa)?);
+            let setting = setting(name, &isa, mode)?;
             let (bits, code) = word(w)?;
             let Some(d) = isa.decode(&setting, bits, code) else {
                 println!("{w}: undefined: no encoding matches");
@@ -322,6 +324,9 @@ pub fn isa(command: &Isa) -> Outcome {
         Isa::Doc { isa } => print!("{}", doc::reference(&tables(isa)?.tables)),
         Isa::Vectors { isa, files, cpu, .. } => {
             tables(isa)?;
+            if isa != "arm" && isa != "thumb" {
+                return Err(usage(format!("there are no vectors for {isa} yet\n  help: arm or thumb")));
+            }
             return vectors(files, cpu);
         }
     }

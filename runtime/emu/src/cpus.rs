@@ -36,8 +36,13 @@ fn arm(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, String>
 
 /// The assembler of an instruction set.
 pub fn assembler(isa: &str) -> Option<emu_asm::Isa> {
-    (isa == "arm").then(|| emu_asm::Isa::from_json(emu_isa_arm::TABLES).ok()).flatten()
+    let tables = match isa {
+        "arm" | "thumb" => emu_isa_arm::TABLES,
+        "microblaze" => emu_isa_microblaze::TABLES,
+        _ => return None,
+    };
+    emu_asm::Isa::from_json(tables).ok()
 }
 
-/// Instruction sets this program has.
-pub const ISAS: &[&str] = &["arm"];
+/// Instruction sets this program has; Thumb is a mode of ARM, and goes by its own name too.
+pub const ISAS: &[&str] = &["arm", "microblaze"];

@@ -1,0 +1,5 @@
+//! Generates the instruction set from its specification.
+
+fn main() -> std::process::ExitCode {
+    emu_codegen::build::main()
+}
