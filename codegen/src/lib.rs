@@ -13,6 +13,7 @@ mod encoding;
 mod float_vector;
 mod isa;
 mod layout;
+pub mod lint;
 mod names;
 mod native;
 mod purity;

@@ -115,6 +115,11 @@ pub enum Isa {
         #[arg(long, value_name = "NAME=VALUE")]
         mode: Vec<String>,
     },
+    /// Report what is wrong or doubtful in a folder of specification files
+    Check {
+        /// Folder with *.isa files
+        folder: std::path::PathBuf,
+    },
     /// The size of a specification, and how much of its meaning is in Rust
     Stats {
         /// Instruction sets; all if none is given
@@ -307,6 +312,23 @@ pub fn isa(command: &Isa) -> Outcome {
             if let Some(g) = d.guard {
                 println!("  a guard fails: {g:?}");
             }
+        }
+        Isa::Check { folder } => {
+            let files = emu_dsl::files_of(folder).map_err(|e| usage(format!("cannot read {}: {e}", folder.display())))?;
+            if files.is_empty() {
+                return Err(usage(format!("there are no *.isa files in {}", folder.display())));
+            }
+            let spec = match emu_dsl::load(&files) {
+                Ok(spec) => spec,
+                Err(errors) => {
+                    print!("{errors}");
+                    return Ok(2);
+                }
+            };
+            let found = emu_codegen::lint::check(&spec);
+            found.iter().for_each(|d| print!("{}", emu_dsl::diagnostic::render(d, &spec.files)));
+            println!("{}: {} instructions, {} findings", spec.name, spec.insns.len(), found.len());
+            return Ok(i32::from(!found.is_empty()));
         }
         Isa::Stats { isas } => {
             let all: Vec<String> = if isas.is_empty() { cpus::ISAS.iter().map(|i| (*i).to_string()).collect() } else { isas.clone() };
