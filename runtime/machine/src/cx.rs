@@ -2,6 +2,7 @@
 
 use crate::device::{Hertz, Nanos};
 use emu_memory::{BusError, GuestPhys};
+use std::cell::Cell;
 
 /// What a device asked for that takes effect when its call has returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,14 +28,22 @@ pub(crate) trait Surroundings {
 
 /// The machine as one device sees it during one call.
 pub struct Cx<'a> {
-    pub(crate) outside: &'a mut dyn Surroundings,
-    pub(crate) effects: &'a mut Vec<Effect>,
+    outside: &'a mut dyn Surroundings,
+    effects: &'a mut Vec<Effect>,
+    /// The clock is looked at once in a call, and only if the device asks.
+    now: Cell<Option<Nanos>>,
 }
 
-impl Cx<'_> {
-    /// Guest time now.
+impl<'a> Cx<'a> {
+    pub(crate) fn new(outside: &'a mut dyn Surroundings, effects: &'a mut Vec<Effect>) -> Cx<'a> {
+        Cx { outside, effects, now: Cell::new(None) }
+    }
+
+    /// Guest time, which stands still during a call: what a device concludes from one look holds at the next.
     pub fn now(&self) -> Nanos {
-        self.outside.now()
+        let now = self.now.get().unwrap_or_else(|| self.outside.now());
+        self.now.set(Some(now));
+        now
     }
     /// Sets output line `index` of output group `port`. Setting the level it has already is free.
     pub fn set_line(&mut self, port: usize, index: u32, level: bool) {

@@ -329,7 +329,7 @@ impl Core {
 
     fn call_only<R>(&self, device: usize, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R, effects: &mut Vec<Effect>) -> R {
         let mut guard = lock(&self.devices[device].device);
-        f(&mut **guard, &mut Cx { outside: &mut Outside { core: self, device }, effects })
+        f(&mut **guard, &mut Cx::new(&mut Outside { core: self, device }, effects))
     }
 
     fn follow(&self, device: usize, queue: &mut VecDeque<(usize, Effect)>, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>)) {

@@ -131,6 +131,20 @@ mod private {
         }
     }
 
+    /// The host's clock goes on while the device works; a zero between two looks must not be lost.
+    #[test]
+    fn no_zero_is_missed_while_it_is_programmed() {
+        for look in (50..3_000).step_by(50) {
+            let mut t = device("arm,a9-private-timer", MHZ);
+            t.write(CONTROL, 0b101);
+            t.bench.pass_at_every_look(look);
+            t.write(COUNTER, 3);
+            t.write(CONTROL, 0b101);
+            ticks(&mut t, 10);
+            assert!(t.line("irq", 0), "{look} ns pass at every look");
+        }
+    }
+
     #[test]
     fn prescaled_and_banked() {
         let mut t = device("arm,a9-private-timer", MHZ);
