@@ -21,7 +21,7 @@ fn findings_are_as_intended() {
     let paths = emu_dsl::files_of(&folder).unwrap();
     assert!(paths.len() >= 5);
     for path in paths {
-        let found = findings(&[path.clone()]);
+        let found = findings(std::slice::from_ref(&path));
         let golden = path.with_extension("txt");
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&golden, &found).unwrap();
