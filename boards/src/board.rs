@@ -32,6 +32,8 @@ pub struct Bus {
     pub name: Value,
     /// Address width in bits, 1 to 64.
     pub width: u32,
+    /// Device registers have their most significant byte at the lowest address.
+    pub big_endian: bool,
     /// Reads where nothing is.
     pub unmapped_read: Unmapped,
     /// Writes where nothing is.

@@ -16,7 +16,7 @@
 //! | `repeat "i" count=N from=0 { }` | nodes N times |
 //! | `variant "V" { set PARAM=...; nodes }` | taken with `--variant V` |
 //! | `override "NAME" KEY=... { set ...; irq ... }`, `disable "NAME"` | after everything else; `*` in NAME stands for anything |
-//! | `bus "B" width=32 { unmapped read=abort\|zero\|ones write=... }` | an address space; the first is the default |
+//! | `bus "B" width=32 endian=little\|big { unmapped read=abort\|zero\|ones write=... }` | an address space; the first is the default |
 //! | `clock "C" hz=N`, `clock "C" from="C2" mul=1 div=2` | `from` may be a device's output: `slcr.uart-ref` |
 //! | `cpu "N" isa= model= bus= clock= { set PROP=...; start held }` | numbered in order; has inputs `reset` and `stop` besides its own |
 //! | `mem "N" at= size= kind=ram\|rom file= { alias at= }` | memory |

@@ -410,12 +410,13 @@ impl Lower {
             }
             None => 32,
         };
+        let big_endian = self.choice(item.prop("endian"), "endian", &[("little", false), ("big", true)]).unwrap_or(false);
         let choices = [("abort", Unmapped::Abort), ("zero", Unmapped::Zero), ("ones", Unmapped::Ones)];
         let unmapped = item.all("unmapped").next();
         let read = self.choice(unmapped.and_then(|u| u.prop("read")), "read", &choices).unwrap_or(Unmapped::Abort);
         let write = self.choice(unmapped.and_then(|u| u.prop("write")), "write", &choices[..2]).unwrap_or(read);
         let name = item.args.first().cloned().unwrap_or_else(|| Value::new(Data::Bad, item.span()));
-        self.board.buses.push(Bus { name, width, unmapped_read: read, unmapped_write: write });
+        self.board.buses.push(Bus { name, width, big_endian, unmapped_read: read, unmapped_write: write });
     }
 
     fn clock(&mut self, item: &Item) {

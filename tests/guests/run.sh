@@ -129,6 +129,17 @@ else
     skip "Linux on the Zynq-7000: no guests in $shared"
 fi
 
+petalogix=$shared/guests/petalogix
+if [ -e "$petalogix/vmlinux-ml605" ]; then
+    check "Linux on petalogix-s3adsp1800, big-endian" "$emu" --board boards/petalogix-s3adsp1800.kdl --kernel "$petalogix/vmlinux-s3adsp1800" \
+        --initrd "$petalogix/initramfs-microblaze.cpio.gz" --append "console=ttyUL0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
+    check "Linux on petalogix-ml605, little-endian" "$emu" --board boards/petalogix-ml605.kdl --kernel "$petalogix/vmlinux-ml605" \
+        --initrd "$petalogix/initramfs-microblazeel.cpio.gz" --append "console=ttyS0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
+    check "kernel of another CPU" refuses "another CPU" --board petalogix-ml605 --kernel "$shared/guests/malta/vmlinux-malta-be"
+else
+    skip "Linux on the PetaLogix boards: no guests in $shared"
+fi
+
 vectors=$shared/vectors
 if [ -e "$vectors/arm-1.jsonl.gz" ]; then
     check "single-instruction vectors, ARM" "$emu" isa vectors arm "$vectors/arm-1.jsonl.gz"

@@ -100,7 +100,7 @@ pub(crate) fn own_keys(kind: &str) -> &'static [&'static str] {
         "device" => &["type", "at", "size", "bus", "clock", "over", "priority", "master", "chardev"],
         "cpu" => &["isa", "model", "bus", "clock"],
         "mem" => &["at", "size", "kind", "bus", "over", "priority", "file"],
-        "bus" => &["width"],
+        "bus" => &["width", "endian"],
         "clock" => &["hz", "from", "mul", "div"],
         "stub" => &["at", "size", "policy", "bit", "value", "quiet", "bus", "over", "priority"],
         "code" => &["at", "isa", "bus"],

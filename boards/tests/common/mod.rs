@@ -125,5 +125,22 @@ pub fn registry() -> Registry {
 /// The device types there are, with the CPU types above.
 #[allow(dead_code, reason = "not every test uses it")]
 pub fn real_registry() -> Registry {
-    Registry { devices: emu_devices::registry(), ..registry() }
+    let microblaze = CpuType {
+        isa: "microblaze",
+        models: &["microblaze", "microblazeel"],
+        props: const {
+            &[
+                int("pvr0", 0, 0xffff_ffff, None),
+                int("pvr2", 0, 0xffff_ffff, None),
+                int("pvr10", 0, 0xffff_ffff, None),
+                int("pvr11", 0, 0xffff_ffff, None),
+            ]
+        },
+        inputs: IRQ,
+        outputs: &[],
+        create: no_cpu,
+    };
+    let mut registry = Registry { devices: emu_devices::registry(), ..registry() };
+    registry.cpus.push(microblaze);
+    registry
 }

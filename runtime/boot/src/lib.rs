@@ -12,6 +12,28 @@ pub mod linux;
 
 use std::ops::Range;
 
+/// How Linux wants to be entered: which registers hold what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// 32-bit ARM (Linux Documentation/arm/booting.rst): MMU and caches off, SVC mode, interrupts off; r0 = 0, r1 = machine id, r2 = device tree.
+    Arm {
+        /// `!0`: the device tree decides.
+        machine_id: u32,
+    },
+    /// MicroBlaze (Linux arch/microblaze/kernel/head.S): MMU off; r5 = command line or 0, r6 = initial RAM disk or 0, r7 = device tree.
+    MicroBlaze,
+}
+
+impl Protocol {
+    /// The CPU's name, and its ELF machine numbers.
+    fn machine(self) -> (&'static str, &'static [u16]) {
+        match self {
+            Protocol::Arm { .. } => ("ARM", &[40]),
+            Protocol::MicroBlaze => ("MicroBlaze", &[189, 0xbaab]),
+        }
+    }
+}
+
 /// Where boot images may go on a board, and what the board is; filled from the board file's `boot` node.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -23,8 +45,8 @@ pub struct Place {
     pub initrd_at: Option<u64>,
     /// Where the device tree goes; `None`: behind the initial RAM disk.
     pub dtb_at: Option<u64>,
-    /// Machine id passed in r1 (`!0`: the device tree decides).
-    pub machine_id: u32,
+    /// How Linux is entered here.
+    pub protocol: Protocol,
     /// `compatible` strings of the board's root; a device tree must name one of them. Empty: any will do.
     pub compatible: Vec<String>,
 }

@@ -1,9 +1,9 @@
-//! The boot protocol of 32-bit ARM Linux (Linux Documentation/arm/booting.rst): MMU and caches off, SVC mode, interrupts off,
-//! r0 = 0, r1 = machine id, r2 = physical address of the device tree.
+//! Boots Linux with a device tree: where kernel, initial RAM disk, device tree and command line go, and what the kernel finds in its registers
+//! ([`Protocol`]).
 
 use crate::fdt::Tree;
 use crate::image::Image;
-use crate::{Error, Load, Place, Plan, check_fit};
+use crate::{Error, Load, Place, Plan, Protocol, check_fit};
 
 /// A file with its name for messages.
 #[derive(Clone, Debug)]
@@ -43,7 +43,16 @@ pub fn plan(request: &Request, place: &Place) -> Result<Plan, Error> {
             plan.loads.push(Load { name: kernel.name.clone(), at: load, bytes });
             plan.entry = entry;
         }
-        Image::Elf { segments, entry, .. } => {
+        Image::Elf { segments, entry, machine } => {
+            let (cpu, numbers) = place.protocol.machine();
+            if !numbers.contains(&machine) {
+                return Err(Error::Image {
+                    what: "kernel",
+                    file: kernel.name.clone(),
+                    problem: format!("is an ELF file for another CPU (machine {machine})"),
+                    help: format!("this board's CPU is {cpu} (machine {})", numbers[0]),
+                });
+            }
             plan.loads.extend(segments.into_iter().map(|(at, bytes)| Load { name: kernel.name.clone(), at, bytes }));
             // Linux links its ELF at virtual addresses; the entry point is physical in none of them.
             plan.entry = physical_entry(entry, &plan.loads);
@@ -51,7 +60,7 @@ pub fn plan(request: &Request, place: &Place) -> Result<Plan, Error> {
     }
     let size = place.ram.end - place.ram.start;
     let mut free = place.initrd_at.unwrap_or(place.ram.start + (size / 2).min(128 << 20));
-    let mut initrd = None;
+    let mut initrd: Option<std::ops::Range<u64>> = None;
     if let Some(file) = &request.initrd {
         if file.bytes.is_empty() {
             return Err(Error::Image {
@@ -68,10 +77,22 @@ pub fn plan(request: &Request, place: &Place) -> Result<Plan, Error> {
         plan.loads.push(load);
     }
     let dtb_at = place.dtb_at.unwrap_or(free);
-    let tree = device_tree(request, place, initrd)?;
+    let tree = device_tree(request, place, initrd.clone())?;
+    let behind = (dtb_at + tree.len() as u64).next_multiple_of(0x1000);
     plan.loads.push(Load { name: request.dtb.name.clone(), at: dtb_at, bytes: tree });
+    plan.registers = match place.protocol {
+        Protocol::Arm { machine_id } => vec![("r0", 0), ("r1", machine_id.into()), ("r2", dtb_at)],
+        Protocol::MicroBlaze => {
+            let mut line = 0;
+            if let Some(append) = &request.append {
+                let bytes = append.bytes().filter(|b| *b != 0).chain([0]).collect();
+                plan.loads.push(Load { name: "command line".into(), at: behind, bytes });
+                line = behind;
+            }
+            vec![("r5", line), ("r6", initrd.map_or(0, |r| r.start)), ("r7", dtb_at)]
+        }
+    };
     check_fit(&plan.loads, place)?;
-    plan.registers = vec![("r0", 0), ("r1", place.machine_id.into()), ("r2", dtb_at)];
     Ok(plan)
 }
 
@@ -123,7 +144,14 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { ram: 0..512 << 20, kernel_at: 0x8000, initrd_at: None, dtb_at: None, machine_id: !0, compatible: vec!["acme,board".into()] }
+        Place {
+            ram: 0..512 << 20,
+            kernel_at: 0x8000,
+            initrd_at: None,
+            dtb_at: None,
+            protocol: Protocol::Arm { machine_id: !0 },
+            compatible: vec!["acme,board".into()],
+        }
     }
 
     fn request(compatible: &str) -> Request {

@@ -50,12 +50,16 @@ pub(crate) use snapshot;
 pub fn registry() -> Vec<DeviceType> {
     vec![
         serial::cdns_uart::TYPE,
+        serial::ns16550::TYPE,
+        serial::uartlite::TYPE,
         intc::gic_v1::TYPE,
+        intc::xps_intc::TYPE,
         timer::a9_global_timer::TYPE,
         timer::a9_private_timer::TIMER,
         timer::a9_private_timer::WATCHDOG,
         timer::cdns_ttc::TYPE,
         timer::cdns_wdt::TYPE,
+        timer::xps_timer::TYPE,
         soc::a9_scu::TYPE,
         soc::pl310::TYPE,
         soc::zynq_slcr::TYPE,

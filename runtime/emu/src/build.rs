@@ -35,7 +35,10 @@ fn source(s: ClockSource) -> Source {
 
 impl Build for Adapter<'_> {
     fn bus(&mut self, _: usize, bus: &Bus) -> Result<(), String> {
-        self.builder.bus(bus.width, unmapped(bus.unmapped_read), unmapped(bus.unmapped_write));
+        let number = self.builder.bus(bus.width, unmapped(bus.unmapped_read), unmapped(bus.unmapped_write));
+        if bus.big_endian {
+            self.builder.big_endian(number);
+        }
         Ok(())
     }
 

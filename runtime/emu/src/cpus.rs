@@ -1,6 +1,7 @@
 //! The CPU types this program has: one for each instruction set, with the properties a board gives.
 
-use emu_isa_arm::{Arm, System};
+use emu_isa_arm::Arm;
+use emu_isa_microblaze::Microblaze;
 use emu_machine::cpu::Cpu;
 use emu_machine::schema::{CpuType, PortSpec, PropKind, PropSpec, Props};
 use emu_machine::vcpu::Vcpu;
@@ -23,13 +24,39 @@ pub const ARM: CpuType = CpuType {
 };
 
 fn arm(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, String> {
-    let isa = Arm::model(model, System::new(model)).ok_or_else(|| format!("there is no ARM model `{model}`"))?;
+    let isa = Arm::model(model, emu_isa_arm::System::new(model)).ok_or_else(|| format!("there is no ARM model `{model}`"))?;
     let mut cpu = Vcpu::new(Arc::new(isa), u8::try_from(index).map_err(|_| "too many CPUs")?);
     for name in ["midr", "mpidr", "cbar"] {
         let value = props.int(name) as u128;
         if value != 0 {
             cpu.set_at_reset(name, value);
         }
+    }
+    Ok(Box::new(cpu))
+}
+
+/// MicroBlaze.
+pub const MICROBLAZE: CpuType = CpuType {
+    isa: "microblaze",
+    models: &["microblaze", "microblazeel"],
+    props: &[
+        PropSpec { name: "base-vectors", kind: WORD, default: Some("0"), doc: "C_BASE_VECTORS: where the vectors are" },
+        PropSpec { name: "pvr0", kind: WORD, default: Some("0"), doc: "Processor version register 0: what the CPU has, and its version" },
+        PropSpec { name: "pvr2", kind: WORD, default: Some("0"), doc: "Processor version register 2: options" },
+        PropSpec { name: "pvr10", kind: WORD, default: Some("0"), doc: "Processor version register 10: device family" },
+        PropSpec { name: "pvr11", kind: WORD, default: Some("0"), doc: "Processor version register 11: MMU" },
+    ],
+    inputs: &[PortSpec::one("irq", "interrupt")],
+    outputs: &[],
+    create: microblaze,
+};
+
+fn microblaze(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, String> {
+    let isa = Microblaze::model(model, emu_isa_microblaze::System).ok_or_else(|| format!("there is no MicroBlaze model `{model}`"))?;
+    let mut cpu = Vcpu::new(Arc::new(isa), u8::try_from(index).map_err(|_| "too many CPUs")?);
+    cpu.set_at_reset("base_vectors", props.int("base-vectors") as u128);
+    for name in ["pvr0", "pvr2", "pvr10", "pvr11"] {
+        cpu.set_at_reset(name, props.int(name) as u128);
     }
     Ok(Box::new(cpu))
 }

@@ -145,7 +145,7 @@ struct Run {
 
 /// All types this program knows.
 fn registry() -> Registry {
-    Registry { devices: emu_devices::registry(), cpus: vec![cpus::ARM] }
+    Registry { devices: emu_devices::registry(), cpus: vec![cpus::ARM, cpus::MICROBLAZE] }
 }
 
 /// Loads and checks a board; prints what is wrong.

@@ -2,7 +2,7 @@
 
 use emu_boards::{Board, Plan};
 use emu_boot::linux::{NamedBytes, Request};
-use emu_boot::{Load, Place};
+use emu_boot::{Load, Place, Protocol};
 use emu_machine::{Image, Start};
 
 /// The demo firmwares, by the name boards call them.
@@ -30,9 +30,15 @@ fn file(what: &'static str, name: &str) -> Result<NamedBytes, String> {
 
 fn place(board: &Board) -> Result<Place, String> {
     let (start, size) = board.main_memory().ok_or("the board has no memory to boot from")?;
-    let protocol = board.boot.as_ref().and_then(|b| b.protocol("arm-linux"));
+    let isa = board.cpus.first().map_or("", |c| c.isa.text());
+    let (name, own, kernel_offset): (_, &[&str], _) = match isa {
+        "arm" => ("arm-linux", &["machine-id"], 0x8000),
+        "microblaze" => ("microblaze-linux", &[], 0),
+        other => return Err(format!("kernels for `{other}` cannot be booted directly\n  help: give --firmware")),
+    };
+    let protocol = board.boot.as_ref().and_then(|b| b.protocol(name));
     if let Some(p) = protocol {
-        let problems = p.check(&["machine-id", "kernel-at", "initrd-at", "dtb-at"], &[]);
+        let problems = p.check(&[&["kernel-at", "initrd-at", "dtb-at"], own].concat(), &[]);
         if !problems.is_empty() {
             return Err(emu_boards::diagnostic::render(&problems, &board.sources));
         }
@@ -40,10 +46,13 @@ fn place(board: &Board) -> Result<Place, String> {
     let int = |key: &str| protocol.and_then(|p| p.int(key)).and_then(|v| u64::try_from(v).ok());
     Ok(Place {
         ram: start..start.saturating_add(size),
-        kernel_at: int("kernel-at").unwrap_or(start + 0x8000),
+        kernel_at: int("kernel-at").unwrap_or(start + kernel_offset),
         initrd_at: int("initrd-at"),
         dtb_at: int("dtb-at"),
-        machine_id: int("machine-id").unwrap_or(0xffff_ffff) as u32,
+        protocol: match isa {
+            "arm" => Protocol::Arm { machine_id: int("machine-id").unwrap_or(0xffff_ffff) as u32 },
+            _ => Protocol::MicroBlaze,
+        },
         compatible: board.compatible.iter().map(|c| c.text().to_string()).collect(),
     })
 }

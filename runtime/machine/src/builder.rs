@@ -39,8 +39,15 @@ impl Builder {
     /// An address space of `width` bits.
     pub fn bus(&mut self, width: u32, unmapped_read: Unmapped, unmapped_write: Unmapped) -> usize {
         let mask = if width >= 64 { u64::MAX } else { (1 << width) - 1 };
-        self.buses.push(Bus { space: AddressSpace::default(), mask, unmapped_read, unmapped_write });
+        self.buses.push(Bus { space: AddressSpace::default(), mask, big_endian: false, unmapped_read, unmapped_write });
         self.buses.len() - 1
+    }
+
+    /// Turns the byte order of device registers on a bus: the most significant byte of a 32-bit register is at its lowest address.
+    pub fn big_endian(&mut self, bus: usize) {
+        if let Some(bus) = self.buses.get_mut(bus) {
+            bus.big_endian = true;
+        }
     }
 
     fn map(&mut self, bus: usize, start: u64, size: u64, priority: i32, target: Target) -> Result<(), String> {

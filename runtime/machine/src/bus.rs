@@ -57,8 +57,22 @@ pub enum Unmapped {
 pub(crate) struct Bus {
     pub space: AddressSpace,
     pub mask: u64,
+    /// Device registers have their most significant byte at the lowest address. Values on the bus are in the order of addresses, lowest first.
+    pub big_endian: bool,
     pub unmapped_read: Unmapped,
     pub unmapped_write: Unmapped,
+}
+
+impl Bus {
+    /// Where a device finds an access of at most four bytes: its registers count bytes from the least significant.
+    fn device_offset(&self, offset: u64, size: u8) -> u64 {
+        if self.big_endian { offset ^ (4 - u64::from(size.min(4))) } else { offset }
+    }
+
+    /// A value of `size` bytes, between the order of addresses and that of a device's registers.
+    fn device_value(&self, value: u64, size: u8) -> u64 {
+        if self.big_endian { value.swap_bytes() >> (64 - 8 * u32::from(size.clamp(1, 8))) } else { value }
+    }
 }
 
 /// Toggling words a stub remembers; a guest that reads more of them must not fill the host's memory.
@@ -141,12 +155,13 @@ impl Core {
             Target::Device { device, region, offset } => {
                 let (offset, mut value) = (offset + found.offset, 0);
                 for (skip, size) in lanes(offset, size) {
-                    let part = self.call(device, |d, cx| d.read(region, offset + u64::from(skip), size, access, cx))?;
-                    value |= (part & ones(size)) << (8 * u32::from(skip));
+                    let at = b.device_offset(offset + u64::from(skip), size);
+                    let part = self.call(device, |d, cx| d.read(region, at, size, access, cx))?;
+                    value |= b.device_value(part & ones(size), size) << (8 * u32::from(skip));
                 }
                 Ok(value)
             }
-            Target::Stub(n) => self.stub_read(n, found.offset, size),
+            Target::Stub(n) => self.stub_read(n, found.offset, size).map(|v| b.device_value(v, size)),
         }
     }
 
@@ -174,12 +189,13 @@ impl Core {
             Target::Device { device, region, offset } => {
                 let offset = offset + found.offset;
                 for (skip, size) in lanes(offset, size) {
-                    let part = value >> (8 * u32::from(skip)) & ones(size);
-                    self.call(device, |d, cx| d.write(region, offset + u64::from(skip), size, part, access, cx))?;
+                    let part = b.device_value(value >> (8 * u32::from(skip)) & ones(size), size);
+                    let at = b.device_offset(offset + u64::from(skip), size);
+                    self.call(device, |d, cx| d.write(region, at, size, part, access, cx))?;
                 }
                 Ok(())
             }
-            Target::Stub(n) => self.stub_write(n, found.offset, size, value),
+            Target::Stub(n) => self.stub_write(n, found.offset, size, b.device_value(value, size)),
         }
     }
 

@@ -54,6 +54,7 @@ pub struct TestBench {
     outside: Outside,
     timers: Timers,
     lines: HashMap<(usize, u32), bool>,
+    rises: HashMap<(usize, u32), u32>,
     /// Clock outputs by port.
     pub clocks_out: HashMap<usize, Hertz>,
     /// A reset of the machine was asked for, that many times.
@@ -68,6 +69,14 @@ impl TestBench {
     /// # Panics
     /// If the type refuses its own defaults: the bench is for tests.
     pub fn new(kind: &DeviceType, clock: u64) -> TestBench {
+        TestBench::with(kind, clock, &[])
+    }
+
+    /// The same, with some properties given.
+    ///
+    /// # Panics
+    /// If the type refuses them.
+    pub fn with(kind: &DeviceType, clock: u64, given: &[(String, Value)]) -> TestBench {
         let mut props = Props::default();
         for p in kind.props {
             let text = p.default.unwrap_or("0").trim_start_matches('#');
@@ -75,7 +84,8 @@ impl TestBench {
             let value = number.map_or_else(|| Value::Text(text.to_string()), Value::Int);
             props.0.insert(p.name.to_string(), value);
         }
-        let device = (kind.create)(&props).expect("the type takes its own defaults");
+        props.0.extend(given.iter().cloned());
+        let device = (kind.create)(&props).expect("the type takes its properties");
         let outside = Outside {
             now: Cell::new(Nanos(0)),
             look: 0,
@@ -90,6 +100,7 @@ impl TestBench {
             outside,
             timers: Timers::default(),
             lines: HashMap::new(),
+            rises: HashMap::new(),
             clocks_out: HashMap::new(),
             resets: 0,
             power_off: None,
@@ -107,7 +118,8 @@ impl TestBench {
         for e in effects {
             match e {
                 Effect::Line { port, index, level } => {
-                    self.lines.insert((port, index), level);
+                    let was = self.lines.insert((port, index), level).unwrap_or(false);
+                    *self.rises.entry((port, index)).or_default() += u32::from(level && !was);
                 }
                 Effect::Arm { timer, at } => self.timers.arm(0, timer, at),
                 Effect::Disarm { timer } => self.timers.disarm(0, timer),
@@ -167,6 +179,11 @@ impl TestBench {
     /// The level of an output line.
     pub fn line(&self, port: usize, index: u32) -> bool {
         self.lines.get(&(port, index)).copied().unwrap_or(false)
+    }
+
+    /// How often an output line rose.
+    pub fn rises(&self, port: usize, index: u32) -> u32 {
+        self.rises.get(&(port, index)).copied().unwrap_or(0)
     }
 
     /// Lets `nanos` pass, with every timer at its time.

@@ -1,3 +1,4 @@
 //! Interrupt controllers.
 
 pub mod gic_v1;
+pub mod xps_intc;

@@ -5,6 +5,8 @@ mod fuzz;
 mod gic;
 mod gpio;
 mod kinds;
+mod ns16550;
 mod system;
 mod timers;
 mod uart;
+mod xilinx;
