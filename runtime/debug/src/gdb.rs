@@ -6,7 +6,7 @@
 //!
 //! Not modelled: extended mode (attach, run), tracepoints, reverse execution, file transfer.
 
-use emu_ir::gdb::{GdbDesc, GdbReg};
+use emu_ir::gdb::{GdbDesc, GdbReg, number};
 use emu_ir::interp::{DebugPoints, Watch};
 use emu_machine::cpu::CpuStop;
 use emu_machine::{Exit, Machine};
@@ -96,14 +96,6 @@ fn tid(cpu: usize) -> Tid {
     Tid::MIN.saturating_add(cpu)
 }
 
-fn bytes(r: &GdbReg, value: u128) -> Vec<u8> {
-    value.to_le_bytes()[..r.bits as usize / 8].to_vec()
-}
-
-fn number(bytes: &[u8]) -> u128 {
-    bytes.iter().rev().fold(0, |all, b| all << 8 | u128::from(*b))
-}
-
 impl Target<'_> {
     fn register(&mut self, number: usize) -> Option<&'static GdbReg> {
         self.desc.regs().nth(number)
@@ -184,7 +176,7 @@ impl MultiThreadBase for Target<'_> {
         let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
         // What `g` holds ends with the features that GDB itself defines; the rest is asked for singly.
         let all = desc.features.iter().filter(|f| f.name.starts_with("org.gnu.")).flat_map(|f| f.regs);
-        regs.0 = all.flat_map(|r| bytes(r, cpu.debug_register(r))).collect();
+        regs.0 = all.flat_map(|r| r.bytes(cpu.debug_register(r), cpu.big_endian())).collect();
         Ok(())
     }
 
@@ -194,7 +186,7 @@ impl MultiThreadBase for Target<'_> {
         let mut rest = regs.0.as_slice();
         for r in desc.regs() {
             let Some((value, after)) = rest.split_at_checked(r.bits as usize / 8) else { break };
-            cpu.set_debug_register(r, number(value));
+            cpu.set_debug_register(r, number(value, cpu.big_endian()));
             rest = after;
         }
         Ok(())
@@ -233,7 +225,7 @@ impl SingleRegisterAccess<Tid> for Target<'_> {
     fn read_register(&mut self, tid: Tid, RegId(id): RegId, buffer: &mut [u8]) -> TargetResult<usize, Self> {
         let r = self.register(id).ok_or(TargetError::NonFatal)?;
         let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
-        let value = bytes(r, cpu.debug_register(r));
+        let value = r.bytes(cpu.debug_register(r), cpu.big_endian());
         buffer.get_mut(..value.len()).ok_or(TargetError::NonFatal)?.copy_from_slice(&value);
         Ok(value.len())
     }
@@ -241,7 +233,7 @@ impl SingleRegisterAccess<Tid> for Target<'_> {
     fn write_register(&mut self, tid: Tid, RegId(id): RegId, value: &[u8]) -> TargetResult<(), Self> {
         let r = self.register(id).filter(|r| value.len() == r.bits as usize / 8).ok_or(TargetError::NonFatal)?;
         let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
-        cpu.set_debug_register(r, number(value));
+        cpu.set_debug_register(r, number(value, cpu.big_endian()));
         Ok(())
     }
 }

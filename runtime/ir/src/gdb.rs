@@ -59,6 +59,12 @@ impl GdbReg {
         self.parts.iter().fold(0, |all, p| all | (layout.read(cells, p.slot) >> p.lo & mask(p.len)) << p.at)
     }
 
+    /// A value as the protocol's bytes, in the target's byte order.
+    pub fn bytes(&self, value: u128, big: bool) -> Vec<u8> {
+        let n = self.bits as usize / 8;
+        if big { value.to_be_bytes()[16 - n..].to_vec() } else { value.to_le_bytes()[..n].to_vec() }
+    }
+
     /// Sets the register; bits of no part are dropped.
     pub fn write(&self, layout: &StateLayout, cells: &mut [u64], value: u128) {
         for p in self.parts {
@@ -67,6 +73,12 @@ impl GdbReg {
             layout.write(cells, p.slot, old | part);
         }
     }
+}
+
+/// The value of the protocol's bytes, in the target's byte order.
+pub fn number(bytes: &[u8], big: bool) -> u128 {
+    let add = |all: u128, b: &u8| all << 8 | u128::from(*b);
+    if big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
 }
 
 impl GdbDesc {

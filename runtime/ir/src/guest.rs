@@ -177,6 +177,10 @@ pub trait Isa: Send + Sync + 'static {
     fn call(&self, id: u16, cx: &mut HelperCx<'_>, args: &[u64; 6]) -> Result<u64, Exception>;
     /// State at reset.
     fn reset(&self, state: &mut [u64]);
+    /// Instructions, and registers as a debugger sees them, have their most significant byte first.
+    fn big_endian(&self) -> bool {
+        false
+    }
     /// Registers as a debugger sees them.
     fn gdb(&self) -> &'static GdbDesc {
         &GdbDesc::NONE

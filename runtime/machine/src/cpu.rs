@@ -41,6 +41,10 @@ pub trait Cpu: Send {
     }
     /// Where a debugger wants it to stop. A breakpoint at pc stops the next run at once; [`Cpu::step`] goes over it.
     fn set_debug_points(&mut self, _: &DebugPoints) {}
+    /// A debugger sees its registers with the most significant byte first.
+    fn big_endian(&self) -> bool {
+        false
+    }
     /// Its registers as a debugger sees them.
     fn debug_registers(&self) -> &'static GdbDesc {
         &GdbDesc::NONE

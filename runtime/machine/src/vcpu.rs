@@ -207,6 +207,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn set_debug_points(&mut self, points: &DebugPoints) {
         self.engine.set_debug_points(points);
     }
+    fn big_endian(&self) -> bool {
+        self.engine.isa().big_endian()
+    }
     fn debug_registers(&self) -> &'static GdbDesc {
         self.engine.isa().gdb()
     }
