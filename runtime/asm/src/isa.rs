@@ -69,6 +69,15 @@ impl Isa {
         })
     }
 
+    /// Sets decoder context `name`; false if there is none.
+    pub fn set_context(&self, setting: &mut Setting, name: &str, value: u64) -> bool {
+        let found = self.tables.contexts.iter().position(|c| c.name == name);
+        found.is_some_and(|i| {
+            setting.contexts[i] = value;
+            true
+        })
+    }
+
     /// The surroundings of one encoding, all locals unknown.
     pub fn env<'a>(&'a self, setting: &'a Setting, encoding: &EncodingTable) -> Env<'a> {
         Env {

@@ -4,7 +4,7 @@ use crate::{BoardArgs, cpus, doc, registry};
 use clap::Subcommand;
 use emu_boards::view;
 use emu_machine::schema::{Count, DeviceType, PropKind};
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 
 type Outcome = Result<i32, (i32, String)>;
 
@@ -89,9 +89,9 @@ pub enum Isa {
     Asm {
         /// Instruction set
         isa: String,
-        /// Text
+        /// Text; `-`: lines of standard input, each with a tab and modes after it if need be
         text: Vec<String>,
-        /// Mode, such as thumb=1
+        /// Mode, decoder context or address (pc), such as thumb=1
         #[arg(long, value_name = "NAME=VALUE")]
         mode: Vec<String>,
     },
@@ -99,9 +99,9 @@ pub enum Isa {
     Disasm {
         /// Instruction set
         isa: String,
-        /// Instruction words
+        /// Instruction words; `-`: lines of standard input, each with a tab and modes after it if need be
         words: Vec<String>,
-        /// Mode, such as thumb=1
+        /// Mode, decoder context or address (pc), such as thumb=1
         #[arg(long, value_name = "NAME=VALUE")]
         mode: Vec<String>,
     },
@@ -111,7 +111,7 @@ pub enum Isa {
         isa: String,
         /// Instruction word (hexadecimal)
         word: String,
-        /// Mode, such as thumb=1
+        /// Mode, decoder context or address (pc), such as thumb=1
         #[arg(long, value_name = "NAME=VALUE")]
         mode: Vec<String>,
     },
@@ -258,14 +258,46 @@ fn setting(name: &str, isa: &emu_asm::Isa, modes: &[String]) -> Result<emu_asm::
     let mut setting = isa.setting("");
     isa.set_mode(&mut setting, "thumb", (name == "thumb").into());
     for m in modes {
-        let (name, value) = m.split_once('=').unwrap_or((m, "1"));
-        let value = value.parse().map_err(|_| usage(format!("--mode {m}: `{value}` is no number")))?;
-        if !isa.set_mode(&mut setting, name, value) {
-            let known: Vec<&str> = isa.tables.modes.iter().map(|m| m.0.as_str()).collect();
-            return Err(usage(format!("--mode {m}: there is no mode `{name}`\n  help: {}", known.join(", "))));
-        }
+        set(isa, &mut setting, m)?;
     }
     Ok(setting)
+}
+
+/// Applies `NAME=VALUE`, or `NAME` for 1: a mode, a context, or the address `pc`.
+fn set(isa: &emu_asm::Isa, setting: &mut emu_asm::Setting, change: &str) -> Result<(), (i32, String)> {
+    let (name, text) = change.split_once('=').unwrap_or((change, "1"));
+    let value = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    let value = value.map_err(|_| usage(format!("--mode {change}: `{text}` is no number")))?;
+    if name == "pc" {
+        setting.pc = value;
+    } else if !isa.set_mode(setting, name, value) && !isa.set_context(setting, name, value) {
+        let t = &isa.tables;
+        let known: Vec<&str> = t.modes.iter().map(|m| m.0.as_str()).chain(t.contexts.iter().map(|c| c.name.as_str())).collect();
+        return Err(usage(format!("--mode {change}: there is no mode `{name}`\n  help: pc, {}", known.join(", "))));
+    }
+    Ok(())
+}
+
+/// Answers each line of standard input with one line; a tab and `NAME=VALUE` words after the text apply to that line only.
+fn each_line(
+    isa: &emu_asm::Isa,
+    base: &emu_asm::Setting,
+    answer: &mut dyn FnMut(&emu_asm::Setting, &str) -> Result<String, (i32, String)>,
+) -> Outcome {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for line in std::io::stdin().lines() {
+        let line = line.map_err(|e| (2, format!("cannot read standard input: {e}")))?;
+        let (text, changes) = line.split_once('\t').unwrap_or((&line, ""));
+        let mut setting = base.clone();
+        for change in changes.split_whitespace() {
+            set(isa, &mut setting, change)?;
+        }
+        writeln!(out, "{}", answer(&setting, text)?).map_err(|e| (2, format!("cannot write: {e}")))?;
+    }
+    Ok(0)
 }
 
 fn word(text: &str) -> Result<(u8, u64), (i32, String)> {
@@ -281,15 +313,29 @@ pub fn isa(command: &Isa) -> Outcome {
         Isa::Asm { isa, text, mode } => {
             let (name, isa) = (isa, tables(isa)?);
             let setting = setting(name, &isa, mode)?;
+            if text.as_slice() == ["-"] {
+                return each_line(&isa, &setting, &mut |setting, text| {
+                    Ok(match isa.encode(setting, text, &emu_asm::encode::NoSymbols, &Default::default()) {
+                        Ok(made) => format!("{:0width$x}", made.code, width = usize::from(made.bits / 4)),
+                        Err(message) => format!("error: {message}"),
+                    })
+                });
+            }
             let made = isa.encode(&setting, &text.join(" "), &emu_asm::encode::NoSymbols, &Default::default()).map_err(usage)?;
             println!("{:0width$x}", made.code, width = usize::from(made.bits / 4));
         }
         Isa::Disasm { isa, words, mode } => {
             let (name, isa) = (isa, tables(isa)?);
             let setting = setting(name, &isa, mode)?;
-            for w in words {
+            let answer = &mut |setting: &emu_asm::Setting, w: &str| {
                 let (bits, code) = word(w)?;
-                println!("{w}  {}", isa.disassemble(&setting, bits, code).unwrap_or_else(|| "undefined".into()));
+                Ok(format!("{w}  {}", isa.disassemble(setting, bits, code).unwrap_or_else(|| "undefined".into())))
+            };
+            if words.as_slice() == ["-"] {
+                return each_line(&isa, &setting, answer);
+            }
+            for w in words {
+                println!("{}", answer(&setting, w)?);
             }
         }
         Isa::Explain { isa, word: w, mode } => {
