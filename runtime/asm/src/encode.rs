@@ -225,6 +225,8 @@ impl<'m> Matcher<'m> {
                     for name in names {
                         if name.is_empty() {
                             found.push((value as u128, 0));
+                        } else if name.contains(' ') {
+                            found.extend(literal(name, text).map(|rest| (value as u128, text.len() - rest.len())));
                         } else if starts_with(&text[skipped..], name) {
                             found.push((value as u128, skipped + name.len()));
                         } else if starts_with(text, name) {
@@ -271,11 +273,13 @@ fn fits(value: i128, width: u8) -> bool {
 fn literal<'t>(pattern: &str, mut text: &'t str) -> Option<&'t str> {
     let mut chars = pattern.chars().peekable();
     let mut at_start = true;
+    let mut punctuated = false;
     while let Some(c) = chars.next() {
         if c == ' ' {
             let trimmed = text.trim_start();
             let separates = at_start || !text.is_empty();
-            if trimmed.len() == text.len() && separates && !chars.peek().is_none_or(|n| n.is_ascii_punctuation()) && !ends_open(pattern) {
+            let open = punctuated || chars.peek().is_none_or(|n| n.is_ascii_punctuation()) || ends_open(pattern);
+            if trimmed.len() == text.len() && separates && !open {
                 return None;
             }
             text = trimmed;
@@ -293,6 +297,7 @@ fn literal<'t>(pattern: &str, mut text: &'t str) -> Option<&'t str> {
             text = rest.as_str();
         }
         at_start = false;
+        punctuated = c.is_ascii_punctuation();
     }
     Some(text)
 }
