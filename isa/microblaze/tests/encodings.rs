@@ -4,7 +4,7 @@ use emu_asm::encode::NoSymbols;
 use emu_asm::solve::Inverses;
 use emu_ir::guest::*;
 use emu_ir::spec_test::verify;
-use emu_isa_microblaze::tests::ENCODINGS;
+use emu_isa_microblaze::tests::{ENCODINGS, TESTS};
 use emu_isa_microblaze::{GDB, Microblaze, System, TABLES, code_bytes};
 
 fn next(random: &mut u64) -> u64 {
@@ -55,6 +55,21 @@ fn what_is_printed_assembles_to_the_same_word() {
             assert_eq!(assembly.disassemble(&setting, 32, made.code).as_deref(), Some(text.as_str()), "{code:#x}");
         }
     }
+}
+
+#[test]
+fn tests_assemble_to_their_words() {
+    let assembly = emu_asm::Isa::from_json(TABLES).unwrap();
+    let (mut setting, inverses) = (assembly.setting("microblaze"), Inverses::default());
+    let mut wrong = Vec::new();
+    for t in TESTS {
+        setting.pc = t.at.unwrap_or(0x1000);
+        match assembly.encode(&setting, t.text, &NoSymbols, &inverses) {
+            Ok(made) if made.code == t.code => {}
+            other => wrong.push(format!("{} `{}`: {other:?}, not {:#x}", t.place, t.text, t.code)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
