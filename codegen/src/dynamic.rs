@@ -111,6 +111,11 @@ impl<'a> Emitter<'_, 'a> {
                 let v = self.value(v);
                 self.bind(format!("b.swap({mem}, {addr}, {v})"))
             }
+            ExprKind::CompareSwap(m, expected, v) => {
+                let (mem, addr) = self.memory(m);
+                let (expected, v) = (self.value(expected), self.value(v));
+                self.bind(format!("b.compare_swap({mem}, {addr}, {expected}, {v})"))
+            }
             ExprKind::Tuple(parts) => {
                 let parts: Vec<String> = parts.iter().map(|p| self.value(p)).collect();
                 format!("({},)", parts.join(", "))

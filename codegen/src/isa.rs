@@ -203,7 +203,7 @@ fn gdb(shared: &Shared<'_>) -> Vec<Data> {
             TestPlace::State(s) => layout.states[s.0 as usize],
             TestPlace::Bank(k, i) => layout.banks[k.0 as usize] + i,
             TestPlace::View(k, v, i) => layout.views[k.0 as usize][*v as usize] + i,
-            TestPlace::Mem { .. } => 0,
+            TestPlace::Mem { .. } | TestPlace::Lines => 0,
         };
         format!("emu_ir::gdb::GdbPart {{ slot: Slot({slot}), lo: {lo}, len: {len}, at: {at} }}")
     };
@@ -386,6 +386,7 @@ fn tests(shared: &Shared<'_>) -> Data {
         TestPlace::Bank(k, i) => format!("Place::Slot({})", layout.banks[k.0 as usize] + i),
         TestPlace::View(k, v, i) => format!("Place::Slot({})", layout.views[k.0 as usize][*v as usize] + i),
         TestPlace::Mem { addr, bytes } => format!("Place::Mem({addr:#x}, {bytes})"),
+        TestPlace::Lines => "Place::Lines".to_string(),
     };
     let list = |all: &[(TestPlace, u128)]| {
         let all: Vec<String> = all.iter().map(|(p, v)| format!("({}, {v:#x})", place(p))).collect();

@@ -26,6 +26,7 @@ impl Shared<'_> {
             | ExprKind::LoadExclusive(_)
             | ExprKind::StoreExclusive(..)
             | ExprKind::Swap(..)
+            | ExprKind::CompareSwap(..)
             | ExprKind::CallExtern(..)
             | ExprKind::Float { .. } => false,
             ExprKind::Vector { env, args, .. } => env.is_none() && all(args),

@@ -90,6 +90,7 @@ pub enum Kind {
     LoadExclusive(Mem),
     StoreExclusive(Mem, Expr),
     Swap(Mem, Expr),
+    CompareSwap(Mem, Expr, Expr),
     Unspecified(u8),
 }
 
@@ -262,6 +263,8 @@ pub struct GdbFeature {
 #[allow(missing_docs)]
 pub struct GdbReg {
     pub name: Id,
+    /// Bits, if said.
+    pub bits: Option<u128>,
     pub parts: Vec<GdbPart>,
     pub ty: Option<Text>,
 }

@@ -320,6 +320,13 @@ impl<'w> Checker<'w> {
                 let x = self.expr(x, Some(&t)).and_then(|x| self.coerce(x, &t))?;
                 self.make(ExprKind::Swap(m, x), t, Time::Dynamic, span)
             }
+            Kind::CompareSwap(m, expected, x) => {
+                let m = self.mem(m)?;
+                let t = bits(m.bits);
+                let expected = self.expr(expected, Some(&t)).and_then(|x| self.coerce(x, &t))?;
+                let x = self.expr(x, Some(&t)).and_then(|x| self.coerce(x, &t))?;
+                self.make(ExprKind::CompareSwap(m, expected, x), t, Time::Dynamic, span)
+            }
             Kind::Unspecified(n) => self.make(ExprKind::Unspecified, bits(*n), Time::Dynamic, span),
         }
     }
@@ -1469,9 +1476,12 @@ pub fn fold(e: &Expr) -> Option<u128> {
 /// The place of something in `e` that may fault or has effects.
 fn impure(e: &Expr) -> Option<Span> {
     match &*e.kind {
-        ExprKind::Load(_) | ExprKind::LoadExclusive(_) | ExprKind::StoreExclusive(..) | ExprKind::Swap(..) | ExprKind::CallExtern(..) => {
-            Some(e.span)
-        }
+        ExprKind::Load(_)
+        | ExprKind::LoadExclusive(_)
+        | ExprKind::StoreExclusive(..)
+        | ExprKind::Swap(..)
+        | ExprKind::CompareSwap(..)
+        | ExprKind::CallExtern(..) => Some(e.span),
         _ => children(e).into_iter().find_map(impure),
     }
 }
@@ -1496,6 +1506,7 @@ fn children(e: &Expr) -> Vec<&Expr> {
         ExprKind::Match(s, arms) => std::iter::once(s).chain(arms.iter().filter_map(|a| a.1.value.as_ref())).collect(),
         ExprKind::Load(m) | ExprKind::LoadExclusive(m) => vec![&m.addr],
         ExprKind::StoreExclusive(m, x) | ExprKind::Swap(m, x) => vec![&m.addr, x],
+        ExprKind::CompareSwap(m, x, y) => vec![&m.addr, x, y],
         _ => vec![],
     }
 }
@@ -1514,7 +1525,11 @@ fn expr_calls(e: &Expr, out: &mut Vec<u32>) {
             expr_calls(lane, out);
             imm.iter().for_each(|i| expr_calls(i, out));
         }
-        ExprKind::Load(m) | ExprKind::LoadExclusive(m) | ExprKind::StoreExclusive(m, _) | ExprKind::Swap(m, _) => mem_calls(m, out),
+        ExprKind::Load(m)
+        | ExprKind::LoadExclusive(m)
+        | ExprKind::StoreExclusive(m, _)
+        | ExprKind::Swap(m, _)
+        | ExprKind::CompareSwap(m, ..) => mem_calls(m, out),
         _ => {}
     }
     children(e).into_iter().for_each(|c| expr_calls(c, out));

@@ -537,6 +537,7 @@ fn places(w: &mut World, places: &[ast::Place], raises: &mut Option<ExceptionId>
         match p {
             ast::Place::Raise(id) => *raises = Some(w.exception(id)?),
             ast::Place::Mem(bytes, at, value) => out.push((TestPlace::Mem { addr: *at, bytes: *bytes as u8 }, *value)),
+            ast::Place::State(id, value) if id.name == "lines" => out.push((TestPlace::Lines, *value)),
             ast::Place::State(id, value) => out.push((TestPlace::State(w.state(id)?), *value)),
             ast::Place::Bank(id, index, value) => match w.names.globals.get(&id.name).copied() {
                 Some((Global::Bank(b), _)) => {

@@ -25,7 +25,17 @@ pub fn feature(w: &mut World, g: &ast::GdbFeature) {
         }
         // A register of one part has its width; a composed one is as wide as a register that holds it.
         let top = parts.iter().map(|p| p.2 + p.3).max().unwrap_or(0);
-        let bits = if top <= 8 { 8 } else { top.next_power_of_two() };
+        let least = if top <= 8 { 8 } else { top.next_power_of_two() };
+        let bits = match r.bits {
+            Some(b) if [8, 16, 32, 64, 128].contains(&b) && b >= u128::from(least) => b as u32,
+            Some(b) => {
+                let message =
+                    format!("`{}` cannot have {b} bits: its parts need {least}, and a register has 8, 16, 32, 64 or 128", r.name.name);
+                w.errors.push(Diagnostic::new("isa::gdb", r.name.span, message));
+                least
+            }
+            None => least,
+        };
         regs.push(GdbReg { name: r.name.name.clone(), bits, ty: r.ty.as_ref().map(|t| t.text.clone()), parts });
     }
     w.spec.gdb.push(GdbFeature { arch: g.arch.name.clone(), name: g.name.text.clone(), regs });

@@ -547,12 +547,16 @@ impl Build {
                 for n in first..=last {
                     let part = GdbPart { state: bank.clone(), index: Some(n), range: None, at: 0 };
                     let name = Id { name: format!("{}{n}", name.name), span: name.span };
-                    regs.push(GdbReg { name, parts: vec![part], ty: ty.clone() });
+                    regs.push(GdbReg { name, bits: None, parts: vec![part], ty: ty.clone() });
                 }
                 continue;
             }
-            let (mut parts, mut ty) = (Vec::new(), None);
+            let (mut bits, mut parts, mut ty) = (None, Vec::new(), None);
             for piece in it {
+                if piece.as_rule() == Rule::gdb_width {
+                    bits = piece.into_inner().next().map(|n| self.number(&n)).transpose()?;
+                    continue;
+                }
                 if piece.as_rule() == Rule::string {
                     ty = Some(self.text(piece));
                     continue;
@@ -571,7 +575,7 @@ impl Build {
                 }
                 parts.push(part);
             }
-            regs.push(GdbReg { name, parts, ty });
+            regs.push(GdbReg { name, bits, parts, ty });
         }
         Ok(GdbFeature { arch, name, regs })
     }
@@ -962,6 +966,10 @@ impl Build {
                 match rule {
                     Rule::load => Kind::Load(self.mem(mem, it)?),
                     Rule::load_exclusive => Kind::LoadExclusive(self.mem(mem, it)?),
+                    Rule::compare_swap => {
+                        let (expected, value) = (self.expr(self.next(&mut it, span)?)?, self.expr(self.next(&mut it, span)?)?);
+                        Kind::CompareSwap(self.mem(mem, it)?, expected, value)
+                    }
                     _ => {
                         let value = self.expr(self.next(&mut it, span)?)?;
                         let mem = self.mem(mem, it)?;

@@ -487,7 +487,12 @@ pub enum TestPlace {
     State(StateId),
     Bank(BankId, u32),
     View(BankId, u32, u32),
-    Mem { addr: u64, bytes: u8 },
+    Mem {
+        addr: u64,
+        bytes: u8,
+    },
+    /// The levels of the input lines, in what comes before.
+    Lines,
 }
 
 /// A statement.
@@ -661,6 +666,8 @@ pub enum ExprKind {
     LoadExclusive(MemExpr),
     StoreExclusive(MemExpr, Expr),
     Swap(MemExpr, Expr),
+    /// Expected, new: the old value.
+    CompareSwap(MemExpr, Expr, Expr),
     Tuple(Vec<Expr>),
     Unspecified,
 }

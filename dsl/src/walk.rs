@@ -125,6 +125,11 @@ pub fn expr<'a>(e: &'a Expr, f: &mut dyn FnMut(&'a Expr)) {
             memory(m, f);
             expr(e, f);
         }
+        ExprKind::CompareSwap(m, a, b) => {
+            memory(m, f);
+            expr(a, f);
+            expr(b, f);
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Place {
     Slot(u16),
     /// Memory: address and bytes (1, 2, 4 or 8), in the byte order of the host's little end.
     Mem(u64, u8),
+    /// The levels of the input lines, throughout.
+    Lines,
 }
 
 /// One instruction executed: state before, state after.
@@ -69,11 +71,12 @@ struct Bus {
     low: Arc<RamBlock>,
     high: Arc<RamBlock>,
     attention: AtomicU32,
+    lines: u64,
 }
 
 impl Bus {
     fn new() -> Result<Bus, emu_memory::MemoryError> {
-        Ok(Bus { low: RamBlock::new("low", LOW)?, high: RamBlock::new("high", 0x1_0000)?, attention: AtomicU32::new(0) })
+        Ok(Bus { low: RamBlock::new("low", LOW)?, high: RamBlock::new("high", 0x1_0000)?, attention: AtomicU32::new(0), lines: 0 })
     }
 
     fn place(&self, at: u64) -> Option<(&Arc<RamBlock>, u64)> {
@@ -124,7 +127,7 @@ impl GuestBus for Bus {
         &self.attention
     }
     fn levels(&self) -> u64 {
-        0
+        self.lines
     }
     fn set_output(&self, _: usize, _: u32, _: bool) {}
     fn publish(&self, _: u64, _: u64) {}
@@ -222,7 +225,7 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
     let layout = isa.layout();
     let pc = isa.pc();
     let at = test.at.unwrap_or(0x1000);
-    let bus = Bus::new().map_err(|e| e.to_string())?;
+    let mut bus = Bus::new().map_err(|e| e.to_string())?;
     let noting = Arc::new(Noting { isa, raised: AtomicU32::new(NONE) });
     let mut engine = Engine::new(noting.clone(), 0);
     engine.reset();
@@ -233,6 +236,7 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
             Place::Mem(address, size) => {
                 bus.write(GuestPhys(address), size, *value as u64, Access::cpu(0)).map_err(|_| format!("no memory at {address:#x}"))?;
             }
+            Place::Lines => bus.lines = *value as u64,
         }
     }
     let key = noting.isa.block_key(engine.state());
@@ -245,7 +249,8 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
     let mut memory = bus.bytes();
     let mut wrong = String::new();
     let mut raised = NONE;
-    for _ in 0..=test.then.len() {
+    // With a line high there is one step more, in which its interrupt may be taken.
+    for _ in 0..=test.then.len() + usize::from(bus.lines != 0) {
         let stop = engine.step(&bus);
         if !matches!(stop, Stop::Budget | Stop::Asleep(_)) {
             let _ = writeln!(wrong, "stopped with {stop:?}");
@@ -268,6 +273,7 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
                     memory[at] = *byte;
                 }
             }
+            Place::Lines => {}
         }
     }
     let differing = bus.bytes().into_iter().zip(memory).enumerate().filter(|(_, (found, wanted))| found != wanted);

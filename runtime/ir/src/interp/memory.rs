@@ -315,7 +315,9 @@ impl<I: Isa> Context<I> {
                 let phys = self.resolve(bus, va, AccessKind::Write, mem.mmu)?;
                 let monitor = self.monitor.take().filter(|m| m.phys == phys && m.size == mem.size);
                 let stored = match monitor {
-                    Some(monitor) => self.exchange(arena, bus, at, va, phys, mem, monitor.value, swap(second) as u64)? == monitor.value,
+                    Some(monitor) => {
+                        self.exchange(arena, bus, at, va, phys, mem, monitor.value, swap(second) as u64, width)? == monitor.value
+                    }
                     None => false,
                 };
                 self.set_result(side, stored.into());
@@ -326,7 +328,7 @@ impl<I: Isa> Context<I> {
                 let new = swap(second) as u64;
                 let mut old = self.slow_load(arena, bus, at, va, mem.size, mem.mmu, 0, width)?;
                 loop {
-                    let found = self.exchange(arena, bus, at, va, phys, mem, old, new)?;
+                    let found = self.exchange(arena, bus, at, va, phys, mem, old, new, width)?;
                     if found == old {
                         break;
                     }
@@ -338,7 +340,7 @@ impl<I: Isa> Context<I> {
                 let phys = self.resolve(bus, va, AccessKind::Write, mem.mmu)?;
                 self.resolve(bus, va, AccessKind::Read, mem.mmu)?;
                 let (expected, new) = (swap(second) as u64, swap(self.operand(side, 2)) as u64);
-                let old = self.exchange(arena, bus, at, va, phys, mem, expected, new)?;
+                let old = self.exchange(arena, bus, at, va, phys, mem, expected, new, width)?;
                 self.set_result(side, swap(old.into()));
             }
             _ => {}
@@ -355,7 +357,7 @@ impl<I: Isa> Context<I> {
         Ok(())
     }
 
-    /// Replaces `old` by `new` if it is there; what was there. Atomic in RAM; on a device a read and a write.
+    /// Replaces `old` by `new` if it is there; what was there. Atomic in RAM, unless it lies on two pages; on a device a read and a write.
     #[allow(clippy::too_many_arguments)] // the access and where it happens
     fn exchange(
         &mut self,
@@ -367,7 +369,16 @@ impl<I: Isa> Context<I> {
         mem: Mem,
         old: u64,
         new: u64,
+        width: u8,
     ) -> Result<u64, Exception> {
+        if va % PAGE_SIZE + u64::from(mem.size) > PAGE_SIZE {
+            self.probe(bus, va, mem, AccessKind::Write, width)?;
+            let found = self.slow_load(arena, bus, at, va, mem.size, mem.mmu, 0, width)?;
+            if found == old {
+                self.slow_store(arena, bus, at, va, mem.size, new, mem.mmu, 0, width)?;
+            }
+            return Ok(found);
+        }
         self.watch(va, mem.size, AccessKind::Write);
         if let Some(result) = self.tlb.compare_exchange(va, mem.size, old, new, mem.mmu, self.tag) {
             return Ok(result.unwrap_or_else(|found| found));
