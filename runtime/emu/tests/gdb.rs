@@ -14,9 +14,14 @@ struct Board {
 
 impl Board {
     fn start(name: &str) -> Board {
+        Board::with(name, &["--board", "zynq7000"])
+    }
+
+    fn with(name: &str, arguments: &[&str]) -> Board {
         let socket = std::env::temp_dir().join(format!("emu-gdb-{name}-{}", std::process::id()));
         let child = Command::new(env!("CARGO_BIN_EXE_emu"))
-            .args(["--board", "zynq7000", "--paused", "--timeout", "120", "--gdb"])
+            .args(arguments)
+            .args(["--paused", "--timeout", "120", "--gdb"])
             .arg(format!("unix:{}", socket.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -128,6 +133,43 @@ fn a_client_sees_threads_registers_memory_and_stops() {
     assert_eq!(ask(&mut s, "z0,100020,4"), "OK");
     assert_eq!(ask(&mut s, "D;1"), "OK");
     board.finish();
+}
+
+/// gdb-multiarch has no MicroBlaze; its registers have the numbers of GDB's MicroBlaze port, in the board's byte order.
+#[test]
+fn a_client_debugs_microblaze_of_both_byte_orders() {
+    // addik r3, r0, 5; loop: addik r3, r3, 1; swi r3, r0, 0x100; bri loop
+    let code = [0x3060_0005u32, 0x3063_0001, 0xf860_0100, 0xb800_fff8];
+    for (board, big) in [("petalogix-s3adsp1800", true), ("petalogix-ml605", false)] {
+        let word = |w: u32| {
+            let bytes = if big { w.to_be_bytes() } else { w.to_le_bytes() };
+            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
+        };
+        let file = std::env::temp_dir().join(format!("emu-gdb-{board}-{}.bin", std::process::id()));
+        let bytes: Vec<u8> = code.iter().flat_map(|w| if big { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
+        std::fs::write(&file, bytes).unwrap();
+        let b = Board::with(board, &["--board", board, "--firmware", file.to_str().unwrap()]);
+        let mut s = b.connect();
+        let xml = ask(&mut s, "qXfer:features:read:target.xml:0,4000");
+        assert!(xml.contains("org.gnu.gdb.microblaze.core") && xml.contains("name=\"rpid\" bitsize=\"32\""), "{xml}");
+        assert_eq!((ask(&mut s, "m0,4"), ask(&mut s, "p20")), (word(code[0]), word(0)));
+        assert!(ask(&mut s, "vCont;s:p1.1").starts_with("T05"));
+        assert_eq!((ask(&mut s, "p3"), ask(&mut s, "p20")), (word(5), word(4)));
+        let all = ask(&mut s, "g");
+        assert_eq!((all.len(), &all[24..32], &all[256..264]), (8 * 54, word(5).as_str(), word(4).as_str()));
+        assert_eq!(ask(&mut s, "Z0,c,4"), "OK");
+        assert!(ask(&mut s, "vCont;c").contains("swbreak"));
+        assert_eq!((ask(&mut s, "p3"), ask(&mut s, "p20"), ask(&mut s, "m100,4")), (word(6), word(12), word(6)));
+        assert_eq!(ask(&mut s, "z0,c,4"), "OK");
+        assert_eq!(ask(&mut s, &format!("P3={}", word(0x1234_5678))), "OK");
+        assert_eq!(ask(&mut s, "Z2,100,4"), "OK");
+        assert!(ask(&mut s, "vCont;c").contains("watch:"));
+        assert_eq!((ask(&mut s, "m100,4"), ask(&mut s, "p20")), (word(0x1234_5679), word(12)));
+        assert_eq!(ask(&mut s, "z2,100,4"), "OK");
+        assert_eq!(ask(&mut s, "D;1"), "OK");
+        b.finish();
+        _ = std::fs::remove_file(file);
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ struct Arguments {
     /// Change the board
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// Let QEMU run to this virtual address first (hexadecimal); its MMU must then be as our description of the registers says
+    /// Let QEMU run to this virtual address first (hexadecimal). State that its gdbstub does not show must not matter: registers banked for
+    /// other modes are taken from QEMU when they first appear, but a software-filled TLB cannot be
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     from: Option<u64>,
     /// Instructions to compare
@@ -188,6 +189,8 @@ impl<I: Isa> Lockstep<I> {
         let pc = core.iter().position(|s| ["pc", "rpc", "eip", "rip"].contains(&s.reg.name)).ok_or("no program counter is compared")?;
         let late = |s: &Shared| arguments.late.iter().any(|l| l == s.reg.name);
         let mut was_late = false;
+        // Modes with a register of their own.
+        let mut unseen = 8;
         for step in 0..arguments.steps {
             self.before.copy_from_slice(self.engine.state());
             let take = !arguments.take.is_empty() && self.text().is_some_and(|t| arguments.take.iter().any(|k| t.contains(k.as_str())));
@@ -213,10 +216,29 @@ impl<I: Isa> Lockstep<I> {
             } else if ours != theirs {
                 let mut ways = vec![How::Refused];
                 ways.extend((0..4).flat_map(|line| [How::Interrupt(line), How::Then(line)]));
-                let found = ways.into_iter().find(|how| {
+                let mut found = ways.iter().copied().find(|how| {
                     self.again(*how);
                     self.ours(&core) == theirs
                 });
+                // Registers banked for a mode that is entered for the first time hold what nobody told us.
+                if found.is_none() && arguments.from.is_some() && unseen > 0 {
+                    found = [How::Plain].into_iter().chain(ways).find(|how| {
+                        self.again(*how);
+                        let ours = self.ours(&core);
+                        ours[pc] == theirs[pc] && ours.iter().zip(&theirs).filter(|(a, b)| a != b).count() == 1
+                    });
+                    if found.is_some() {
+                        unseen -= 1;
+                        let (layout, ours) = (self.engine.isa().layout(), self.ours(&core));
+                        for ((shared, ours), theirs) in core.iter().zip(ours).zip(&theirs).filter(|((_, a), b)| a != *b) {
+                            println!(
+                                "at instruction {step}: {} is {ours:#x}; QEMU's {theirs:#x} is taken, as of a mode not seen before",
+                                shared.reg.name
+                            );
+                            shared.reg.write(layout, self.engine.registers_mut(), *theirs);
+                        }
+                    }
+                }
                 match found {
                     Some(How::Interrupt(_) | How::Then(_)) => interrupts += 1,
                     Some(_) => taken += 1,
