@@ -329,7 +329,9 @@ pub fn isa(command: &Isa) -> Outcome {
             let setting = setting(name, &isa, mode)?;
             let answer = &mut |setting: &emu_asm::Setting, w: &str| {
                 let (bits, code) = word(w)?;
-                Ok(format!("{w}  {}", isa.disassemble(setting, bits, code).unwrap_or_else(|| "undefined".into())))
+                let guard = isa.decode(setting, bits, code).and_then(|d| d.guard);
+                let note = if guard == Some(emu_asm::tables::Otherwise::Unpredictable) { "  ; UNPREDICTABLE" } else { "" };
+                Ok(format!("{w}  {}{note}", isa.disassemble(setting, bits, code).unwrap_or_else(|| "undefined".into())))
             };
             if words.as_slice() == ["-"] {
                 return each_line(&isa, &setting, answer);
