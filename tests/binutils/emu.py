@@ -24,7 +24,7 @@ def answers(command, isa, lines):
 
 
 def disassemble(isa, lines):
-    """Texts of (word in hexadecimal, settings); `undefined` for what is not an instruction."""
+    """Texts of (word in hexadecimal, settings); `undefined` for what is not an instruction. What is UNPREDICTABLE says so in a comment."""
     return [line.split("  ", 1)[1] for line in answers("disasm", isa, lines)]
 
 
