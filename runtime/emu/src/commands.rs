@@ -6,6 +6,14 @@ use emu_boards::view;
 use emu_machine::schema::{Count, DeviceType, PropKind};
 use std::io::{BufRead, Write};
 
+/// A reader who has seen enough closes the pipe; that is no error.
+macro_rules! println {
+    ($($text:tt)*) => { _ = writeln!(std::io::stdout(), $($text)*) };
+}
+macro_rules! print {
+    ($($text:tt)*) => { _ = write!(std::io::stdout(), $($text)*) };
+}
+
 type Outcome = Result<i32, (i32, String)>;
 
 /// `emu board ...`
