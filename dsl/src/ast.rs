@@ -150,7 +150,8 @@ pub enum StmtKind {
     Let(Vec<Option<Id>>, Expr),
     Var(Id, Ty, Expr),
     Assign(Expr, Expr),
-    Flags(Id, Vec<(Id, Expr)>),
+    /// Group, values, and if the rest keep what they have.
+    Flags(Id, Vec<(Id, Expr)>, bool),
     If(Expr, Block, Option<Block>),
     Match(Expr, Vec<Arm<Block>>),
     /// Name, first, end, downwards.

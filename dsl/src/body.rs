@@ -1240,11 +1240,24 @@ impl<'w> Checker<'w> {
                 StmtKind::VarSet(local, x?)
             }
             ast::StmtKind::Assign(target, e) => self.assign(target, e, span)?,
-            ast::StmtKind::Flags(id, flags) => {
+            ast::StmtKind::Flags(id, flags, rest) => {
                 self.dynamic_only(span)?;
                 let Some(group) = self.w.names.flags.get(&id.name).cloned() else {
                     return self.fail(Diagnostic::new("isa::unknown-flags", id.span, format!("there is no flag group `{}`", id.name)));
                 };
+                let left: Vec<&str> = group.iter().map(|g| g.0.as_str()).filter(|g| flags.iter().all(|f| f.0.name != *g)).collect();
+                if !rest && !left.is_empty() {
+                    let message = format!("`{}` is set, but not its {}", id.name, left.join(", "));
+                    let help = "give them a value, or end the list with `..`: the rest keep theirs";
+                    self.w.errors.push(Diagnostic::new("isa::flags-left", span, message).help(help));
+                }
+                if *rest && left.is_empty() {
+                    self.w.errors.push(Diagnostic::new(
+                        "isa::flags-left",
+                        span,
+                        format!("all of `{}` is set: `..` stands for nothing", id.name),
+                    ));
+                }
                 // All values are computed before the first flag is written.
                 let mut sets = Vec::new();
                 for (flag, e) in flags {

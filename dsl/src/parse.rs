@@ -747,13 +747,17 @@ impl Build {
             Rule::fence => StmtKind::Fence(it.next().map(|w| self.id(&w))),
             Rule::flag_set => {
                 let name = self.id(&self.next(&mut it, span)?);
-                let mut flags = Vec::new();
+                let (mut flags, mut rest) = (Vec::new(), false);
                 for one in it {
+                    if one.as_rule() == Rule::flag_rest {
+                        rest = true;
+                        continue;
+                    }
                     let mut parts = one.into_inner();
                     let flag = self.id(&self.next(&mut parts, span)?);
                     flags.push((flag, self.expr(self.next(&mut parts, span)?)?));
                 }
-                StmtKind::Flags(name, flags)
+                StmtKind::Flags(name, flags, rest)
             }
             _ => {
                 let first = self.next(&mut it, span)?;

@@ -10,8 +10,8 @@ use crate::state::{Slot, StateLayout};
 use crate::{Builder, Op};
 use emu_memory::{Access, BusError, GuestBus, GuestPhys, PhysBus, RamBlock, RamSlice};
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What a test sets or expects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,6 +144,8 @@ impl GuestBus for Bus {
 struct Noting<I> {
     isa: I,
     raised: AtomicU32,
+    /// A helper did what its declaration does not say.
+    undeclared: Mutex<Option<String>>,
 }
 
 impl<I: Isa> Isa for Noting<I> {
@@ -207,7 +209,23 @@ impl<I: Isa> Isa for Noting<I> {
         self.isa.bus_fault(cx, va, kind)
     }
     fn call(&self, id: u16, cx: &mut HelperCx<'_>, args: &[u64; 6]) -> Result<u64, Exception> {
-        self.isa.call(id, cx, args)
+        let before = cx.state.to_vec();
+        let result = self.isa.call(id, cx, args);
+        let Some(desc) = self.isa.helpers().get(usize::from(id)) else { return result };
+        if let Some(writes) = desc.writes {
+            // What may change: the declared slots, and those that share bits with them.
+            let slots = self.layout().slots;
+            let mut allowed = before.clone();
+            for slot in writes {
+                let value = self.layout().read(cx.state, *slot);
+                self.layout().write(&mut allowed, *slot, value);
+            }
+            if let Some(slot) = slots.iter().find(|s| s.read(cx.state) != s.read(&allowed)) {
+                let mut undeclared = self.undeclared.lock().unwrap_or_else(|e| e.into_inner());
+                *undeclared = Some(format!("helper {} changes {}, which it does not declare", desc.name, slot.name));
+            }
+        }
+        result
     }
     fn reset(&self, state: &mut [u64]) {
         self.isa.reset(state);
@@ -226,7 +244,7 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
     let pc = isa.pc();
     let at = test.at.unwrap_or(0x1000);
     let mut bus = Bus::new().map_err(|e| e.to_string())?;
-    let noting = Arc::new(Noting { isa, raised: AtomicU32::new(NONE) });
+    let noting = Arc::new(Noting { isa, raised: AtomicU32::new(NONE), undeclared: Mutex::new(None) });
     let mut engine = Engine::new(noting.clone(), 0);
     engine.reset();
     layout.write(engine.state_mut(), pc, at.into());
@@ -290,6 +308,9 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
         if found != wanted {
             let _ = writeln!(wrong, "{}: {found:#x}, wanted {wanted:#x}", desc.name);
         }
+    }
+    if let Some(undeclared) = noting.undeclared.lock().unwrap_or_else(|e| e.into_inner()).take() {
+        let _ = writeln!(wrong, "{undeclared}");
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
