@@ -390,6 +390,24 @@ fn unmapped_addresses_answer_by_the_bus() {
     assert_eq!(machine.read(2, 4, 2, CPU), Err(BusError::Decode));
 }
 
+/// On a big-endian bus the lowest address holds a register's most significant byte. Values of accesses are in the order of addresses.
+#[test]
+fn a_big_endian_bus_turns_the_bytes_of_registers_and_not_of_memory() {
+    let mut bench = Bench::new();
+    bench.build.big_endian(0);
+    bench.probe("a");
+    let (machine, log) = bench.build(TimeMode::Virtual(IPS));
+    machine.write(0, A + 0x40, 4, 0x1234_5678, CPU).unwrap();
+    machine.write(0, A + 0x40, 1, 0xab, CPU).unwrap();
+    machine.write(0, A + 0x42, 2, 0x1234, CPU).unwrap();
+    machine.write(0, A + 0x40, 8, 0x1122_3344_5566_7788, CPU).unwrap();
+    assert_eq!(machine.read(0, A + 0x43, 1, CPU), Ok(0));
+    let said = ["a reset", "a write 4@0x40=0x78563412", "a write 1@0x43=0xab", "a write 2@0x40=0x3412"];
+    assert_eq!(take(&log), [&said[..], &["a write 4@0x40=0x88776655", "a write 4@0x44=0x44332211", "a read 1@0x40"]].concat());
+    machine.write(0, 0x1_0000, 4, 0x1234_5678, CPU).unwrap();
+    assert_eq!(machine.read(0, 0x1_0000, 1, CPU), Ok(0x78));
+}
+
 #[test]
 fn clocks_spread_through_the_tree() {
     let mut bench = Bench::new();
