@@ -1,5 +1,5 @@
 //! Checks of a whole specification that its language cannot make on single lines: unused fields, encodings that overlap or are never
-//! reached, codecs that lose information, texts that two instructions share.
+//! reached, codecs that lose information, texts that two instructions share, memory written before something that may raise.
 //!
 //! What depends on conditions is tried out, on words chosen at random from a fixed seed and on every model and a choice of modes: a
 //! finding comes with a witness, and is sure; that nothing is found is not a proof.
@@ -24,6 +24,7 @@ pub fn check(spec: &Spec) -> Vec<Diagnostic> {
     let isa = Isa { tables };
     let settings = settings(&isa);
     let mut found = unused_fields(spec);
+    found.extend(spec.insns.iter().filter_map(|insn| written_early(spec, insn)));
     found.extend(codecs(spec, &isa.tables));
     found.extend(overlaps(spec, &isa, &settings));
     found.extend(unreachable(spec, &isa, &settings));
@@ -94,6 +95,102 @@ fn unused_fields(spec: &Spec) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Follows an instruction in the order in which it is executed.
+#[derive(Clone)]
+struct Order<'a> {
+    spec: &'a Spec,
+    /// The first write to memory.
+    write: Option<Span>,
+    /// What may raise after it.
+    raise: Option<Span>,
+    /// Places were probed: what follows is taken not to fault.
+    probed: bool,
+}
+
+impl Order<'_> {
+    fn may_raise(&mut self, span: Span) {
+        if self.write.is_some() && !self.probed {
+            self.raise.get_or_insert(span);
+        }
+    }
+
+    fn writes(&mut self, span: Span) {
+        self.may_raise(span);
+        self.write.get_or_insert(span);
+    }
+
+    fn expr(&mut self, e: &Expr) {
+        walk::expr(e, &mut |e| match &*e.kind {
+            ExprKind::Load(_) | ExprKind::LoadExclusive(_) => self.may_raise(e.span),
+            ExprKind::StoreExclusive(..) | ExprKind::Swap(..) | ExprKind::CompareSwap(..) => self.writes(e.span),
+            ExprKind::CallExtern(f, _) if self.spec.externs[f.0 as usize].raises => self.may_raise(e.span),
+            ExprKind::Call(f, _) => {
+                let body = &self.spec.fns[f.0 as usize].body;
+                self.stmts(&body.stmts);
+                body.value.iter().for_each(|v| self.expr(v));
+            }
+            _ => {}
+        });
+    }
+
+    fn branches<'s>(&mut self, all: impl Iterator<Item = &'s [Stmt]>) {
+        let before = self.clone();
+        for branch in all {
+            let mut path = before.clone();
+            path.stmts(branch);
+            self.write = self.write.or(path.write);
+            self.raise = self.raise.or(path.raise);
+            self.probed |= path.probed;
+        }
+    }
+
+    fn stmts(&mut self, all: &[Stmt]) {
+        for s in all {
+            match &s.kind {
+                StmtKind::If(c, a, b) => {
+                    self.expr(c);
+                    self.branches([&a[..], &b[..]].into_iter());
+                }
+                StmtKind::Match(x, arms) => {
+                    self.expr(x);
+                    self.branches(arms.iter().map(|a| &a.1[..]));
+                }
+                // The second round shows what follows the end of the first.
+                StmtKind::For(.., inner) => (0..2).for_each(|_| self.stmts(inner)),
+                // Each round of it is complete in itself.
+                StmtKind::Repeat(inner) => {
+                    let mut round = Order { write: None, ..self.clone() };
+                    round.stmts(inner);
+                    self.raise = self.raise.or(round.raise);
+                }
+                StmtKind::Store(m, e) => {
+                    self.expr(&m.addr);
+                    self.expr(e);
+                    self.writes(s.span);
+                }
+                StmtKind::Probe(..) => self.probed = true,
+                StmtKind::Raise(..) | StmtKind::Undefined => self.may_raise(s.span),
+                StmtKind::Let(_, e) | StmtKind::VarSet(_, e) | StmtKind::SetState(_, e) | StmtKind::SetBits(.., e) => self.expr(e),
+                StmtKind::SetBank(_, i, e) => [i, e].into_iter().for_each(|e| self.expr(e)),
+                StmtKind::Jump(e) | StmtKind::JumpRekey(e) | StmtKind::SetContext(_, e) | StmtKind::Expr(e) | StmtKind::BreakIf(e) => {
+                    self.expr(e)
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// State is written when an instruction is complete, memory at once: what raises after a write leaves half of it done.
+fn written_early(spec: &Spec, insn: &Insn) -> Option<Diagnostic> {
+    let mut order = Order { spec, write: None, raise: None, probed: false };
+    order.stmts(&insn.sem.stmts);
+    let (write, raise) = (order.write?, order.raise?);
+    let message = format!("{} may raise here when it has written memory", insn.name);
+    let found = Diagnostic::new("isa::written-early", raise, message).also(write, "the write");
+    Some(found.help("`probe` all places before the first write, or write last"))
 }
 
 /// Codecs of which two inputs give one output: the assembler then chooses the smaller.
