@@ -15,7 +15,7 @@ flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-arg
 flags+=" -Cllvm-args=-sanitizer-coverage-pc-table"
 bins=()
 for t in "${targets[@]}"; do bins+=(--bin "fuzz-$t"); done
-RUSTFLAGS=$flags cargo build --profile fuzz -p emu-fuzz --target "$(rustc -vV | sed -n 's/host: //p')" "${bins[@]}" || exit 1
+RUSTFLAGS=$flags cargo build --profile fuzz -p emu-fuzz --features libfuzzer --target "$(rustc -vV | sed -n 's/host: //p')" "${bins[@]}" || exit 1
 
 seed() { mkdir -p "$seeds/$1" && cp "${@:2}" "$seeds/$1/" 2> /dev/null; }
 seed board boards/*.kdl boards/soc/*.kdl tests/board/*.kdl
