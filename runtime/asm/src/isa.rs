@@ -69,6 +69,17 @@ impl Isa {
         })
     }
 
+    /// Sets modes and contexts to those of a block key, which holds them in order from bit 0 up.
+    pub fn set_key(&self, setting: &mut Setting, key: u64) {
+        let t = &self.tables;
+        let widths = t.modes.iter().map(|m| m.1).chain(t.contexts.iter().map(|c| c.bits));
+        let mut lo = 0;
+        for (value, bits) in setting.modes.iter_mut().chain(&mut setting.contexts).zip(widths) {
+            *value = key >> lo & ((1 << bits) - 1);
+            lo += bits;
+        }
+    }
+
     /// Sets decoder context `name`; false if there is none.
     pub fn set_context(&self, setting: &mut Setting, name: &str, value: u64) -> bool {
         let found = self.tables.contexts.iter().position(|c| c.name == name);

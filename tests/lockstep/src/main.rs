@@ -186,7 +186,8 @@ impl<I: Isa> Lockstep<I> {
     fn run(mut self, arguments: &Arguments) -> Result<bool, String> {
         let (started, mut taken, mut interrupts) = (Instant::now(), 0u64, 0u64);
         let core = self.bus.qemu.borrow().core.clone();
-        let pc = core.iter().position(|s| ["pc", "rpc", "eip", "rip"].contains(&s.reg.name)).ok_or("no program counter is compared")?;
+        let slot = self.engine.isa().pc();
+        let pc = core.iter().position(|s| s.reg.parts.iter().any(|p| p.slot == slot)).ok_or("no program counter is compared")?;
         let late = |s: &Shared| arguments.late.iter().any(|l| l == s.reg.name);
         let mut was_late = false;
         // Modes with a register of their own.
@@ -285,31 +286,14 @@ impl<I: Isa> Lockstep<I> {
         Ok(true)
     }
 
-    /// The instruction's word, in the state before it.
+    /// The instruction, in the state before it: where and in which modes, its bits, its code.
     fn word(&self) -> Option<(emu_asm::Setting, u8, u64)> {
         let isa = self.engine.isa();
-        let layout = isa.layout();
-        let read = |name: &str| layout.slot(name).map(|s| layout.read(&self.before, s));
         let mut setting = self.assembly.setting(&self.model);
-        for mode in self.assembly.tables.modes.iter().map(|m| m.0.clone()).collect::<Vec<_>>() {
-            let slot = if mode == "thumb" { "T" } else { mode.as_str() };
-            self.assembly.set_mode(&mut setting, &mode, read(slot).unwrap_or(1) as u64);
-        }
-        let pc = layout.read(&self.before, isa.pc()) as u64;
-        setting.pc = pc;
-        let bytes = self.fetch(pc)?;
-        let big = isa.big_endian();
-        let unit = |n: usize| emu_ir::gdb::number(&bytes[..n], big) as u64;
-        if read("T") == Some(1) {
-            let first = unit(2);
-            let wide = first >> 11 >= 0x1d;
-            return Some(if wide {
-                (setting, 32, first << 16 | emu_ir::gdb::number(&bytes[2..4], big) as u64)
-            } else {
-                (setting, 16, first)
-            });
-        }
-        Some((setting, 32, unit(4)))
+        self.assembly.set_key(&mut setting, isa.block_key(&self.before).0);
+        setting.pc = isa.layout().read(&self.before, isa.pc()) as u64;
+        let (bits, code) = self.assembly.fetch(&setting, &self.fetch(setting.pc)?)?;
+        Some((setting, bits, code))
     }
 
     /// The bytes at a virtual address, as the CPU before the instruction fetches them.

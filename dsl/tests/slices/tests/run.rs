@@ -1,6 +1,6 @@
 //! Executes the `test` lines of every slice, and checks their assembly text against the disassembler.
 
-use emu_asm::{Isa as Assembly, Setting};
+use emu_asm::Isa as Assembly;
 use emu_ir::Slot;
 use emu_ir::guest::Isa;
 use emu_ir::spec_test::{Place, run};
@@ -15,21 +15,6 @@ fn plain(text: &str) -> String {
             value.map_or(part.to_string(), |v| format!("{v}{}", &part[digits.len()..]))
         })
         .collect()
-}
-
-/// The setting with the modes and contexts of this block key.
-fn in_modes(assembly: &Assembly, setting: &Setting, key: u64) -> Setting {
-    let widths = assembly.tables.modes.iter().map(|m| m.1).chain(assembly.tables.contexts.iter().map(|c| c.bits));
-    let mut lo = 0;
-    let values: Vec<u64> = widths
-        .map(|bits| {
-            let value = key >> lo & ((1 << bits) - 1);
-            lo += bits;
-            value
-        })
-        .collect();
-    let (modes, contexts) = values.split_at(assembly.tables.modes.len());
-    Setting { modes: modes.to_vec(), contexts: contexts.to_vec(), ..setting.clone() }
 }
 
 macro_rules! slice {
@@ -63,7 +48,8 @@ macro_rules! slice {
                 let mut setting = assembly.setting(concat!(stringify!($name), "-slice"));
                 setting.pc = test.at.unwrap_or(0x1000);
                 let bytes = code_bytes(&isa, first, test.code);
-                let fetched = assembly.fetch(&in_modes(&assembly, &setting, first.0), &bytes);
+                assembly.set_key(&mut setting, first.0);
+                let fetched = assembly.fetch(&setting, &bytes);
                 if test.raises.is_none() && fetched != Some((bytes.len() as u8 * 8, test.code)) {
                     wrong.push(format!("{}: {:#x} is fetched as {fetched:x?}", test.place, test.code));
                 }
@@ -71,8 +57,11 @@ macro_rules! slice {
                     let bits = code_bytes(&isa, first, *code).len() as u8 * 8;
                     // A later instruction may run in other modes than the first.
                     let keys = if i == 0 { first.0..=first.0 } else { 0..=15 };
-                    let texts: Vec<String> =
-                        keys.filter_map(|key| assembly.disassemble(&in_modes(&assembly, &setting, key), bits, *code)).collect();
+                    let mut texts = Vec::new();
+                    for key in keys {
+                        assembly.set_key(&mut setting, key);
+                        texts.extend(assembly.disassemble(&setting, bits, *code));
+                    }
                     // What is undefined has no text.
                     let undefined = texts.is_empty() && test.raises.is_some();
                     if !undefined && !texts.iter().any(|found| plain(found) == plain(text)) {
