@@ -23,7 +23,7 @@ pub struct Kind {
 pub struct Loaded {
     /// Where it begins to run.
     pub entry: u64,
-    /// What was added to its addresses.
+    /// What was added to its addresses, modulo 2^64: it may be placed below where it was linked.
     pub base: u64,
     /// Where its program headers are in memory; 0 if they are in no segment.
     pub headers: u64,
@@ -66,17 +66,18 @@ pub fn load(space: &Space, bytes: &[u8], top: u64) -> Result<Loaded, String> {
     let page = |at: u64| at & !(PAGE_SIZE - 1);
     let base = if kind == elf::ET_DYN {
         let place = space.find(PAGE_SIZE, top, end - page(start)).ok_or("it does not fit into the address space")?;
-        place - page(start)
+        place.wrapping_sub(page(start))
     } else {
         0
     };
+    let moved = |at: u32| base.wrapping_add(u64::from(at));
     let mut loaded = Loaded {
-        entry: base + u64::from(header.e_entry(endian)),
+        entry: moved(header.e_entry(endian)),
         base,
         headers: 0,
         header_size: size_of::<elf::ProgramHeader32<object::Endianness>>() as u64,
         header_count: segments.len() as u64,
-        end: base + end,
+        end: base.wrapping_add(end),
         interpreter: None,
     };
     for s in segments {
@@ -84,7 +85,7 @@ pub fn load(space: &Space, bytes: &[u8], top: u64) -> Result<Loaded, String> {
         match s.p_type(endian) {
             elf::PT_INTERP => loaded.interpreter = Some(data.strip_suffix(b"\0").unwrap_or(data).to_vec()),
             elf::PT_LOAD if s.p_memsz(endian) > 0 => {
-                let at = base + u64::from(s.p_vaddr(endian));
+                let at = moved(s.p_vaddr(endian));
                 let memory = u64::from(s.p_memsz(endian));
                 if data.len() as u64 > memory {
                     return Err("a segment is larger in the file than in memory".into());
@@ -143,6 +144,18 @@ mod tests {
         assert_eq!((loaded.entry, loaded.headers, loaded.header_count, loaded.end), (0x10054, 0x10034, 1, 0x12000));
         assert_eq!(space.number(0x10054, 4), Ok(0x0403_0201));
         assert_eq!((space.page(0x11000) & 7, space.page(0x12000)), (READ | EXEC, 0));
+    }
+
+    #[test]
+    fn what_may_be_anywhere_is_placed_below_where_it_was_linked() {
+        let mut file = program();
+        file[16] = 3; // ET_DYN
+        file[63] = 0xff; // p_vaddr
+        file[27] = 0xff; // e_entry
+        let space = Space::new(1 << 24).unwrap();
+        let loaded = load(&space, &file, 1 << 24).unwrap();
+        assert_eq!((loaded.entry, loaded.end), (0xff_e054, 1 << 24));
+        assert_eq!(space.number(loaded.entry, 4), Ok(0x0403_0201));
     }
 
     proptest! {
