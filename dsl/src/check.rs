@@ -566,7 +566,8 @@ fn body(w: &mut World, item: &Item) {
 }
 
 fn function(w: &mut World, kind: FnKind, id: &Id, params: &[ast::Param], block: &ast::Block) {
-    let Some((Global::Fn(f), _)) = w.names.globals.get(&id.name).copied() else { return };
+    // Of two of one name the first counts.
+    let Some((Global::Fn(f), _)) = w.names.globals.get(&id.name).copied().filter(|(_, first)| *first == id.span) else { return };
     let result = w.spec.fns[f.0 as usize].result.clone();
     let fixed = w.fixed[f.0 as usize].clone();
     let mut c = Checker::new(w);
