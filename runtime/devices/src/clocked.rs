@@ -16,6 +16,14 @@ pub struct Ticks {
 const SECOND: u128 = 1_000_000_000;
 
 impl Ticks {
+    /// More than any machine counts: 29 years at 5 GHz.
+    pub const MOST: u64 = 1 << 62;
+
+    /// False for a count that only a damaged snapshot can have.
+    pub fn is_sound(&self) -> bool {
+        self.base <= Self::MOST
+    }
+
     /// Ticks so far at `now`.
     pub fn at(&self, now: Nanos) -> u64 {
         let elapsed = u128::from(now.0.saturating_sub(self.since));

@@ -23,17 +23,7 @@ pub const TYPE: DeviceType = DeviceType {
     ..DeviceType::new("xlnx,xps-timer", "Xilinx timer, two counters (PG079)", create)
 };
 
-const CAPTURE: u32 = 1;
-const DOWN: u32 = 1 << 1;
-const EXTERNAL: u32 = 1 << 3;
-const RELOAD: u32 = 1 << 4;
-const LOAD: u32 = 1 << 5;
-const INTERRUPT: u32 = 1 << 6;
-const ENABLE: u32 = 1 << 7;
-const FLAG: u32 = 1 << 8;
-const PWM: u32 = 1 << 9;
-const ENABLE_ALL: u32 = 1 << 10;
-const CASCADE: u32 = 1 << 11;
+/// All that is modelled but the flag, which is cleared by a one.
 const WRITABLE: u32 = 0x6ff;
 
 /// A running counter.
@@ -55,7 +45,8 @@ struct State {
 
 impl State {
     fn is_sound(&self) -> bool {
-        self.regs.is_sound()
+        // A tick count no machine reaches would overflow.
+        self.regs.is_sound() && self.each.iter().all(|c| c.ticks.is_sound() && c.since <= Ticks::MOST)
     }
 }
 
@@ -70,12 +61,12 @@ fn create(_: &Props) -> Result<Box<dyn Device>, String> {
 impl Counter {
     /// Ticks from `since` to the end: the tick after 0, or after all ones.
     fn span(&self, control: u32) -> u64 {
-        1 + u64::from(if control & DOWN != 0 { self.value } else { !self.value })
+        1 + u64::from(if control & Regs::TCSR_UDT != 0 { self.value } else { !self.value })
     }
 
     fn value(&self, control: u32, now: u64) -> u32 {
         let passed = now.saturating_sub(self.since) as u32;
-        if control & DOWN != 0 { self.value.wrapping_sub(passed) } else { self.value.wrapping_add(passed) }
+        if control & Regs::TCSR_UDT != 0 { self.value.wrapping_sub(passed) } else { self.value.wrapping_add(passed) }
     }
 }
 
@@ -83,22 +74,22 @@ impl Timer {
     /// Lets a counter run up to now, and arms its next end.
     fn update(&mut self, i: usize, cx: &mut Cx<'_>) {
         let (control, load) = (self.s.regs.tcsr[i], self.s.regs.tlr[i]);
-        let runs = control & ENABLE != 0 && control & LOAD == 0 && !self.s.each[i].ended;
+        let runs = control & Regs::TCSR_ENT != 0 && control & Regs::TCSR_LOAD == 0 && !self.s.each[i].ended;
         let c = &mut self.s.each[i];
         c.ticks.set_rate(if runs { cx.clock(0) } else { Hertz(0) }, 1, cx.now());
         let now = c.ticks.at(cx.now());
         let passed = now.saturating_sub(c.since);
         if runs && passed >= c.span(control) {
             let end = c.since + c.span(control);
-            if control & CAPTURE == 0 {
-                self.s.regs.tcsr[i] |= FLAG;
-                if control & RELOAD != 0 {
+            if control & Regs::TCSR_MDT == 0 {
+                self.s.regs.tcsr[i] |= Regs::TCSR_TINT;
+                if control & Regs::TCSR_ARHT != 0 {
                     // A reload takes a tick of its own: the period is TLR + 2 (PG079, generate mode).
                     c.value = load;
                     let period = c.span(control) + 1;
                     c.since = end + 1 + (now - end).saturating_sub(1) / period * period;
                 } else {
-                    (c.value, c.since, c.ended) = (if control & DOWN != 0 { u32::MAX } else { 0 }, end, true);
+                    (c.value, c.since, c.ended) = (if control & Regs::TCSR_UDT != 0 { u32::MAX } else { 0 }, end, true);
                     c.ticks.set_rate(Hertz(0), 1, cx.now());
                 }
             } else {
@@ -106,10 +97,10 @@ impl Timer {
             }
         }
         match c.ticks.when(c.since + c.span(control)) {
-            Some(at) if !c.ended && control & CAPTURE == 0 => cx.arm(i as u32, at),
+            Some(at) if !c.ended && control & Regs::TCSR_MDT == 0 => cx.arm(i as u32, at),
             _ => cx.disarm(i as u32),
         }
-        let high = self.s.regs.tcsr.iter().any(|t| t & (FLAG | INTERRUPT) == FLAG | INTERRUPT);
+        let high = self.s.regs.tcsr.iter().any(|t| t & (Regs::TCSR_TINT | Regs::TCSR_ENIT) == Regs::TCSR_TINT | Regs::TCSR_ENIT);
         cx.set_line(0, 0, high);
     }
 
@@ -137,15 +128,15 @@ impl Hooks for Timer {
     fn control(&mut self, i: usize, old: u32, value: u32, cx: &mut Cx<'_>) {
         self.s.regs.tcsr[i] = old;
         self.update(i, cx);
-        if value & (PWM | CASCADE) != 0 {
+        if value & (Regs::TCSR_PWMA | Regs::TCSR_CASC) != 0 {
             cx.unimplemented("pulse width modulation and the cascade of both counters");
         }
-        let kept = self.s.regs.tcsr[i] & FLAG & !value;
+        let kept = self.s.regs.tcsr[i] & Regs::TCSR_TINT & !value;
         let now = self.s.each[i].value(old, self.now(i, cx));
         self.s.regs.tcsr[i] = value & WRITABLE | kept;
-        if value & LOAD != 0 {
+        if value & Regs::TCSR_LOAD != 0 {
             self.set(i, self.s.regs.tlr[i], cx);
-        } else if self.s.each[i].ended || (value ^ old) & DOWN != 0 {
+        } else if self.s.each[i].ended || (value ^ old) & Regs::TCSR_UDT != 0 {
             // It goes on from where it is.
             self.set(i, now, cx);
         }
@@ -153,9 +144,9 @@ impl Hooks for Timer {
         // ENALL is one bit seen in both registers, and enables both counters.
         let other = 1 - i;
         self.update(other, cx);
-        self.s.regs.tcsr[other] = self.s.regs.tcsr[other] & !ENABLE_ALL | value & ENABLE_ALL;
-        if value & ENABLE_ALL != 0 {
-            self.s.regs.tcsr.iter_mut().for_each(|t| *t |= ENABLE);
+        self.s.regs.tcsr[other] = self.s.regs.tcsr[other] & !Regs::TCSR_ENALL | value & Regs::TCSR_ENALL;
+        if value & Regs::TCSR_ENALL != 0 {
+            self.s.regs.tcsr.iter_mut().for_each(|t| *t |= Regs::TCSR_ENT);
             self.update(i, cx);
             self.update(other, cx);
         }
@@ -165,7 +156,7 @@ impl Hooks for Timer {
         self.s.regs.tlr[i] = old;
         self.update(i, cx);
         self.s.regs.tlr[i] = value;
-        if self.s.regs.tcsr[i] & LOAD != 0 {
+        if self.s.regs.tcsr[i] & Regs::TCSR_LOAD != 0 {
             self.set(i, value, cx);
         }
     }
@@ -175,7 +166,7 @@ impl Hooks for Timer {
         let c = &self.s.each[i];
         let (control, now) = (self.s.regs.tcsr[i], self.now(i, cx));
         // In the tick of a reload the counter still shows its end.
-        if now < c.since { if control & DOWN != 0 { u32::MAX } else { 0 } } else { c.value(control, now) }
+        if now < c.since { if control & Regs::TCSR_UDT != 0 { u32::MAX } else { 0 } } else { c.value(control, now) }
     }
 }
 
@@ -197,11 +188,11 @@ impl Device for Timer {
         let i = index as usize & 1;
         self.update(i, cx);
         let control = self.s.regs.tcsr[i];
-        let wanted = CAPTURE | EXTERNAL | ENABLE;
+        let wanted = Regs::TCSR_MDT | Regs::TCSR_CAPT | Regs::TCSR_ENT;
         // Without ARHT the first capture is kept until its flag is cleared.
-        if level && control & wanted == wanted && (control & RELOAD != 0 || control & FLAG == 0) {
+        if level && control & wanted == wanted && (control & Regs::TCSR_ARHT != 0 || control & Regs::TCSR_TINT == 0) {
             self.s.regs.tlr[i] = self.count(i, cx);
-            self.s.regs.tcsr[i] |= FLAG;
+            self.s.regs.tcsr[i] |= Regs::TCSR_TINT;
             self.update(i, cx);
         }
     }
