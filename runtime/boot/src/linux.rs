@@ -73,12 +73,12 @@ pub fn plan(request: &Request, place: &Place) -> Result<Plan, Error> {
         let load = Load { name: file.name.clone(), at: free, bytes: file.bytes.clone() };
         let range = load.range();
         initrd = Some(range.clone());
-        free = range.end.next_multiple_of(0x1_0000);
+        free = range.end.checked_next_multiple_of(0x1_0000).unwrap_or(u64::MAX);
         plan.loads.push(load);
     }
     let dtb_at = place.dtb_at.unwrap_or(free);
     let tree = device_tree(request, place, initrd.clone())?;
-    let behind = (dtb_at + tree.len() as u64).next_multiple_of(0x1000);
+    let behind = dtb_at.checked_add(tree.len() as u64).and_then(|end| end.checked_next_multiple_of(0x1000));
     plan.loads.push(Load { name: request.dtb.name.clone(), at: dtb_at, bytes: tree });
     plan.registers = match place.protocol {
         Protocol::Arm { machine_id } => vec![("r0", 0), ("r1", machine_id.into()), ("r2", dtb_at)],
@@ -86,8 +86,9 @@ pub fn plan(request: &Request, place: &Place) -> Result<Plan, Error> {
             let mut line = 0;
             if let Some(append) = &request.append {
                 let bytes = append.bytes().filter(|b| *b != 0).chain([0]).collect();
-                plan.loads.push(Load { name: "command line".into(), at: behind, bytes });
-                line = behind;
+                // At the end of the address space nothing fits, which `check_fit` will say.
+                line = behind.unwrap_or(u64::MAX);
+                plan.loads.push(Load { name: "command line".into(), at: line, bytes });
             }
             vec![("r5", line), ("r6", initrd.map_or(0, |r| r.start)), ("r7", dtb_at)]
         }
@@ -190,6 +191,17 @@ mod tests {
         let place = Place { initrd_at: Some(0x8010), ..place() };
         let error = plan(&request("acme,board"), &place).unwrap_err().to_string();
         assert!(error.contains("`rd`") && error.contains("`Image`") && error.contains("initrd-at"), "{error}");
+    }
+
+    #[test]
+    fn places_at_the_end_of_the_address_space_are_refused() {
+        for protocol in [Protocol::Arm { machine_id: 0 }, Protocol::MicroBlaze] {
+            for at in [u64::MAX, u64::MAX - 0x800] {
+                for place in [Place { initrd_at: Some(at), ..place() }, Place { dtb_at: Some(at), ..place() }] {
+                    assert!(plan(&request("acme,board"), &Place { protocol, ..place }).is_err());
+                }
+            }
+        }
     }
 
     #[test]

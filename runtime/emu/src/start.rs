@@ -31,9 +31,9 @@ fn file(what: &'static str, name: &str) -> Result<NamedBytes, String> {
 fn place(board: &Board) -> Result<Place, String> {
     let (start, size) = board.main_memory().ok_or("the board has no memory to boot from")?;
     let isa = board.cpus.first().map_or("", |c| c.isa.text());
-    let (name, own, kernel_offset): (_, &[&str], _) = match isa {
-        "arm" => ("arm-linux", &["machine-id"], 0x8000),
-        "microblaze" => ("microblaze-linux", &[], 0),
+    let (name, own, offset, mut known): (_, &[&str], _, _) = match isa {
+        "arm" => ("arm-linux", &["machine-id"], 0x8000, Protocol::Arm { machine_id: u32::MAX }),
+        "microblaze" => ("microblaze-linux", &[], 0, Protocol::MicroBlaze),
         other => return Err(format!("kernels for `{other}` cannot be booted directly\n  help: give --firmware")),
     };
     let protocol = board.boot.as_ref().and_then(|b| b.protocol(name));
@@ -44,15 +44,15 @@ fn place(board: &Board) -> Result<Place, String> {
         }
     }
     let int = |key: &str| protocol.and_then(|p| p.int(key)).and_then(|v| u64::try_from(v).ok());
+    if let (Protocol::Arm { machine_id }, Some(id)) = (&mut known, int("machine-id")) {
+        *machine_id = id as u32;
+    }
     Ok(Place {
         ram: start..start.saturating_add(size),
-        kernel_at: int("kernel-at").unwrap_or(start + kernel_offset),
+        kernel_at: int("kernel-at").unwrap_or(start.saturating_add(offset)),
         initrd_at: int("initrd-at"),
         dtb_at: int("dtb-at"),
-        protocol: match isa {
-            "arm" => Protocol::Arm { machine_id: int("machine-id").unwrap_or(0xffff_ffff) as u32 },
-            _ => Protocol::MicroBlaze,
-        },
+        protocol: known,
         compatible: board.compatible.iter().map(|c| c.text().to_string()).collect(),
     })
 }
