@@ -8,8 +8,9 @@ use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
 use emu_ir::interp::DebugPoints;
-use emu_memory::{Access, Attention, BusError, PAGE_SIZE};
+use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// Instructions of a turn when nothing is due earlier.
@@ -292,58 +293,53 @@ impl Machine {
     /// Reads memory as a CPU sees it, at virtual addresses, up to where nothing is mapped; how many bytes. Devices are read as the
     /// debugger, in words where the address allows.
     pub fn debug_read(&mut self, cpu: usize, va: u64, buffer: &mut [u8]) -> usize {
-        let mut done = 0;
-        while done < buffer.len() {
-            let Some((bus, at, room)) = self.debug_place(cpu, va.wrapping_add(done as u64)) else { break };
-            let room = room.min(buffer.len() - done);
-            let ram = self.core.ram(bus, at, Access::DEBUG).filter(|r| r.len > 0);
-            let n = match ram {
-                Some(ram) => {
-                    let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(room);
-                    if !ram.block.copy_out(ram.offset, &mut buffer[done..done + n]) {
-                        break;
-                    }
-                    n
-                }
-                None => {
-                    let n = if at.is_multiple_of(4) && room >= 4 { 4 } else { 1 };
-                    let Ok(value) = self.core.read(bus, at, n as u8, Access::DEBUG) else { break };
-                    buffer[done..done + n].copy_from_slice(&value.to_le_bytes()[..n]);
-                    n
-                }
-            };
-            done += n;
-        }
-        done
+        self.debug_access(cpu, va, buffer.len(), |core, bus, at, ram, piece| {
+            let (n, buffer) = (piece.len(), &mut buffer[piece]);
+            match ram {
+                Some(ram) => ram.block.copy_out(ram.offset, buffer),
+                None => core.read(bus, at, n as u8, Access::DEBUG).map(|v| buffer.copy_from_slice(&v.to_le_bytes()[..n])).is_ok(),
+            }
+        })
     }
 
     /// Writes memory as a CPU sees it; false if something of it is not mapped (what comes before is written).
     pub fn debug_write(&mut self, cpu: usize, va: u64, bytes: &[u8]) -> bool {
+        let done = self.debug_access(cpu, va, bytes.len(), |core, bus, at, ram, piece| match ram {
+            Some(ram) => ram.block.copy_in(ram.offset, &bytes[piece]),
+            None => {
+                let mut word = [0; 8];
+                word[..piece.len()].copy_from_slice(&bytes[piece.clone()]);
+                core.write(bus, at, piece.len() as u8, u64::from_le_bytes(word), Access::DEBUG).is_ok()
+            }
+        });
+        done == bytes.len()
+    }
+
+    /// Goes over `len` bytes from a virtual address, up to where nothing is mapped or `access` refuses; how many bytes. `access` gets bus, physical
+    /// address and memory of each piece (`None`: a device, a word or a byte of it), and which of the bytes it is.
+    fn debug_access(
+        &mut self,
+        cpu: usize,
+        va: u64,
+        len: usize,
+        mut access: impl FnMut(&Core, usize, u64, Option<RamSlice>, Range<usize>) -> bool,
+    ) -> usize {
         let mut done = 0;
-        while done < bytes.len() {
-            let Some((bus, at, room)) = self.debug_place(cpu, va.wrapping_add(done as u64)) else { return false };
-            let room = room.min(bytes.len() - done);
-            let n = match self.core.ram(bus, at, Access::DEBUG).filter(|r| r.len > 0) {
-                Some(ram) => {
-                    let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(room);
-                    if !ram.block.copy_in(ram.offset, &bytes[done..done + n]) {
-                        return false;
-                    }
-                    n
-                }
-                None => {
-                    let n = if at.is_multiple_of(4) && room >= 4 { 4 } else { 1 };
-                    let mut word = [0; 8];
-                    word[..n].copy_from_slice(&bytes[done..done + n]);
-                    if self.core.write(bus, at, n as u8, u64::from_le_bytes(word), Access::DEBUG).is_err() {
-                        return false;
-                    }
-                    n
-                }
+        while done < len {
+            let Some((bus, at, room)) = self.debug_place(cpu, va.wrapping_add(done as u64)) else { break };
+            let room = room.min(len - done);
+            let ram = self.core.ram(bus, at, Access::DEBUG).filter(|r| r.len > 0);
+            let n = match &ram {
+                Some(ram) => usize::try_from(ram.len).unwrap_or(usize::MAX).min(room),
+                None if at.is_multiple_of(4) && room >= 4 => 4,
+                None => 1,
             };
+            if !access(&self.core, bus, at, ram, done..done + n) {
+                break;
+            }
             done += n;
         }
-        true
+        done
     }
 
     /// Bus and physical address of a virtual one, and the bytes to the end of its page.
