@@ -69,7 +69,7 @@ impl Bus {
         if self.big_endian { offset ^ (4 - u64::from(size.min(4))) } else { offset }
     }
 
-    /// A value of `size` bytes, between the order of addresses and that of a device's registers.
+    /// The low `size` bytes of a value, between the order of addresses and that of a device's registers.
     fn device_value(&self, value: u64, size: u8) -> u64 {
         if self.big_endian { value.swap_bytes() >> (64 - 8 * u32::from(size.clamp(1, 8))) } else { value }
     }
@@ -161,7 +161,7 @@ impl Core {
                 }
                 Ok(value)
             }
-            Target::Stub(n) => self.stub_read(n, found.offset, size).map(|v| b.device_value(v, size)),
+            Target::Stub(n) => self.stub_read(b, n, found.offset, size),
         }
     }
 
@@ -195,11 +195,11 @@ impl Core {
                 }
                 Ok(())
             }
-            Target::Stub(n) => self.stub_write(n, found.offset, size, b.device_value(value, size)),
+            Target::Stub(n) => self.stub_write(b, n, found.offset, size, value),
         }
     }
 
-    fn stub_read(&self, n: usize, offset: u64, size: u8) -> Result<u64, BusError> {
+    fn stub_read(&self, bus: &Bus, n: usize, offset: u64, size: u8) -> Result<u64, BusError> {
         let s = &self.stubs[n];
         if s.reads.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
             self.log_once(&format!("{}: not modelled: first read, at offset {offset:#x}", s.name));
@@ -217,16 +217,16 @@ impl Core {
                     *word = !*word;
                     *word
                 }
-                StubPolicy::PollReady(bit) => 1u64.checked_shl(bit).unwrap_or(0),
+                StubPolicy::PollReady(bit) => bus.device_value(1u64.checked_shl(bit).unwrap_or(0), size),
                 StubPolicy::Ram => s.kept.as_ref().and_then(|kept| kept.read(offset, size)).unwrap_or(0),
-                StubPolicy::Value(v) => v,
+                StubPolicy::Value(v) => bus.device_value(v, size),
             })
     }
 
-    fn stub_write(&self, n: usize, offset: u64, size: u8, value: u64) -> Result<(), BusError> {
+    fn stub_write(&self, bus: &Bus, n: usize, offset: u64, size: u8, value: u64) -> Result<(), BusError> {
         let s = &self.stubs[n];
         if s.writes.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
-            self.log_once(&format!("{}: not modelled: first write, {value:#x} at offset {offset:#x}", s.name));
+            self.log_once(&format!("{}: not modelled: first write, {:#x} at offset {offset:#x}", s.name, bus.device_value(value, size)));
         }
         match s.policy {
             StubPolicy::Abort => Err(BusError::Device),

@@ -396,6 +396,8 @@ fn a_big_endian_bus_turns_the_bytes_of_registers_and_not_of_memory() {
     let mut bench = Bench::new();
     bench.build.big_endian(0);
     bench.probe("a");
+    bench.build.stub("memory", StubPolicy::Ram, false, 0, 0x3_0000, 0x100, 0).unwrap();
+    bench.build.stub("id", StubPolicy::Value(0x1234), false, 0, 0x3_0100, 0x100, 0).unwrap();
     let (machine, log) = bench.build(TimeMode::Virtual(IPS));
     machine.write(0, A + 0x40, 4, 0x1234_5678, CPU).unwrap();
     machine.write(0, A + 0x40, 1, 0xab, CPU).unwrap();
@@ -404,8 +406,13 @@ fn a_big_endian_bus_turns_the_bytes_of_registers_and_not_of_memory() {
     assert_eq!(machine.read(0, A + 0x43, 1, CPU), Ok(0));
     let said = ["a reset", "a write 4@0x40=0x78563412", "a write 1@0x43=0xab", "a write 2@0x40=0x3412"];
     assert_eq!(take(&log), [&said[..], &["a write 4@0x40=0x88776655", "a write 4@0x44=0x44332211", "a read 1@0x40"]].concat());
-    machine.write(0, 0x1_0000, 4, 0x1234_5678, CPU).unwrap();
-    assert_eq!(machine.read(0, 0x1_0000, 1, CPU), Ok(0x78));
+    for memory in [0x1_0000, 0x3_0000] {
+        machine.write(0, memory, 4, 0x1234_5678, CPU).unwrap();
+        machine.write(0, memory + 4, 8, 0x1122_3344_5566_7788, CPU).unwrap();
+        assert_eq!(machine.read(0, memory, 1, CPU), Ok(0x78));
+        assert_eq!(machine.read(0, memory + 4, 4, CPU), Ok(0x5566_7788));
+    }
+    assert_eq!(machine.read(0, 0x3_0100, 4, CPU), Ok(0x3412_0000));
 }
 
 #[test]
