@@ -16,8 +16,6 @@ import capstone
 from compare import Differences, Line, same
 from emu import assemble, common, disassemble, plain
 
-SHOWN = 40
-
 
 def word(isa, rng):
     """A random word, in hexadecimal."""
@@ -85,15 +83,7 @@ def main():
                 counts["DIFFER"] += 1
                 failures.append(f"{isa} - {w} : ours `{ours}`, theirs `{theirs}`   {raw}")
         print(f"{isa}: {len(words)} words; " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-    for c in differences.classes:
-        if differences.used[c["name"]]:
-            print(f"  {differences.used[c['name']]:6}  {c['name']}: {c['reason']}")
-        elif not numbers:
-            failures.append(f"capstone.toml: `{c['name']}` explains nothing any more; take it out")
-    for f in failures if "-v" in sys.argv else failures[:SHOWN]:
-        print(f)
-    print(f"{len(failures)} unexplained")
-    sys.exit(1 if failures else 0)
+    differences.report(failures, not numbers)
 
 
 if __name__ == "__main__":

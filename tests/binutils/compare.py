@@ -187,6 +187,7 @@ class Differences:
     """The classes of differences.toml, and how often each was needed."""
 
     def __init__(self, path):
+        self.file = path.name
         table = tomllib.loads(path.read_text())
         self.skips = table.get("skip", [])
         self.classes = table.get("difference", [])
@@ -228,6 +229,18 @@ class Differences:
                 return [c]
         return None
 
+    def report(self, failures, whole):
+        """Prints the classes and the failures, and ends. After the whole comparison, a class that nothing needed is a failure too."""
+        for c in self.classes:
+            if self.used[c["name"]]:
+                print(f"  {self.used[c['name']]:6}  {c['name']}: {c['reason']}")
+            elif whole:
+                failures.append(f"{self.file}: `{c['name']}` explains nothing any more; take it out")
+        for f in failures if "-v" in sys.argv else failures[:40]:
+            print(f)
+        print(f"{len(failures)} unexplained")
+        sys.exit(1 if failures else 0)
+
 
 def same(ours, theirs):
     if WILD in theirs:
@@ -244,7 +257,6 @@ def skipped(differences, path, options):
 
 def main():
     arguments = [a for a in sys.argv[1:] if a != "-v"]
-    verbose = "-v" in sys.argv
     root, only = pathlib.Path(arguments[0]), (arguments[1:] or [None])[0]
     differences = Differences(HERE / "differences.toml")
     skips, empty, files, lines = collections.Counter(), 0, 0, []
@@ -308,16 +320,7 @@ def main():
                 counts["bytes DIFFER"] += 1
                 failures.append(f"{isa} {line.file} {line.word} {line.settings}: `{line.theirs[0]}` assembles to {word} (`{back}`)")
         print(f"{isa}: {len(these)} lines; " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-
-    for c in differences.classes:
-        if differences.used[c["name"]]:
-            print(f"  {differences.used[c['name']]:5}  {c['name']}: {c['reason']}")
-        elif only is None:
-            failures.append(f"differences.toml: `{c['name']}` explains nothing any more; take it out")
-    for f in failures if verbose else failures[:40]:
-        print(f)
-    print(f"{len(failures)} unexplained")
-    sys.exit(1 if failures else 0)
+    differences.report(failures, only is None)
 
 
 if __name__ == "__main__":
