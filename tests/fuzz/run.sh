@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes every parser of outside data, with coverage to guide it: tests/fuzz/run.sh [SECONDS for each] [TARGET...]
 # Targets: board spec registers image device-tree elf packets assembly. What breaks one is kept in target/fuzz/found and named.
-# The seeds are the project's own files. Needs a C++ compiler (libFuzzer is built from source).
+# The inputs it begins with are the project's own files; EMU_FUZZ_SEED=N makes its dice fall the same each time.
+# Needs a C++ compiler (libFuzzer is built from source).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-20}
@@ -37,7 +38,7 @@ printf 'ldmia r1!, {r0-r3, pc}^' > "$seeds/assembly/some"
 
 failed=0
 for t in "${targets[@]}"; do
-    if "$CARGO_TARGET_DIR"/*/fuzz/"fuzz-$t" "$seeds/$t" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
+    if "$CARGO_TARGET_DIR"/*/fuzz/"fuzz-$t" "$seeds/$t" -max_total_time="$seconds" -seed="${EMU_FUZZ_SEED:-0}" -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
         -artifact_prefix="$found/$t-" > "$found/$t.log" 2>&1; then
         echo "ok: fuzz $t: $(grep -aE '^Done|stat::number' "$found/$t.log" | tail -1)"
     else
