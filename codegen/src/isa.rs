@@ -299,10 +299,14 @@ fn envs(shared: &Shared<'_>) -> Vec<Data> {
                 "mips" => "MipsLegacy".to_string(),
                 other => names::camel(other),
             };
+            let precision = e.precision.as_ref().map_or("None".to_string(), |(state, bits)| {
+                let bits: Vec<String> = (0..4).map(|i| bits.get(i).unwrap_or(&64).to_string()).collect();
+                format!("Some(({}, [{}]))", slot(*state), bits.join(", "))
+            });
             context! {
                 name => e.name.as_str(), round => e.round.map_or("None".to_string(), |r| format!("Some({})", slot(r))), rounds => rounds.join(", "),
                 flush => or(&e.flush), default_nan => or(&e.default_nan), alt_half => or(&e.alt_half), sticky => slot(e.sticky),
-                nan => nan, tininess_before => e.tininess_before.to_string(),
+                nan => nan, tininess_before => e.tininess_before.to_string(), precision => precision,
             }
         })
         .collect()

@@ -313,6 +313,7 @@ pub enum FpItem {
     Sticky(Id),
     Nan(Id),
     Tininess(Id),
+    Precision(Id, Vec<u128>),
 }
 
 /// Items of the `isa` block.

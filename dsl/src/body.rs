@@ -934,11 +934,11 @@ impl<'w> Checker<'w> {
     fn value(&mut self, e: &ast::Expr) -> Typed {
         let x = self.expr(e, None)?;
         match x.ty {
-            Ty::Bits(16 | 32 | 64 | 128) => Some(x),
+            Ty::Bits(16 | 32 | 64 | 80) => Some(x),
             _ => self.fail(Diagnostic::new(
                 "isa::type",
                 x.span,
-                format!("a floating-point value is u16, u32 or u64, this is {}", show(&x.ty)),
+                format!("a floating-point value is u16, u32, u64 or u80, this is {}", show(&x.ty)),
             )),
         }
     }
@@ -1001,7 +1001,7 @@ impl<'w> Checker<'w> {
         let mut params = Vec::new();
         let (values, t): (Vec<Expr>, Ty) = match n {
             "convert" => {
-                let to = self.width(&rest[0])?;
+                let to = self.width(&rest[0], &[16, 32, 64, 80])?;
                 (vec![self.value(&rest[1])?], bits(to))
             }
             "round" => {
@@ -1012,7 +1012,7 @@ impl<'w> Checker<'w> {
                 (vec![x], t)
             }
             "to_int" | "from_int" => {
-                let to = self.width(&rest[0])?;
+                let to = self.width(&rest[0], if n == "to_int" { &[16, 32, 64] } else { &[16, 32, 64, 80] })?;
                 params.push(FloatParam::Value(self.fixed(&rest[1], Some(&bits(1)), "`signed`")?));
                 params.push(self.round(&rest[2])?);
                 params.push(FloatParam::Value(self.fixed(&rest[3], None, "a number of fraction bits")?));
@@ -1025,11 +1025,11 @@ impl<'w> Checker<'w> {
                     values.push(self.expr(a, None)?);
                 }
                 let t = values.iter().map(|v| v.ty.clone()).find(|t| *t != Ty::Int).unwrap_or(Ty::Int);
-                if !matches!(t, Ty::Bits(16 | 32 | 64 | 128)) {
+                if !matches!(t, Ty::Bits(16 | 32 | 64 | 80)) {
                     return self.fail(Diagnostic::new(
                         "isa::type",
                         span,
-                        format!("a floating-point value is u16, u32 or u64, this is {}", show(&t)),
+                        format!("a floating-point value is u16, u32, u64 or u80, this is {}", show(&t)),
                     ));
                 }
                 let values = values.into_iter().map(|v| self.coerce(v, &t)).collect::<Option<Vec<_>>>()?;
@@ -1039,12 +1039,14 @@ impl<'w> Checker<'w> {
         self.make(ExprKind::Float { name: n.to_string(), env, args: values, params }, t, Time::Dynamic, span)
     }
 
-    fn width(&mut self, e: &ast::Expr) -> Option<u8> {
+    fn width(&mut self, e: &ast::Expr, known: &[u8]) -> Option<u8> {
         let x = self.expr(e, None).and_then(|x| self.constant(&x, "a width"))?;
-        match x {
-            16 | 32 | 64 | 128 => Some(x as u8),
-            _ => self.fail(Diagnostic::new("isa::width", e.span, format!("{x} is no width here")).help("16, 32, 64 or 128")),
+        let found = known.iter().copied().find(|n| u128::from(*n) == x);
+        if found.is_none() {
+            let known: Vec<String> = known.iter().map(u8::to_string).collect();
+            self.w.errors.push(Diagnostic::new("isa::width", e.span, format!("{x} is no width here")).help(known.join(", ")));
         }
+        found
     }
 
     fn vector_sat(&mut self, args: &[ast::Expr], span: Span) -> Typed {
@@ -1128,7 +1130,7 @@ impl<'w> Checker<'w> {
             }
             Shape::Dup => {
                 values.push(vector(self, &rest[0], Some(64))?);
-                let n = self.width(&rest[1])?;
+                let n = self.width(&rest[1], &[64, 128])?;
                 return self.make(
                     ExprKind::Vector { name: name.name.clone(), env, lane, args: values, imm: None },
                     bits(n),

@@ -363,6 +363,7 @@ fn collect(w: &mut World, items: &[Item]) {
                     sticky: StateId(0),
                     nan: "arm".into(),
                     tininess_before: false,
+                    precision: None,
                     span: id.span,
                 });
                 w.define(id, Global::Env(e));
@@ -632,6 +633,15 @@ fn env(w: &mut World, id: &Id, parts: &[ast::FpItem]) {
                 env.nan.clone_from(&n.name);
             }
             ast::FpItem::Tininess(n) => env.tininess_before = n.name == "before",
+            ast::FpItem::Precision(state, precisions) => {
+                if precisions.len() > 4 || precisions.iter().any(|n| ![24, 53, 64].contains(n)) {
+                    w.errors.push(
+                        Diagnostic::new("isa::precision", state.span, "a precision is 24, 53 or 64 bits")
+                            .help("give one for each value of the state, four at most"),
+                    );
+                }
+                env.precision = w.state(state).map(|s| (s, precisions.iter().map(|n| *n as u8).collect()));
+            }
         }
     }
     if !sticky {

@@ -436,7 +436,8 @@ impl Build {
             let state = (named && !words.is_empty()).then(|| words.remove(0));
             return Ok(FpItem::Round(state, words));
         }
-        let part = self.next(&mut p.into_inner(), span)?;
+        let mut parts = p.into_inner();
+        let part = self.next(&mut parts, span)?;
         let state_or = |p: Pair<'_, Rule>| -> Made<StateOr> {
             let inner = self.next(&mut p.into_inner(), span)?;
             Ok(if inner.as_rule() == Rule::number { StateOr::Number(self.number(&inner)?) } else { StateOr::State(self.id(&inner)) })
@@ -447,6 +448,7 @@ impl Build {
             Rule::fp_alt => FpItem::AltHalf(state_or(part)?),
             Rule::fp_sticky => FpItem::Sticky(self.id(&part)),
             Rule::fp_nan => FpItem::Nan(self.id(&part)),
+            Rule::fp_precision => FpItem::Precision(self.id(&part), parts.map(|n| self.number(&n)).collect::<Made<_>>()?),
             _ => FpItem::Tininess(self.id(&part)),
         })
     }

@@ -251,6 +251,8 @@ pub struct Env {
     pub sticky: StateId,
     pub nan: String,
     pub tininess_before: bool,
+    /// Slot whose value indexes the bits of significand that 80-bit results are rounded to: 24, 53 or 64.
+    pub precision: Option<(StateId, Vec<u8>)>,
     pub span: Span,
 }
 

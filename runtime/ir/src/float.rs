@@ -1,7 +1,7 @@
 //! Binds the floating-point operations to the softfloat library, in the environments an instruction set describes.
 //!
 //! Data path: the environment's controls are read from state, the operation runs on raw encodings, its exceptions are or-ed into the sticky slot.
-//! Not modelled: 80-bit formats (the library ends at 64); what an x86, PowerPC or MIPS environment does beyond its NaN rule and tininess
+//! What an x86, PowerPC or MIPS environment does beyond its NaN rule and tininess
 //! follows from the NaN rule, which names the architecture.
 
 use crate::guest::{FloatEnvDesc, SlotOr};
@@ -24,11 +24,14 @@ fn controls(layout: &StateLayout, desc: &FloatEnvDesc, cells: &[u64]) -> Control
     };
     let round = desc.round.map_or(0, |slot| layout.read(cells, slot) as usize & 3);
     let flush = flag(desc.flush);
+    let x86 = matches!(desc.nan_rule, NanRule::X86Sse | NanRule::X87);
     let env = Env {
         round: desc.round_map[round],
         flush_inputs: flush,
         flush_outputs: flush,
-        flush_inexact: matches!(desc.nan_rule, NanRule::X86Sse | NanRule::X87),
+        flush_inexact: x86,
+        report_denormals: x86,
+        precision: desc.precision.map_or(Env::WHOLE, |(slot, bits)| bits[layout.read(cells, slot) as usize & 3]),
         default_nan: flag(desc.default_nan),
         nan_rule: desc.nan_rule,
         inf_zero_nan: match desc.nan_rule {
@@ -65,6 +68,7 @@ fn format(ty: Type, alt: bool) -> Option<Fmt> {
         Type::F16 => Some(Fmt::F16),
         Type::F32 => Some(Fmt::F32),
         Type::F64 => Some(Fmt::F64),
+        Type::F80 => Some(Fmt::F80),
         _ => None,
     }
 }
@@ -85,7 +89,7 @@ pub fn eval(layout: &StateLayout, envs: &[FloatEnvDesc], cells: &mut [u64], inst
     let mut flags = Flags::NONE;
     let value = match inst.op {
         Op::Vec(op, lane) => vector(op, lane, inst, from, args, &controls, &mut flags),
-        _ => scalar(inst, from, args, &controls, &mut flags).map_or(0, u128::from),
+        _ => scalar(inst, from, args, &controls, &mut flags).unwrap_or(0),
     };
     if flags != Flags::NONE {
         let sticky = layout.read(cells, desc.sticky);
@@ -94,9 +98,9 @@ pub fn eval(layout: &StateLayout, envs: &[FloatEnvDesc], cells: &mut [u64], inst
     value & inst.ty.mask()
 }
 
-fn scalar(inst: &Inst, from: Type, args: &[u128; 6], controls: &Controls, flags: &mut Flags) -> Option<u64> {
+fn scalar(inst: &Inst, from: Type, args: &[u128; 6], controls: &Controls, flags: &mut Flags) -> Option<u128> {
     let env = &controls.env;
-    let [a, b, c] = [args[0] as u64, args[1] as u64, args[2] as u64];
+    let [a, b, c, ..] = *args;
     Some(match inst.op {
         Op::Float { op, .. } => {
             let fmt = format(from, false)?;
@@ -125,16 +129,16 @@ fn scalar(inst: &Inst, from: Type, args: &[u128; 6], controls: &Controls, flags:
             format(from, alt)?.convert(format(inst.ty, alt)?, a, env, flags)
         }
         Op::FloatToInt { signed, round, frac, bits, .. } => {
-            format(from, false)?.to_int(a, signed, bits.into(), frac.into(), rounding(round, env), env, flags)
+            format(from, false)?.to_int(a, signed, bits.into(), frac.into(), rounding(round, env), env, flags).into()
         }
         Op::IntToFloat { signed, round, frac, bits, .. } => {
-            format(inst.ty, false)?.from_int(a, signed, bits.into(), frac.into(), rounding(round, env), env, flags)
+            format(inst.ty, false)?.from_int(a as u64, signed, bits.into(), frac.into(), rounding(round, env), env, flags)
         }
         _ => return None,
     })
 }
 
-fn relation(ordering: Option<Ordering>) -> u64 {
+fn relation(ordering: Option<Ordering>) -> u128 {
     match ordering {
         Some(Ordering::Less) => 0,
         Some(Ordering::Equal) => 1,
@@ -147,12 +151,12 @@ fn vector(op: Vop, lane: u8, inst: &Inst, from: Type, args: &[u128; 6], controls
     let env = &controls.env;
     let bits = 8u32 << lane;
     let Some(fmt) = Fmt::of_width(bits) else { return 0 };
-    let all = u64::MAX >> (64 - bits);
+    let all = u128::MAX >> (128 - bits);
     let frac = (inst.imm >> 32) as u32 as i32;
     let width = from.bits();
     let [a, b, c] = [lanes(args[0], width, bits), lanes(args[1], width, bits), lanes(args[2], width, bits)];
-    let mut each = |f: &mut dyn FnMut(u64, u64, u64, &mut Flags) -> u64| {
-        join(a.clone().zip(b.clone()).zip(c.clone()).map(|((a, b), c)| f(a as u64, b as u64, c as u64, flags).into()), bits)
+    let mut each = |f: &mut dyn FnMut(u128, u128, u128, &mut Flags) -> u128| {
+        join(a.clone().zip(b.clone()).zip(c.clone()).map(|((a, b), c)| f(a, b, c, flags)), bits)
     };
     let truth = |yes: bool| if yes { all } else { 0 };
     match op {
@@ -178,29 +182,29 @@ fn vector(op: Vop, lane: u8, inst: &Inst, from: Type, args: &[u128; 6], controls
         Vop::FAbsGe => each(&mut |a, b, _, f| truth(fmt.compare_signalling(fmt.abs(a), fmt.abs(b), env, f).is_some_and(Ordering::is_ge))),
         Vop::FAbsGt => each(&mut |a, b, _, f| truth(fmt.compare_signalling(fmt.abs(a), fmt.abs(b), env, f).is_some_and(Ordering::is_gt))),
         Vop::FPairAdd | Vop::FPairMin | Vop::FPairMax => {
-            let all: Vec<u64> = a.chain(b).map(|x| x as u64).collect();
-            let pair = |pair: &[u64]| match op {
+            let all: Vec<u128> = a.chain(b).collect();
+            let pair = |pair: &[u128]| match op {
                 Vop::FPairAdd => fmt.add(pair[0], pair[1], env, flags),
                 Vop::FPairMin => fmt.min(pair[0], pair[1], env, flags),
                 _ => fmt.max(pair[0], pair[1], env, flags),
             };
-            join(all.chunks_exact(2).map(pair).map(u128::from), bits)
+            join(all.chunks_exact(2).map(pair), bits)
         }
         Vop::FRecipEst => each(&mut |a, _, _, f| fmt.recip_estimate(a, env, f)),
         Vop::FRsqrtEst => each(&mut |a, _, _, f| fmt.rsqrt_estimate(a, env, f)),
         Vop::FRecipStep => each(&mut |a, b, _, f| fmt.recip_step(a, b, env, f)),
         Vop::FRsqrtStep => each(&mut |a, b, _, f| fmt.rsqrt_step(a, b, env, f)),
-        Vop::FToS => each(&mut |a, _, _, f| fmt.to_int(a, true, bits, frac, emu_softfloat::Round::Zero, env, f)),
-        Vop::FToU => each(&mut |a, _, _, f| fmt.to_int(a, false, bits, frac, emu_softfloat::Round::Zero, env, f)),
-        Vop::SToF => each(&mut |a, _, _, f| fmt.from_int(a, true, bits, frac, env.round, env, f)),
-        Vop::UToF => each(&mut |a, _, _, f| fmt.from_int(a, false, bits, frac, env.round, env, f)),
+        Vop::FToS => each(&mut |a, _, _, f| fmt.to_int(a, true, bits, frac, emu_softfloat::Round::Zero, env, f).into()),
+        Vop::FToU => each(&mut |a, _, _, f| fmt.to_int(a, false, bits, frac, emu_softfloat::Round::Zero, env, f).into()),
+        Vop::SToF => each(&mut |a, _, _, f| fmt.from_int(a as u64, true, bits, frac, env.round, env, f)),
+        Vop::UToF => each(&mut |a, _, _, f| fmt.from_int(a as u64, false, bits, frac, env.round, env, f)),
         Vop::F32ToF16 => {
             let half = if controls.alt_half { Fmt::Ahp } else { Fmt::F16 };
-            join(lanes(args[0], 128, 32).map(|x| Fmt::F32.convert(half, x as u64, env, flags).into()), 16)
+            join(lanes(args[0], 128, 32).map(|x| Fmt::F32.convert(half, x, env, flags)), 16)
         }
         Vop::F16ToF32 => {
             let half = if controls.alt_half { Fmt::Ahp } else { Fmt::F16 };
-            join(lanes(args[0], 64, 16).map(|x| half.convert(Fmt::F32, x as u64, env, flags).into()), 32)
+            join(lanes(args[0], 64, 16).map(|x| half.convert(Fmt::F32, x, env, flags)), 32)
         }
         _ => 0,
     }

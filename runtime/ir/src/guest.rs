@@ -69,6 +69,8 @@ pub struct FloatEnvDesc {
     pub nan_rule: emu_softfloat::NanRule,
     /// Tininess is detected before rounding.
     pub tininess_before: bool,
+    /// Bits of significand to which 80-bit results are rounded (24, 53, 64): a slot whose value indexes them; `None`: all.
+    pub precision: Option<(Slot, [u8; 4])>,
 }
 
 /// A state slot or a constant.

@@ -64,6 +64,7 @@ static ENVS: [FloatEnvDesc; 1] = [FloatEnvDesc {
     sticky: Slot(18),
     nan_rule: NanRule::Arm,
     tininess_before: true,
+    precision: None,
 }];
 
 static HELPERS: [HelperDesc; 2] = [

@@ -1,7 +1,8 @@
 //! Conversions between formats, to and from integers and fixed point, and rounding to integral values
 //! (Arm ARM `FPConvert`, `FPToFixed`, `FixedToFP`, `FPRoundInt`).
 
-use crate::unpack::{Class, Unpacked, infinity, overflow, round_pack, rounds_up, unpack, zero};
+use crate::unpack::{Class, Unpacked, infinity, overflow, report_denormals, round_pack, rounds_up, unpack, zero};
+use crate::word::{Bits, Word};
 use crate::{Env, Flags, Format, IntInvalid, Round, nan};
 
 /// Converts from format `S` to format `D`, rounding as the environment says. A NaN keeps its sign and the upper bits of its fraction,
@@ -9,69 +10,91 @@ use crate::{Env, Flags, Format, IntInvalid, Round, nan};
 ///
 /// Half precision is a storage format here: it is not flushed on either side, whatever the environment says (ARM without FZ16, x86). To
 /// alternative half precision NaNs give a zero, infinities and overflow the largest number, all invalid.
-pub fn convert<S: Format, D: Format>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn convert<S: Format, D: Format>(a: S::Bits, env: &Env, flags: &mut Flags) -> D::Bits {
     let source_env = if S::WIDTH == 16 { &Env { flush_inputs: false, ..*env } } else { env };
-    let x = unpack::<S>(a, source_env, flags);
+    let from = unpack::<S>(a, source_env, flags);
+    let x = Unpacked { class: from.class, sign: from.sign, exp: from.exp, sig: resize::<S::Bits, D::Bits>(from.sig) };
     match x.class {
-        Class::QuietNan | Class::SignallingNan if !D::HAS_INF_NAN => {
-            flags.raise(Flags::INVALID);
-            zero::<D>(x.sign)
-        }
-        Class::QuietNan | Class::SignallingNan => nan::one::<D>(&x, env, flags),
-        Class::Infinity if !D::HAS_INF_NAN => overflow::<D>(x.sign, env.round, flags),
-        Class::Infinity => infinity::<D>(x.sign),
         Class::Zero => zero::<D>(x.sign),
         Class::Finite => {
-            let target_env = if D::WIDTH == 16 { &Env { flush_outputs: false, ..*env } } else { env };
+            // Neither SSE's conversion from half precision nor x87's stores report them.
+            if S::WIDTH > 16 && !S::EXPLICIT {
+                report_denormals::<S>(&[a], env, flags);
+            }
+            let target_env = &Env { flush_outputs: env.flush_outputs && D::WIDTH != 16, precision: Env::WHOLE, ..*env };
             round_pack::<D>(x.sign, x.exp, x.sig, env.round, target_env, flags)
+        }
+        Class::Infinity if D::HAS_INF_NAN => infinity::<D>(x.sign),
+        Class::Infinity => overflow::<D>(x.sign, env.round, env, flags),
+        _ if D::HAS_INF_NAN => nan::one::<D>(&x, env, flags),
+        _ => {
+            flags.raise(Flags::INVALID);
+            zero::<D>(x.sign)
         }
     }
 }
 
-/// A finite value times 2^`frac` as an integer magnitude, rounded, and whether that lost anything. `None` from 2^64 up.
+/// A significand in another word, its leading bit at the top again; what a narrower word cannot hold is jammed.
 #[inline(always)]
-fn round_magnitude(x: &Unpacked, frac: i32, round: Round) -> Option<(u128, bool)> {
-    let exp = x.exp + frac;
-    let (whole, rest) = match exp {
-        64.. => return None,
-        63 => (x.sig, 0),
-        0..=62 => (x.sig >> (63 - exp), x.sig << (exp + 1)),
-        -1 => (0, x.sig),
-        _ => (0, 1),
-    };
-    Some((u128::from(whole) + u128::from(rounds_up(round, x.sign, whole & 1 != 0, rest)), rest != 0))
+fn resize<S: Word, D: Word>(sig: S) -> D {
+    if S::BITS == D::BITS {
+        D::from_u128(sig.to_u128())
+    } else if S::BITS < D::BITS {
+        D::from_u128(sig.to_u128() << (D::BITS - S::BITS))
+    } else {
+        D::from_u128(sig.to_u128().shift_right_jam(S::BITS - D::BITS))
+    }
+}
+
+/// The whole part of a finite value times 2^(`exp` - its exponent), for an `exp` below the word's width less one, and what lies below as a fraction
+/// of the word.
+#[inline(always)]
+fn split<W: Word>(sig: W, exp: i32) -> (W, W) {
+    let top = W::BITS as i32 - 1;
+    match exp {
+        0.. => (sig >> (top - exp) as u32, sig << (exp + 1) as u32),
+        -1 => (W::ZERO, sig),
+        _ => (W::ZERO, W::ONE),
+    }
 }
 
 /// Rounds to an integral value of the same format, in direction `round`. With `exact`, raises inexact if the value changed. A zero result
 /// keeps the operand's sign.
-pub fn round_to_int<F: Format>(a: u64, round: Round, exact: bool, env: &Env, flags: &mut Flags) -> u64 {
+pub fn round_to_int<F: Format>(a: F::Bits, round: Round, exact: bool, env: &Env, flags: &mut Flags) -> F::Bits {
     let x = unpack::<F>(a, env, flags);
     match x.class {
-        Class::QuietNan | Class::SignallingNan => nan::one::<F>(&x, env, flags),
         Class::Infinity => infinity::<F>(x.sign),
         Class::Zero => zero::<F>(x.sign),
-        Class::Finite => match round_magnitude(&x, 0, round) {
-            Some((whole, inexact)) if x.exp < F::FRAC_BITS as i32 => {
-                if exact && inexact {
-                    flags.raise(Flags::INEXACT);
-                }
-                if whole == 0 {
-                    return zero::<F>(x.sign);
-                }
-                let whole = whole as u64;
-                let shift = whole.leading_zeros();
-                round_pack::<F>(x.sign, 63 - shift as i32, whole << shift, round, env, flags)
+        Class::Finite => {
+            // x87's FRNDINT reports what SSE's ROUNDSD does not.
+            if F::EXPLICIT {
+                report_denormals::<F>(&[a], env, flags);
             }
-            // The last place is worth at least one.
-            _ => a & (F::SIGN | (F::SIGN - 1)),
-        },
+            if x.exp >= F::FRAC_BITS as i32 {
+                // The last place is worth at least one.
+                return a & (F::SIGN | F::MAGNITUDE);
+            }
+            let (whole, rest) = split(x.sig, x.exp);
+            if exact && rest != F::Bits::ZERO {
+                flags.raise(Flags::INEXACT);
+            }
+            let up = rounds_up(round, x.sign, whole & F::Bits::ONE != F::Bits::ZERO, rest);
+            let whole = if up { whole.overflowing_add(F::Bits::ONE).0 } else { whole };
+            if whole == F::Bits::ZERO {
+                return zero::<F>(x.sign);
+            }
+            let shift = whole.leading_zeros();
+            let env = &Env { precision: Env::WHOLE, ..*env };
+            round_pack::<F>(x.sign, (F::Bits::BITS - 1 - shift) as i32, whole << shift, round, env, flags)
+        }
+        _ => nan::one::<F>(&x, env, flags),
     }
 }
 
 /// Converts to an integer of `bits` bits (1-64), or to fixed point with `frac` fraction bits (-64 to 64), rounding once in direction `round`.
 /// The result is sign- or zero-extended to 64 bits. A value out of range, after rounding, and a NaN raise invalid alone and give what
 /// [`Env::int_invalid`] says.
-pub fn to_int<F: Format>(a: u64, signed: bool, bits: u32, frac: i32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
+pub fn to_int<F: Format>(a: F::Bits, signed: bool, bits: u32, frac: i32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
     let x = unpack::<F>(a, env, flags);
     let (lowest, highest) = range(signed, bits);
     let value = match x.class {
@@ -106,6 +129,19 @@ pub fn to_int<F: Format>(a: u64, signed: bool, bits: u32, frac: i32, round: Roun
     result as u64
 }
 
+/// A finite value times 2^`frac` as an integer magnitude, rounded, and whether that lost anything. `None` from 2^64 up.
+#[inline(always)]
+fn round_magnitude<W: Word>(x: &Unpacked<W>, frac: i32, round: Round) -> Option<(u128, bool)> {
+    let exp = x.exp + frac;
+    let (whole, rest) = match exp {
+        64.. => return None,
+        63 if W::BITS == 64 => (x.sig, W::ZERO),
+        _ => split(x.sig, exp),
+    };
+    let up = rounds_up(round, x.sign, whole & W::ONE != W::ZERO, rest);
+    Some((whole.to_u128() + u128::from(up), rest != W::ZERO))
+}
+
 /// The ends of an integer type's range.
 fn range(signed: bool, bits: u32) -> (i128, i128) {
     let bits = bits.clamp(1, 64);
@@ -114,14 +150,16 @@ fn range(signed: bool, bits: u32) -> (i128, i128) {
 
 /// Converts from the integer in the low `bits` bits (1-64) of `value`, or from fixed point with `frac` fraction bits (-64 to 64), rounding once
 /// in direction `round`. Zero gives +0.
-pub fn from_int<F: Format>(value: u64, signed: bool, bits: u32, frac: i32, round: Round, env: &Env, flags: &mut Flags) -> u64 {
+pub fn from_int<F: Format>(value: u64, signed: bool, bits: u32, frac: i32, round: Round, env: &Env, flags: &mut Flags) -> F::Bits {
     let unused = 64 - bits.clamp(1, 64);
     let aligned = value << unused;
     let sign = signed && aligned >> 63 != 0;
     let magnitude = if sign { ((aligned as i64) >> unused).unsigned_abs() } else { aligned >> unused };
     if magnitude == 0 {
-        return 0;
+        return F::Bits::ZERO;
     }
+    let magnitude = F::Bits::from_u64(magnitude);
     let shift = magnitude.leading_zeros();
-    round_pack::<F>(sign, 63 - shift as i32 - frac, magnitude << shift, round, env, flags)
+    let exp = (F::Bits::BITS - 1 - shift) as i32 - frac;
+    round_pack::<F>(sign, exp, magnitude << shift, round, &Env { precision: Env::WHOLE, ..*env }, flags)
 }

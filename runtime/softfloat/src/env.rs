@@ -78,6 +78,10 @@ pub struct Env {
     pub flush_outputs: bool,
     /// A flushed result also raises [`Flags::INEXACT`] (x86; not ARM).
     pub flush_inexact: bool,
+    /// Raises [`Flags::INPUT_DENORMAL`] for a denormal operand that is *not* flushed, unless a NaN or an invalid operation goes before (x86).
+    pub report_denormals: bool,
+    /// Bits of significand to which double extended results of arithmetic are rounded: 24, 53, 64 (x87's precision control). Not conversions' results.
+    pub precision: u8,
     /// Every NaN result is the default NaN.
     pub default_nan: bool,
     /// Which NaN a NaN result is.
@@ -92,12 +96,17 @@ pub struct Env {
 }
 
 impl Env {
+    /// The whole significand of the double extended format.
+    pub const WHOLE: u8 = 64;
+
     /// ARM with FPSCR zero: nearest even, no flushing, NaNs propagate.
     pub const ARM: Env = Env {
         round: Round::NearestEven,
         flush_inputs: false,
         flush_outputs: false,
         flush_inexact: false,
+        report_denormals: false,
+        precision: Env::WHOLE,
         default_nan: false,
         nan_rule: NanRule::Arm,
         inf_zero_nan: InfZeroNan::DefaultNan,
@@ -141,7 +150,7 @@ impl Flags {
     pub const UNDERFLOW: Flags = Flags(1 << 3);
     /// The result was rounded (bit 4).
     pub const INEXACT: Flags = Flags(1 << 4);
-    /// A denormal operand was flushed to zero (bit 5).
+    /// A denormal operand was flushed to zero, or reported (bit 5).
     pub const INPUT_DENORMAL: Flags = Flags(1 << 5);
 
     /// Adds exceptions.

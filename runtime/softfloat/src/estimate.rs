@@ -20,10 +20,10 @@ fn rsqrt_table(a: u64) -> u64 {
 }
 
 /// Estimates 1/`a` (ARM `VRECPE`, `FRECPE`).
-pub fn recip_estimate<F: Format>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn recip_estimate<F: Format<Bits = u64>>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
     let x = unpack::<F>(a, env, flags);
     match x.class {
-        Class::QuietNan | Class::SignallingNan => return nan::one::<F>(&x, env, flags),
+        Class::QuietNan | Class::SignallingNan | Class::Unsupported => return nan::one::<F>(&x, env, flags),
         Class::Infinity => return zero::<F>(x.sign),
         Class::Zero => {
             flags.raise(Flags::DIV_BY_ZERO);
@@ -48,10 +48,10 @@ pub fn recip_estimate<F: Format>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
 }
 
 /// Estimates 1/sqrt(`a`) (ARM `VRSQRTE`, `FRSQRTE`).
-pub fn rsqrt_estimate<F: Format>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn rsqrt_estimate<F: Format<Bits = u64>>(a: u64, env: &Env, flags: &mut Flags) -> u64 {
     let x = unpack::<F>(a, env, flags);
     match x.class {
-        Class::QuietNan | Class::SignallingNan => return nan::one::<F>(&x, env, flags),
+        Class::QuietNan | Class::SignallingNan | Class::Unsupported => return nan::one::<F>(&x, env, flags),
         Class::Zero => {
             flags.raise(Flags::DIV_BY_ZERO);
             return infinity::<F>(x.sign);
@@ -83,18 +83,18 @@ pub fn rsqrt_estimate_u32(a: u32) -> u32 {
 }
 
 /// A small integer as an encoding.
-const fn small<F: Format>(value: u64) -> u64 {
+const fn small<F: Format<Bits = u64>>(value: u64) -> u64 {
     let log = 63 - value.leading_zeros();
     ((F::BIAS as u64 + log as u64) << F::FRAC_BITS) | ((value << (F::FRAC_BITS - log)) & F::FRAC_MASK)
 }
 
 /// 1.5.
-const fn one_and_a_half<F: Format>() -> u64 {
+const fn one_and_a_half<F: Format<Bits = u64>>() -> u64 {
     (F::BIAS as u64) << F::FRAC_BITS | F::QUIET
 }
 
 /// Whether the product is infinity times zero (a denormal counts if inputs are flushed), which the steps define as zero.
-fn inf_times_zero<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> bool {
+fn inf_times_zero<F: Format<Bits = u64>>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> bool {
     let mut raised = Flags::NONE;
     let classes = (unpack::<F>(a, env, &mut raised).class, unpack::<F>(b, env, &mut raised).class);
     let found = matches!(classes, (Class::Infinity, Class::Zero) | (Class::Zero, Class::Infinity));
@@ -105,7 +105,7 @@ fn inf_times_zero<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> bo
 }
 
 /// `2 - a * b`, product and difference each rounded: AArch32's step towards 1/x (ARM `VRECPS`).
-pub fn recip_step<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn recip_step<F: Format<Bits = u64>>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
     if inf_times_zero::<F>(a, b, env, flags) {
         return small::<F>(2);
     }
@@ -114,7 +114,7 @@ pub fn recip_step<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u6
 }
 
 /// `(3 - a * b) / 2`, product and difference each rounded: AArch32's step towards 1/sqrt(x) (ARM `VRSQRTS`).
-pub fn rsqrt_step<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn rsqrt_step<F: Format<Bits = u64>>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
     if inf_times_zero::<F>(a, b, env, flags) {
         return one_and_a_half::<F>();
     }
@@ -124,7 +124,7 @@ pub fn rsqrt_step<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u6
 }
 
 /// `2 - a * b`, rounded once: AArch64's step (`FRECPS`).
-pub fn recip_step_fused<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn recip_step_fused<F: Format<Bits = u64>>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
     if inf_times_zero::<F>(a, b, env, flags) {
         return small::<F>(2);
     }
@@ -132,7 +132,7 @@ pub fn recip_step_fused<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags)
 }
 
 /// `(3 - a * b) / 2`, rounded once: AArch64's step (`FRSQRTS`).
-pub fn rsqrt_step_fused<F: Format>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
+pub fn rsqrt_step_fused<F: Format<Bits = u64>>(a: u64, b: u64, env: &Env, flags: &mut Flags) -> u64 {
     if inf_times_zero::<F>(a, b, env, flags) {
         return one_and_a_half::<F>();
     }

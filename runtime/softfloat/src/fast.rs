@@ -5,6 +5,7 @@
 //! the smallest normal (not overflowed, and not tiny even before rounding). Then no other flag can be raised, and Rust guarantees the
 //! host's `f32` and `f64` operations are IEEE 754's. Else the answer is `None` and the operation proper decides.
 
+use crate::word::{Bits, Word};
 use crate::{Env, F32, F64, Flags, Format, Round};
 
 /// Which host type a format is, if any.
@@ -29,92 +30,105 @@ fn enabled(env: &Env, sticky: Flags) -> bool {
 }
 
 #[inline(always)]
-fn magnitude<F: Format>(bits: u64) -> u64 {
-    bits & (F::SIGN - 1)
+fn magnitude<F: Format>(bits: F::Bits) -> F::Bits {
+    bits & F::MAGNITUDE
 }
 
 #[inline(always)]
-fn normal<F: Format>(bits: u64) -> bool {
-    magnitude::<F>(bits).wrapping_sub(F::MIN_NORMAL) < F::INF - F::MIN_NORMAL
+fn normal<F: Format>(bits: F::Bits) -> bool {
+    magnitude::<F>(bits).wrapping_sub(F::MIN_NORMAL) < F::INF.wrapping_sub(F::MIN_NORMAL)
 }
 
 #[inline(always)]
-fn zero_or_normal<F: Format>(bits: u64) -> bool {
-    normal::<F>(bits) || magnitude::<F>(bits) == 0
+fn zero_or_normal<F: Format>(bits: F::Bits) -> bool {
+    normal::<F>(bits) || magnitude::<F>(bits) == F::Bits::ZERO
 }
 
 /// Finite and larger than the smallest normal.
 #[inline(always)]
-fn safe<F: Format>(bits: u64) -> bool {
-    magnitude::<F>(bits).wrapping_sub(F::MIN_NORMAL + 1) < F::INF - F::MIN_NORMAL - 1
+fn safe<F: Format>(bits: F::Bits) -> bool {
+    normal::<F>(bits) && magnitude::<F>(bits) != F::MIN_NORMAL
 }
 
 /// Applies a host operation in the format's host type.
 macro_rules! on_host {
     ($f:ty, |$($x:ident),+| $e:expr) => {
         match const { host::<$f>() } {
-            Host::Single => { $(let $x = f32::from_bits($x as u32);)+ u64::from(f32::to_bits($e)) }
-            Host::Double => { $(let $x = f64::from_bits($x);)+ f64::to_bits($e) }
+            Host::Single => { $(let $x = f32::from_bits($x.low() as u32);)+ <$f as Format>::Bits::from_u64(f32::to_bits($e).into()) }
+            Host::Double => { $(let $x = f64::from_bits($x.low());)+ <$f as Format>::Bits::from_u64(f64::to_bits($e)) }
             Host::None => return None,
         }
     };
 }
 
 #[inline(always)]
-pub(crate) fn add<F: Format>(a: u64, b: u64, env: &Env, sticky: Flags) -> Option<u64> {
+pub(crate) fn add<F: Format>(a: F::Bits, b: F::Bits, env: &Env, sticky: Flags) -> Option<F::Bits> {
     if !(enabled(env, sticky) && zero_or_normal::<F>(a) && zero_or_normal::<F>(b)) {
         return None;
     }
     let r = on_host!(F, |a, b| a + b);
     // A sum never underflows to zero: it is zero only if exactly so.
-    (safe::<F>(r) || magnitude::<F>(r) == 0).then_some(r)
+    (safe::<F>(r) || magnitude::<F>(r) == F::Bits::ZERO).then_some(r)
 }
 
 #[inline(always)]
-pub(crate) fn sub<F: Format>(a: u64, b: u64, env: &Env, sticky: Flags) -> Option<u64> {
+pub(crate) fn sub<F: Format>(a: F::Bits, b: F::Bits, env: &Env, sticky: Flags) -> Option<F::Bits> {
     add::<F>(a, b ^ F::SIGN, env, sticky)
 }
 
 #[inline(always)]
-pub(crate) fn mul<F: Format>(a: u64, b: u64, env: &Env, sticky: Flags) -> Option<u64> {
+pub(crate) fn mul<F: Format>(a: F::Bits, b: F::Bits, env: &Env, sticky: Flags) -> Option<F::Bits> {
     if !(enabled(env, sticky) && zero_or_normal::<F>(a) && zero_or_normal::<F>(b)) {
         return None;
     }
     let r = on_host!(F, |a, b| a * b);
-    (safe::<F>(r) || magnitude::<F>(a) == 0 || magnitude::<F>(b) == 0).then_some(r)
+    (safe::<F>(r) || magnitude::<F>(a) == F::Bits::ZERO || magnitude::<F>(b) == F::Bits::ZERO).then_some(r)
 }
 
 #[inline(always)]
-pub(crate) fn div<F: Format>(a: u64, b: u64, env: &Env, sticky: Flags) -> Option<u64> {
+pub(crate) fn div<F: Format>(a: F::Bits, b: F::Bits, env: &Env, sticky: Flags) -> Option<F::Bits> {
     if !(enabled(env, sticky) && zero_or_normal::<F>(a) && normal::<F>(b)) {
         return None;
     }
     let r = on_host!(F, |a, b| a / b);
-    (safe::<F>(r) || magnitude::<F>(a) == 0).then_some(r)
+    (safe::<F>(r) || magnitude::<F>(a) == F::Bits::ZERO).then_some(r)
 }
 
 #[inline(always)]
-pub(crate) fn sqrt<F: Format>(a: u64, env: &Env, sticky: Flags) -> Option<u64> {
-    if !(enabled(env, sticky) && normal::<F>(a) && a & F::SIGN == 0) {
+pub(crate) fn sqrt<F: Format>(a: F::Bits, env: &Env, sticky: Flags) -> Option<F::Bits> {
+    if !(enabled(env, sticky) && normal::<F>(a) && a & F::SIGN == F::Bits::ZERO) {
         return None;
     }
     Some(on_host!(F, |a| a.sqrt()))
 }
 
 #[inline(always)]
-pub(crate) fn fma<F: Format>(addend: u64, a: u64, b: u64, env: &Env, sticky: Flags) -> Option<u64> {
+pub(crate) fn fma<F: Format>(addend: F::Bits, a: F::Bits, b: F::Bits, env: &Env, sticky: Flags) -> Option<F::Bits> {
     if !(enabled(env, sticky) && zero_or_normal::<F>(addend) && normal::<F>(a) && normal::<F>(b)) {
         return None;
     }
-    let r = match const { host::<F>() } {
-        Host::Single => {
-            let (a, b, addend) = (f32::from_bits(a as u32), f32::from_bits(b as u32), f32::from_bits(addend as u32));
-            u64::from(single_fma(addend, a, b).to_bits())
-        }
-        Host::Double => f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(addend)).to_bits(),
-        Host::None => return None,
-    };
+    let r = on_host!(F, |addend, a, b| a.fused(b, addend));
     safe::<F>(r).then_some(r)
+}
+
+/// Fused multiply-add on the host.
+trait Fused {
+    /// `self` * `factor` + `addend`, rounded once.
+    fn fused(self, factor: Self, addend: Self) -> Self;
+}
+
+impl Fused for f64 {
+    #[inline(always)]
+    fn fused(self, factor: f64, addend: f64) -> f64 {
+        self.mul_add(factor, addend)
+    }
+}
+
+impl Fused for f32 {
+    #[inline(always)]
+    fn fused(self, factor: f32, addend: f32) -> f32 {
+        single_fma(addend, self, factor)
+    }
 }
 
 /// In `f64` the product is exact, and the sum rounded to odd keeps what a second rounding needs (an `f64` has more than twice the bits and
@@ -160,7 +174,7 @@ mod tests {
         Ok(())
     }
 
-    fn all<F: Format>(a: u64, b: u64, c: u64, flush: bool) -> Result<(), TestCaseError> {
+    fn all<F: Format<Bits = u64>>(a: u64, b: u64, c: u64, flush: bool) -> Result<(), TestCaseError> {
         let e = &Env { flush_inputs: flush, flush_outputs: flush, ..Env::ARM };
         let sticky = Flags::INEXACT;
         agrees(add::<F>(a, b, e, sticky), |f| slow::add_sub::<F>(a, b, false, e, f))?;

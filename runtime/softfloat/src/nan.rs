@@ -1,21 +1,19 @@
 //! NaN results: which operand's NaN, quieted how, or the default NaN, as the environment's [`NanRule`] says.
 
 use crate::unpack::{Class, Unpacked, zero};
+use crate::word::{Bits, Word};
 use crate::{Env, Flags, Format, NanRule};
-
-/// The quiet bit of a left-aligned fraction.
-const QUIET: u64 = 1 << 62;
 
 impl NanRule {
     /// Whether a NaN with this left-aligned fraction signals.
     #[inline(always)]
-    pub(crate) fn is_signalling(self, aligned: u64) -> bool {
-        (aligned & QUIET != 0) == (self == NanRule::MipsLegacy)
+    pub(crate) fn is_signalling<W: Word>(self, aligned: W) -> bool {
+        (aligned & W::LEAD >> 1 != W::ZERO) == (self == NanRule::MipsLegacy)
     }
 }
 
 /// The default NaN.
-pub(crate) fn default_nan<F: Format>(rule: NanRule) -> u64 {
+pub(crate) fn default_nan<F: Format>(rule: NanRule) -> F::Bits {
     F::INF
         | match rule {
             NanRule::Arm | NanRule::PowerPc => F::QUIET,
@@ -27,25 +25,25 @@ pub(crate) fn default_nan<F: Format>(rule: NanRule) -> u64 {
 
 /// Raises invalid and gives the default NaN.
 #[cold]
-pub(crate) fn invalid<F: Format>(env: &Env, flags: &mut Flags) -> u64 {
+pub(crate) fn invalid<F: Format>(env: &Env, flags: &mut Flags) -> F::Bits {
     flags.raise(Flags::INVALID);
     default_nan::<F>(env.nan_rule)
 }
 
 /// The NaN `x`, quieted, in format `F`: fraction bits are kept from the top.
-pub(crate) fn quieted<F: Format>(x: &Unpacked, env: &Env) -> u64 {
+pub(crate) fn quieted<F: Format>(x: &Unpacked<F::Bits>, env: &Env) -> F::Bits {
     let legacy = env.nan_rule == NanRule::MipsLegacy;
-    if env.default_nan || legacy && x.class == Class::SignallingNan {
+    if env.default_nan || x.class == Class::Unsupported || legacy && x.class == Class::SignallingNan {
         return default_nan::<F>(env.nan_rule);
     }
-    let frac = (if legacy { x.sig } else { x.sig | QUIET }) >> (63 - F::FRAC_BITS);
-    if frac == 0 { default_nan::<F>(env.nan_rule) } else { zero::<F>(x.sign) | F::INF | frac }
+    let frac = (if legacy { x.sig } else { x.sig | F::Bits::LEAD >> 1 }) >> (F::Bits::BITS - 1 - F::FRAC_BITS);
+    if frac == F::Bits::ZERO { default_nan::<F>(env.nan_rule) } else { zero::<F>(x.sign) | F::INF | frac }
 }
 
 /// The result of an operation on one operand, a NaN.
 #[cold]
-pub(crate) fn one<F: Format>(a: &Unpacked, env: &Env, flags: &mut Flags) -> u64 {
-    if a.class == Class::SignallingNan {
+pub(crate) fn one<F: Format>(a: &Unpacked<F::Bits>, env: &Env, flags: &mut Flags) -> F::Bits {
+    if a.is_signalling() {
         flags.raise(Flags::INVALID);
     }
     quieted::<F>(a, env)
@@ -53,13 +51,19 @@ pub(crate) fn one<F: Format>(a: &Unpacked, env: &Env, flags: &mut Flags) -> u64 
 
 /// The result of an operation on two operands of which one at least is a NaN.
 #[cold]
-pub(crate) fn two<F: Format>(a: &Unpacked, b: &Unpacked, env: &Env, flags: &mut Flags) -> u64 {
+pub(crate) fn two<F: Format>(a: &Unpacked<F::Bits>, b: &Unpacked<F::Bits>, env: &Env, flags: &mut Flags) -> F::Bits {
     select::<F>(&[a, b], env, flags)
 }
 
 /// The result of `addend + a * b` of which one at least is a NaN.
 #[cold]
-pub(crate) fn three<F: Format>(addend: &Unpacked, a: &Unpacked, b: &Unpacked, env: &Env, flags: &mut Flags) -> u64 {
+pub(crate) fn three<F: Format>(
+    addend: &Unpacked<F::Bits>,
+    a: &Unpacked<F::Bits>,
+    b: &Unpacked<F::Bits>,
+    env: &Env,
+    flags: &mut Flags,
+) -> F::Bits {
     match env.nan_rule {
         NanRule::Arm | NanRule::MipsLegacy => select::<F>(&[addend, a, b], env, flags),
         NanRule::PowerPc => select::<F>(&[a, addend, b], env, flags),
@@ -67,10 +71,13 @@ pub(crate) fn three<F: Format>(addend: &Unpacked, a: &Unpacked, b: &Unpacked, en
     }
 }
 
-fn select<F: Format>(operands: &[&Unpacked], env: &Env, flags: &mut Flags) -> u64 {
-    let signalling = |x: &&&Unpacked| x.class == Class::SignallingNan;
-    let quiet = |x: &&&Unpacked| x.class == Class::QuietNan;
-    if operands.iter().any(|x| x.class == Class::SignallingNan) {
+fn select<F: Format>(operands: &[&Unpacked<F::Bits>], env: &Env, flags: &mut Flags) -> F::Bits {
+    let signalling = |x: &&&Unpacked<F::Bits>| x.class == Class::SignallingNan;
+    let quiet = |x: &&&Unpacked<F::Bits>| x.class == Class::QuietNan;
+    if operands.iter().any(|x| x.class == Class::Unsupported) {
+        return invalid::<F>(env, flags);
+    }
+    if operands.iter().any(|x| x.is_signalling()) {
         flags.raise(Flags::INVALID);
     }
     let chosen = match env.nan_rule {

@@ -124,7 +124,7 @@ fn half_precision_conversions() {
     assert_eq!(alternative(0x47ff_f000, &Env::ARM), (0x7fff, Flags::INVALID));
     assert_eq!(alternative(INF | MINUS, &Env::ARM), (0xffff, Flags::INVALID));
     assert_eq!(alternative(QNAN_B, &Env::ARM), (0x8000, Flags::INVALID));
-    assert_eq!(of(|f| Fmt::Ahp.convert(Fmt::F32, 0x7c00, &Env::ARM, f)), (0x4780_0000, Flags::NONE));
+    assert_eq!(of(|f| Fmt::Ahp.convert(Fmt::F32, 0x7c00, &Env::ARM, f) as u64), (0x4780_0000, Flags::NONE));
 }
 
 #[test]
