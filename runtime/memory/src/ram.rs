@@ -270,6 +270,11 @@ impl RamBlock {
         self.page(page).map_or(0, |state| state.generation.load(Acquire))
     }
 
+    /// Where [`RamBlock::page_generation`] is kept, for generated code; it lives as long as the block. `None` beyond the block.
+    pub fn page_generation_word(&self, page: u64) -> Option<&AtomicU32> {
+        self.page(page).map(|state| &state.generation)
+    }
+
     /// To be called after bytes were stored by other means than this type's methods: if a written line holds code, voids all
     /// translations of its page (new generation, empty code lines) and returns true.
     #[inline]

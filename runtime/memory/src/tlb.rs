@@ -49,6 +49,51 @@ const EMPTY: Entry = Entry { key: u64::MAX, tag: 0, tag_mask: u32::MAX, host: st
 #[repr(C, align(64))]
 struct Set([Entry; WAYS]);
 
+/// log2 of the front's lines.
+pub const FRONT_BITS: u32 = 9;
+/// The front's line for a virtual page is the top [`FRONT_BITS`] bits of this times the page's number, in 32 bits.
+pub const FRONT_HASH: u32 = 0x9e37_79b1;
+
+/// A line of the TLB's front, for generated code: the pages of the current space tag that were used of late, one place each.
+///
+/// An access compares [`Front::tag`] with `read` or `write`; if they are equal its bytes are at `addend` plus the virtual address, modulo 2^64.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Front {
+    /// What matches a read; all ones: none.
+    pub read: u64,
+    /// What matches a write, which must find the word at `code` zero.
+    pub write: u64,
+    /// Host address less virtual address.
+    pub addend: u64,
+    /// The page's code lines.
+    pub code: *const AtomicU64,
+}
+
+const NO_FRONT: Front = Front { read: u64::MAX, write: u64::MAX, addend: 0, code: std::ptr::null() };
+
+impl Front {
+    /// What an access to `size` bytes at `va` compares: `align` is its required alignment less one, at most 15. The last byte's page stands for all,
+    /// so that no access across a page matches.
+    pub const fn tag(va: u64, size: u8, align: u8, mmu_index: u8) -> u64 {
+        va.wrapping_add((size - 1).saturating_sub(align) as u64) & Front::mask(align) | Front::index_bits(mmu_index)
+    }
+
+    /// The bits of the address that count.
+    pub const fn mask(align: u8) -> u64 {
+        !(PAGE_SIZE - 1) | align as u64
+    }
+
+    /// The MMU index, as a tag holds it.
+    pub const fn index_bits(mmu_index: u8) -> u64 {
+        ((mmu_index % MMU_INDICES) as u64) << 4
+    }
+}
+
+fn front_line(va: u64) -> usize {
+    (((va >> PAGE_BITS) as u32).wrapping_mul(FRONT_HASH) >> (32 - FRONT_BITS)) as usize
+}
+
 /// What the TLB knows of a virtual page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlbPage {
@@ -105,9 +150,11 @@ pub struct SoftTlb {
     /// The guest pages above 4 KiB with entries: (log2 size, first address).
     large: BTreeSet<(u8, u64)>,
     map_version: u64,
+    front: Box<[Front]>,
+    front_used: bool,
 }
 
-// SAFETY: the pointers in entries lead into blocks kept alive by `blocks`, which are Send and Sync themselves.
+// SAFETY: the pointers in entries and in the front lead into blocks kept alive by `blocks`, which are Send and Sync themselves.
 unsafe impl Send for SoftTlb {}
 
 macro_rules! fast_paths {
@@ -173,6 +220,31 @@ impl SoftTlb {
             blocks: Vec::new(),
             large: BTreeSet::new(),
             map_version: 0,
+            front: vec![NO_FRONT; 1 << FRONT_BITS].into(),
+            front_used: false,
+        }
+    }
+
+    /// The front's first line; there are 2^[`FRONT_BITS`]. It stays where it is.
+    pub fn front(&self) -> *const Front {
+        self.front.as_ptr()
+    }
+
+    /// Puts the page of `va` into the front, if it is there for this index and tag.
+    pub fn raise(&mut self, va: u64, mmu_index: u8, tag: u32) {
+        let page = va & !(PAGE_SIZE - 1);
+        let Some(entry) = self.hit(va, mmu_index, tag, 0).filter(|e| !e.host.is_null()).copied() else { return };
+        let wanted = |denied: u64| if entry.key & denied == 0 { page | Front::index_bits(mmu_index) } else { u64::MAX };
+        let addend = (entry.host as u64).wrapping_sub(page);
+        self.front[front_line(va)] = Front { read: wanted(NO_READ), write: wanted(NO_WRITE), addend, code: entry.code };
+        self.front_used = true;
+    }
+
+    /// Empties the front: the space tag changed, or mappings did.
+    pub fn clear_front(&mut self) {
+        if self.front_used {
+            self.front.fill(NO_FRONT);
+            self.front_used = false;
         }
     }
 
@@ -208,6 +280,13 @@ impl SoftTlb {
         }
         // SAFETY: as for writes; aligned, so inside the page.
         Some(unsafe { exchange(entry.host.add(offset as usize), size, old, new) })
+    }
+
+    /// True if `size` bytes at `va` are known to be RAM of one page that may be read, or written.
+    #[inline(always)]
+    pub fn permits(&self, va: u64, size: u8, write: bool, mmu_index: u8, tag: u32) -> bool {
+        let denied = if write { NO_WRITE } else { NO_READ };
+        va & (PAGE_SIZE - 1) <= PAGE_SIZE - u64::from(size) && self.hit(va, mmu_index, tag, denied).is_some()
     }
 
     /// What is known of the page of `va`, RAM or not.
@@ -257,6 +336,7 @@ impl SoftTlb {
         for old in ways.iter_mut().filter(|old| same(old)) {
             *old = EMPTY;
         }
+        self.front[front_line(fill.va)] = NO_FRONT;
         if ways[0].key & INVALID == 0 {
             ways[1] = ways[0];
             self.pages[set][1] = self.pages[set][0];
@@ -285,6 +365,7 @@ impl SoftTlb {
     }
 
     fn flush_where(&mut self, gone: impl Fn(&Entry) -> bool) {
+        self.clear_front();
         for entry in self.sets.iter_mut().flat_map(|set| &mut set.0) {
             if gone(entry) {
                 *entry = EMPTY;
@@ -294,6 +375,7 @@ impl SoftTlb {
 
     /// Forgets all entries.
     pub fn flush_all(&mut self) {
+        self.clear_front();
         self.sets.fill(Set([EMPTY; WAYS]));
         self.large.clear();
     }
@@ -317,6 +399,7 @@ impl SoftTlb {
     /// Forgets the guest page (of whatever size) that `va` lies in, at all MMU indices: entries with this tag and global ones; with
     /// `None`, those of all tags.
     pub fn flush_page(&mut self, va: u64, tag: Option<u32>) {
+        self.clear_front();
         let concerns = |entry: &Entry| tag.is_none_or(|tag| (entry.tag ^ tag) & entry.tag_mask == 0);
         let mut sizes = self.large.iter().map(|(bits, _)| *bits).collect::<Vec<_>>();
         sizes.dedup();
@@ -454,6 +537,29 @@ mod tests {
         assert_eq!(after(|tlb| tlb.flush_page(0x3abc, Some(7))), [1, 1, 0, 1, 1, 1]);
         assert_eq!(after(|tlb| tlb.flush_page(0x18_0000, Some(5))), [1, 1, 1, 1, 0, 0]);
         assert_eq!(after(|tlb| assert!(tlb.sync_map(3) && !tlb.sync_map(3))), [0; 6]);
+    }
+
+    #[test]
+    fn the_front_matches_what_the_tlb_permits() {
+        let ram = RamBlock::new("ram", 1 << 21).unwrap();
+        let mut tlb = SoftTlb::new();
+        tlb.insert(&TlbFill { write: false, ..fill(&ram, 0x5000, 0x3000) });
+        let line = |tlb: &SoftTlb, va| tlb.front[front_line(va)];
+        tlb.raise(0x5004, 2, 5);
+        assert_eq!(line(&tlb, 0x5004).read, u64::MAX, "another index");
+        tlb.raise(0x5004, 1, 5);
+        let front = line(&tlb, 0x5004);
+        assert_eq!((front.read, front.write), (Front::tag(0x5ffc, 4, 0, 1), u64::MAX));
+        assert_ne!(front.read, Front::tag(0x5ffd, 4, 0, 1), "crosses the page");
+        assert_ne!(front.read, Front::tag(0x5001, 2, 1, 1), "misaligned");
+        ram.write_u32(0x3ffc, 0x1122_3344);
+        // SAFETY: the addend leads to the page of `ram`, which lives.
+        assert_eq!(unsafe { *(front.addend.wrapping_add(0x5ffc) as *const u32) }, 0x1122_3344);
+        tlb.flush_tag(6);
+        assert_eq!(line(&tlb, 0x5004).read, u64::MAX);
+        tlb.raise(0x5004, 1, 5);
+        tlb.insert(&fill(&ram, 0x5000, 0x4000));
+        assert_eq!(line(&tlb, 0x5004).read, u64::MAX, "mapped anew");
     }
 
     #[test]
