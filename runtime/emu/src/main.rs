@@ -112,7 +112,7 @@ struct Run {
     #[arg(long, value_name = "MODE", default_value = "realtime")]
     time: String,
     /// Which tier executes guest code
-    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off"])]
+    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off", "quick"])]
     jit: String,
     /// Let GDB connect: [HOST:]PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
@@ -280,6 +280,9 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
         firmware: run.firmware.clone(),
     };
     let mut machine = machine(&board, &plan, &wanted, time).map_err(usage)?;
+    if run.jit != "off" {
+        machine.use_quick_tier();
+    }
     machine.no_reboot = run.no_reboot;
     machine.reset().map_err(usage)?;
     serials(run, &board, &plan, &mut machine).map_err(usage)?;

@@ -235,17 +235,31 @@ impl<I: Isa> Isa for Noting<I> {
 /// No exception.
 const NONE: u32 = u32::MAX;
 
-/// Runs one test on an instruction set with this state at reset; `bytes` lays out the instruction for a block key. What differs, in words.
+/// Runs one test, in each tier, on an instruction set with this state at reset; `bytes` lays out the instruction for a block key. What differs, in words.
 ///
 /// # Errors
 /// The differences, one a line.
 pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) -> Vec<u8>) -> Result<(), String> {
-    let layout = isa.layout();
-    let pc = isa.pc();
-    let at = test.at.unwrap_or(0x1000);
-    let mut bus = Bus::new().map_err(|e| e.to_string())?;
     let noting = Arc::new(Noting { isa, raised: AtomicU32::new(NONE), undeclared: Mutex::new(None) });
     let mut engine = Engine::new(noting.clone(), 0);
+    run_in(&mut engine, &noting, test, &bytes)?;
+    if engine.use_quick_tier() {
+        noting.raised.store(NONE, Ordering::Relaxed);
+        run_in(&mut engine, &noting, test, &bytes).map_err(|wrong| format!("in the quick tier: {wrong}"))?;
+    }
+    Ok(())
+}
+
+fn run_in<I: Isa>(
+    engine: &mut Engine<Noting<I>>,
+    noting: &Noting<I>,
+    test: &SpecTest,
+    bytes: &impl Fn(&I, BlockKey, u64) -> Vec<u8>,
+) -> Result<(), String> {
+    let layout = noting.isa.layout();
+    let pc = noting.isa.pc();
+    let at = test.at.unwrap_or(0x1000);
+    let mut bus = Bus::new().map_err(|e| e.to_string())?;
     engine.reset();
     layout.write(engine.state_mut(), pc, at.into());
     for (place, value) in test.before {

@@ -1,4 +1,4 @@
-//! The interpreter as a CPU: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
+//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
 
 mod common;
 
@@ -16,6 +16,9 @@ fn back(n: u32) -> u32 {
 
 fn engine() -> Engine<Toy> {
     let mut engine = Engine::new(Arc::new(Toy), 0);
+    if module_path!().starts_with("quick") {
+        engine.use_quick_tier();
+    }
     LAYOUT.write(engine.state_mut(), PC, 0x1000);
     engine
 }

@@ -660,13 +660,18 @@ proptest! {
         prop_assert_eq!(&expected.0, &better.0, "state after the passes\n{}\n{}", text::print(&plain, &LAYOUT), text::print(&optimised, &LAYOUT));
         prop_assert!(expected.1 == better.1, "memory after the passes");
 
-        fill(&bus.ram);
-        engine.state_mut().copy_from_slice(&state);
-        engine.run(&bus);
-        let mut bytes = vec![0; 0x3000];
-        bus.ram.copy_out(0x7000, &mut bytes);
-        prop_assert!(expected.1 == bytes, "memory after the interpreter\n{}", text::print(&optimised, &LAYOUT));
-        prop_assert_eq!(&expected.0[..], engine.state(), "state after the interpreter\n{}", text::print(&optimised, &LAYOUT));
+        for tier in ["interpreter", "quick tier"] {
+            if tier == "quick tier" && !engine.use_quick_tier() {
+                break;
+            }
+            fill(&bus.ram);
+            engine.state_mut().copy_from_slice(&state);
+            engine.run(&bus);
+            let mut bytes = vec![0; 0x3000];
+            bus.ram.copy_out(0x7000, &mut bytes);
+            prop_assert!(expected.1 == bytes, "memory after the {tier}\n{}", text::print(&optimised, &LAYOUT));
+            prop_assert_eq!(&expected.0[..], engine.state(), "state after the {}\n{}", tier, text::print(&optimised, &LAYOUT));
+        }
     }
 }
 

@@ -41,6 +41,10 @@ pub trait Cpu: Send {
     }
     /// Where a debugger wants it to stop. A breakpoint at pc stops the next run at once; [`Cpu::step`] goes over it.
     fn set_debug_points(&mut self, _: &DebugPoints) {}
+    /// Executes in the quick tier from now on; false if there is none.
+    fn use_quick_tier(&mut self) -> bool {
+        false
+    }
     /// A debugger sees its registers with the most significant byte first.
     fn big_endian(&self) -> bool {
         false

@@ -285,6 +285,11 @@ impl Machine {
         Ok(None)
     }
 
+    /// Executes guest code in the quick tier, on the CPUs that have one.
+    pub fn use_quick_tier(&mut self) {
+        self.cpus.iter_mut().for_each(|c| _ = c.cpu.use_quick_tier());
+    }
+
     /// Where a debugger wants all CPUs to stop.
     pub fn set_debug_points(&mut self, points: &DebugPoints) {
         self.cpus.iter_mut().for_each(|c| c.cpu.set_debug_points(points));

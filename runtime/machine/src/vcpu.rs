@@ -207,6 +207,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn set_debug_points(&mut self, points: &DebugPoints) {
         self.engine.set_debug_points(points);
     }
+    fn use_quick_tier(&mut self) -> bool {
+        self.engine.use_quick_tier()
+    }
     fn big_endian(&self) -> bool {
         self.engine.isa().big_endian()
     }
@@ -250,6 +253,7 @@ impl<I: Isa> Cpu for Vcpu<I> {
             ("lookups", s.lookups),
             ("tlb-misses", s.tlb_misses),
             ("exceptions", s.exceptions),
+            ("interpreted", s.interpreted),
         ]
     }
     fn save(&self) -> serde_json::Value {

@@ -81,6 +81,7 @@ impl Process {
         let isa = Arm::model(model, System::new(model)).ok_or_else(|| refuse(&format!("there is no ARM CPU model `{model}`")))?;
         let mut engine = Engine::new(Arc::new(User { isa, space: space.clone() }), 0);
         engine.trap_exceptions();
+        engine.use_quick_tier();
         arm::start(engine.state_mut(), begin.entry, stack);
         let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);

@@ -236,7 +236,7 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
         Call::Geteuid => host::geteuid()?,
         Call::Getgid => host::getgid()?,
         Call::Getegid => host::getegid()?,
-        Call::Fork | Call::Vfork => host::fork()?,
+        Call::Fork | Call::Vfork => fork(p)?,
         Call::Clone => clone(p, a)?,
         Call::Wait4 => {
             let (pid, status, usage) = host::wait4(i[0], i[2])?;
@@ -545,6 +545,15 @@ fn mremap(p: &mut Process, a: [u64; 6]) -> Result<i64, Trouble> {
 
 // ---- processes
 
+/// A child gets code of its own: memory for code is shared between processes.
+fn fork(p: &mut Process) -> Result<i64, Trouble> {
+    let pid = host::fork()?;
+    if pid == 0 {
+        p.engine.use_quick_tier();
+    }
+    Ok(pid)
+}
+
 fn clone(p: &mut Process, a: [u64; 6]) -> Result<i64, Trouble> {
     let (flags, stack, parent, tls, child) = (a[0] as i32, a[1], a[2], a[3], a[4]);
     if flags & libc::CLONE_THREAD != 0 {
@@ -552,7 +561,7 @@ fn clone(p: &mut Process, a: [u64; 6]) -> Result<i64, Trouble> {
         return Err(libc::ENOSYS.into());
     }
     // A child that would share our memory until it executes something gets its own copy.
-    let pid = host::fork()?;
+    let pid = fork(p)?;
     if pid == 0 {
         let own = host::gettid()? as u32;
         if flags & libc::CLONE_CHILD_SETTID != 0 {

@@ -72,7 +72,8 @@ pub const RAM: u64 = 2 << 20;
 impl Bench {
     pub fn new(model: &str) -> Bench {
         let isa = emu_isa_arm::Arm::model(model, emu_isa_arm::System::new(model)).unwrap();
-        let engine = emu_ir::interp::Engine::new(std::sync::Arc::new(isa), 0);
+        let mut engine = emu_ir::interp::Engine::new(std::sync::Arc::new(isa), 0);
+        engine.use_quick_tier();
         Bench { engine, ram: emu_memory::RamBlock::new("ram", RAM).unwrap(), attention: Default::default() }
     }
 

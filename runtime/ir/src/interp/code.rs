@@ -110,6 +110,9 @@ pub enum Bc {
     Store16,
     Store32,
     Store64,
+    /// Checks that reading or writing a bytes would not fault; else as a load.
+    ProbeRead,
+    ProbeWrite,
     /// Any other memory operation: entry I of the side table.
     Memory,
     Fence,

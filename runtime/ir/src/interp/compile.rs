@@ -242,7 +242,7 @@ impl Compiler<'_> {
                     });
                     self.fused[v.0 as usize] = fits && self.uses[v.0 as usize] == 1;
                 }
-                Op::Load(mem) | Op::Store(mem) if !mem.physical && mem.size <= 8 => {
+                Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => {
                     let v = inst.args[0];
                     let fits = self.def(v).is_some_and(|def| def.op == Op::Add && self.constant(def.args[1]).is_some());
                     self.fused[v.0 as usize] = fits && self.uses[v.0 as usize] == 1;
@@ -547,7 +547,7 @@ impl Compiler<'_> {
             Op::VarSet(var) => self.set(inst, Place::Var(var)),
             Op::If | Op::Else | Op::EndIf | Op::Repeat | Op::BreakIf | Op::EndRepeat => self.control(inst),
             Op::Jump | Op::JumpTo | Op::JumpRekey | Op::Raise(_) | Op::Wait => self.exit(inst),
-            Op::Load(mem) | Op::Store(mem) if !mem.physical && mem.size <= 8 => self.access(inst, mem),
+            Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => self.access(inst, mem),
             op if op.is_memory() => self.side(Bc::Memory, inst),
             Op::ClearExclusive => {
                 self.word(Bc::ClearExclusive, 0, 0, 0, 0);
@@ -691,7 +691,10 @@ impl Compiler<'_> {
         if mem.order != Order::Relaxed {
             self.word(Bc::Fence, 0, 0, 0, 0);
         }
-        if let Op::Load(_) = inst.op {
+        if let Op::Probe(_) = inst.op {
+            let op = if inst.imm == 0 { Bc::ProbeRead } else { Bc::ProbeWrite };
+            self.emit(Code { op, x, a: mem.size.into(), b: base, c, imm: offset });
+        } else if let Op::Load(_) = inst.op {
             let a = self.result(inst.res)?;
             let op = [Bc::Load8, Bc::Load16, Bc::Load32, Bc::Load64][index & 3];
             self.emit(Code { op, x, a, b: base, c, imm: offset });

@@ -26,15 +26,20 @@ pub enum Leave {
     Again(u32),
     /// Sleep, for an event or not, and go on at this pc.
     Wait(bool, u64),
+    /// The block at this code index is next, and has code of the quick tier.
+    Quick(u32),
 }
 
 /// A jump cache entry: where the block for a pc and key begins.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct JumpEntry {
     pub pc: u64,
     pub key: BlockKey,
     pub epoch: u32,
     pub code: u32,
+    /// Its code in the quick tier, or 0.
+    pub native: u64,
 }
 
 /// Entries of the jump cache.
@@ -113,6 +118,10 @@ pub fn execute<I: Isa, const STEP: bool>(
                 cx.executed -= u64::from(c.a);
                 let entry = &cx.jumps[jump_slot($to)];
                 if !STEP && entry.pc == $to && entry.key == $key && entry.epoch == cx.epoch {
+                    if entry.native != 0 && cx.levels == 0 {
+                        cx.key = $key;
+                        return Leave::Quick(entry.code);
+                    }
                     pc = entry.code as usize;
                 } else {
                     return $miss;
@@ -252,6 +261,16 @@ pub fn execute<I: Isa, const STEP: bool>(
             Bc::Store16 => store!(write_u16, u16, 2),
             Bc::Store32 => store!(write_u32, u32, 4),
             Bc::Store64 => store!(write_u64, u64, 8),
+            Bc::ProbeRead | Bc::ProbeWrite => {
+                let va = cell!(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
+                let (mmu, size, write) = (c.c as u8, c.a as u8, c.op == Bc::ProbeWrite);
+                if va & u64::from(c.c >> 8) != 0 || !cx.tlb.permits(va, size, write, mmu, cx.tag) {
+                    let here = pc as u32 - 1;
+                    if let Err(exception) = cx.slow_probe(bus, va, size, write, mmu, c.c >> 8, c.x) {
+                        return Leave::Fault(here, exception);
+                    }
+                }
+            }
             Bc::Memory => {
                 let here = pc as u32 - 1;
                 if let Err(exception) = cx.memory(arena, bus, here, &arena.side[c.imm as usize]) {

@@ -291,7 +291,7 @@ impl<I: Isa> Context<I> {
             }
             Op::Store(_) => {
                 if mem.size > 8 && !mem.physical {
-                    self.probe(bus, va, mem, kind, width)?;
+                    self.probe(bus, va, mem.size, kind, mem.mmu, width)?;
                 }
                 let value = swap(second);
                 for part in 0..mem.size.div_ceil(8) {
@@ -304,7 +304,7 @@ impl<I: Isa> Context<I> {
                     }
                 }
             }
-            Op::Probe(_) => self.probe(bus, va, mem, kind, width)?,
+            Op::Probe(_) => self.probe(bus, va, mem.size, kind, mem.mmu, width)?,
             Op::LoadExclusive(_) => {
                 let value = self.slow_load(arena, bus, at, va, mem.size, mem.mmu, 0, width)?;
                 let phys = self.resolve(bus, va, AccessKind::Read, mem.mmu)?;
@@ -348,11 +348,31 @@ impl<I: Isa> Context<I> {
         Ok(())
     }
 
-    fn probe(&mut self, bus: &dyn GuestBus, va: u64, mem: Mem, kind: AccessKind, width: u8) -> Result<(), Exception> {
-        self.resolve(bus, va, kind, mem.mmu)?;
-        let last = va.wrapping_add(u64::from(mem.size) - 1) & (u64::MAX >> width);
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)] // the access and where it happens
+    pub(super) fn slow_probe(
+        &mut self,
+        bus: &dyn GuestBus,
+        va: u64,
+        size: u8,
+        write: bool,
+        mmu: u8,
+        align: u16,
+        width: u8,
+    ) -> Result<(), Exception> {
+        let kind = if write { AccessKind::Write } else { AccessKind::Read };
+        if va & u64::from(align) != 0 {
+            return Err(self.misaligned(bus, va, kind));
+        }
+        self.probe(bus, va, size, kind, mmu, width)
+    }
+
+    fn probe(&mut self, bus: &dyn GuestBus, va: u64, size: u8, kind: AccessKind, mmu: u8, width: u8) -> Result<(), Exception> {
+        self.resolve(bus, va, kind, mmu)?;
+        let last = va.wrapping_add(u64::from(size) - 1) & (u64::MAX >> width);
         if last >> PAGE_BITS != va >> PAGE_BITS {
-            self.resolve(bus, last & !(PAGE_SIZE - 1), kind, mem.mmu)?;
+            self.resolve(bus, last & !(PAGE_SIZE - 1), kind, mmu)?;
         }
         Ok(())
     }
@@ -372,7 +392,7 @@ impl<I: Isa> Context<I> {
         width: u8,
     ) -> Result<u64, Exception> {
         if va % PAGE_SIZE + u64::from(mem.size) > PAGE_SIZE {
-            self.probe(bus, va, mem, AccessKind::Write, width)?;
+            self.probe(bus, va, mem.size, AccessKind::Write, mem.mmu, width)?;
             let found = self.slow_load(arena, bus, at, va, mem.size, mem.mmu, 0, width)?;
             if found == old {
                 self.slow_store(arena, bus, at, va, mem.size, new, mem.mmu, 0, width)?;
@@ -417,7 +437,7 @@ impl<I: Isa> Context<I> {
         let (flush, event, others) = (helper.flush_code, helper.send_event, helper.flush_others);
         let tag = self.isa.space_tag(&self.cells[..self.state_cells]);
         if flush || tag != self.tag {
-            self.tag = tag;
+            self.set_tag(tag);
             self.forget_jumps();
             self.soon = true;
         }

@@ -12,6 +12,11 @@ mod code;
 mod compile;
 mod exec;
 mod memory;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod quick;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "no_quick.rs"]
+mod quick;
 
 use crate::builder::Builder;
 use crate::guest::{AccessKind, BlockKey, Exception, FetchFault, HelperCx, Isa};
@@ -21,6 +26,7 @@ use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME, MarkInfo};
 use compile::{Head, Target};
 use emu_memory::{Access, Attention, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMPS, JumpEntry, Leave, execute, jump_slot};
+use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,6 +60,8 @@ pub struct Stats {
     pub lookups: u64,
     /// Translation-table walks.
     pub tlb_misses: u64,
+    /// Words of bytecode that the quick tier left to the interpreter, each time.
+    pub interpreted: u64,
     /// Exceptions and interrupts delivered.
     pub exceptions: u64,
     /// Times the code buffer was full.
@@ -89,7 +97,7 @@ impl Watch {
 }
 
 /// What executing code touches.
-pub(crate) struct Context<I: Isa> {
+pub struct Context<I: Isa> {
     isa: Arc<I>,
     cells: Cells,
     state_cells: usize,
@@ -132,6 +140,14 @@ impl<I: Isa> Context<I> {
     #[inline(always)]
     fn interrupted(&self) -> bool {
         self.levels != 0 && self.isa.interrupt(&self.cells[..self.state_cells], self.levels).is_some()
+    }
+    /// Another address space: what the TLB's front knows is of the old one.
+    fn set_tag(&mut self, tag: u32) {
+        if tag != self.tag {
+            self.tag = tag;
+            self.tlb.clear_front();
+            self.forget_jumps();
+        }
     }
     fn forget_jumps(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
@@ -186,6 +202,7 @@ pub struct Engine<I: Isa> {
     target: Target,
     passes: Passes,
     arena: Arena,
+    quick: Option<Quick>,
     blocks: FxHashMap<BlockId, Cached>,
     rams: Vec<Arc<RamBlock>>,
     exceptions: Vec<Option<u32>>,
@@ -207,7 +224,7 @@ impl<I: Isa> Engine<I> {
     pub fn new(isa: Arc<I>, cpu: u8) -> Engine<I> {
         let layout = isa.layout();
         assert!(layout.cells <= FRAME / 2, "the state of {} has too many cells", isa.name());
-        let none = JumpEntry { pc: 0, key: BlockKey(0), epoch: 0, code: 0 };
+        let none = JumpEntry { pc: 0, key: BlockKey(0), epoch: 0, code: 0, native: 0 };
         let target = Target::new(layout, isa.float_envs());
         let passes = Passes::new(&*isa);
         let cx = Context {
@@ -234,6 +251,7 @@ impl<I: Isa> Engine<I> {
             target,
             passes,
             arena: Arena::default(),
+            quick: None,
             blocks: FxHashMap::default(),
             rams: Vec::new(),
             exceptions: Vec::new(),
@@ -299,6 +317,13 @@ impl<I: Isa> Engine<I> {
         self.trap = true;
     }
 
+    /// From now on blocks are executed by the quick tier, if this host has one; true if so. What was translated is forgotten.
+    pub fn use_quick_tier(&mut self) -> bool {
+        self.flush();
+        self.quick = Quick::new();
+        self.quick.is_some()
+    }
+
     /// The program counter.
     pub fn pc(&self) -> u64 {
         self.cx.pc()
@@ -362,10 +387,7 @@ impl<I: Isa> Engine<I> {
             self.cx.forget_jumps();
         }
         let tag = self.cx.isa.space_tag(self.state());
-        if tag != self.cx.tag {
-            self.cx.tag = tag;
-            self.cx.forget_jumps();
-        }
+        self.cx.set_tag(tag);
         let stop = self.turn(bus, once);
         self.cx.stats.instructions += self.cx.executed;
         stop
@@ -430,11 +452,17 @@ impl<I: Isa> Engine<I> {
 
     /// Executes from a code index until something else than the end of an instruction comes up.
     fn enter(&mut self, bus: &dyn GuestBus, code: u32) -> Leave {
-        let mut leave = execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, code, 0);
-        while let Leave::Soon(at) = leave {
-            self.cx.soon = false;
-            let stop = self.arena.next_mark(at).map_or(u32::MAX, |mark| mark.code);
-            leave = execute::<I, true>(&mut self.cx, &self.arena, &self.rams, bus, at + 1, stop);
+        let mut leave = Leave::Quick(code);
+        loop {
+            leave = match leave {
+                Leave::Quick(code) => self.execute(bus, code),
+                Leave::Soon(at) => {
+                    self.cx.soon = false;
+                    let stop = self.arena.next_mark(at).map_or(u32::MAX, |mark| mark.code);
+                    execute::<I, true>(&mut self.cx, &self.arena, &self.rams, bus, at + 1, stop)
+                }
+                _ => break,
+            };
         }
         self.cx.soon = false;
         if let Some((code, side, marks, blocks)) = self.scratch.take() {
@@ -445,6 +473,17 @@ impl<I: Isa> Engine<I> {
             self.arena.blocks.truncate(blocks);
         }
         leave
+    }
+
+    /// Executes from a code index, in the quick tier if it can. That does not look for interrupts at every block, so not while a line is high.
+    fn execute(&mut self, bus: &dyn GuestBus, code: u32) -> Leave {
+        if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.levels == 0) {
+            let native = quick.block(code);
+            if native != 0 {
+                return quick.execute(&mut self.cx, &self.arena, &self.rams, bus, native);
+            }
+        }
+        execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, code, 0)
     }
 
     /// What code executed only once left with, said without reference to it.
@@ -528,7 +567,7 @@ impl<I: Isa> Engine<I> {
                     self.asleep = Some(event);
                     return None;
                 }
-                Leave::Soon(_) => return None,
+                Leave::Soon(_) | Leave::Quick(_) => return None,
             }
         }
     }
@@ -606,7 +645,7 @@ impl<I: Isa> Engine<I> {
         let key = self.cx.isa.block_key(self.state());
         let same_key = key == self.cx.key;
         self.cx.key = key;
-        if self.arena.code.len() > MAX_CODE {
+        if self.arena.code.len() > MAX_CODE || self.quick.as_ref().is_some_and(Quick::is_full) {
             self.flush();
             return self.find(bus, None);
         }
@@ -624,11 +663,15 @@ impl<I: Isa> Engine<I> {
         }
         if found.second.is_none() && !id.single {
             let entry = &mut self.cx.jumps[jump_slot(pc)];
-            *entry = JumpEntry { pc, key, epoch: self.cx.epoch, code: found.code };
+            let native = self.quick.as_ref().map_or(0, |quick| quick.block(found.code));
+            *entry = JumpEntry { pc, key, epoch: self.cx.epoch, code: found.code, native };
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
                 let a = if from.op == Bc::Jump { from.a } else { 0 };
                 *from = Code { op: Bc::Linked, x: 0, a, b: 0, c: 0, imm: found.code.into() };
+                if let Some(quick) = &mut self.quick {
+                    quick.link(at, found.code);
+                }
             }
         }
         // A single block stands for itself when it is stepped through.
@@ -684,7 +727,11 @@ impl<I: Isa> Engine<I> {
         let end = self.arena.code.len() as u32;
         let linkable = second.is_none() && !id.single;
         let marks = (marks, self.arena.marks.len() as u32);
-        self.arena.blocks.push(BlockInfo { code, end, marks, pc: id.pc, linkable });
+        let info = BlockInfo { code, end, marks, pc: id.pc, linkable };
+        self.arena.blocks.push(info);
+        if let Some(quick) = &mut self.quick {
+            quick.add(&*self.cx.isa, &self.arena, &info, &self.rams[id.ram as usize]);
+        }
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
         stats.translated += u64::from(block.guest_insns);
@@ -810,6 +857,9 @@ impl<I: Isa> Engine<I> {
     pub fn flush(&mut self) {
         self.cx.stats.flushes += 1;
         self.arena.clear();
+        if let Some(quick) = &mut self.quick {
+            quick.clear();
+        }
         self.blocks.clear();
         self.exceptions.clear();
         self.cx.forget_jumps();
