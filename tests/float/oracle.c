@@ -169,10 +169,10 @@ static void ask(const char *unit, const struct question *q, struct answer *r) {
 
 #elif defined(__arm__)
 
-// Mode: bit 0 flush to zero, bit 1 default NaN.
+// Mode: bit 0 flush to zero, bit 1 default NaN, bit 2 inexact is set before.
 static void ask(const char *unit, const struct question *q, struct answer *r) {
     (void)unit;
-    uint32_t fpscr = (uint32_t)"\0\3\1\2"[q->round] << 22 | (q->mode & 1) << 24 | (q->mode & 2) << 24;
+    uint32_t fpscr = (uint32_t)"\0\3\1\2"[q->round] << 22 | (q->mode & 1) << 24 | (q->mode & 2) << 24 | (q->mode & 4) << 2;
     __asm__ volatile("vmsr fpscr, %0" ::"r"(fpscr));
     float single; double wide; int32_t integer; int64_t sign_extended;
 #define VFP(T, S, P) do { \

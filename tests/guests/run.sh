@@ -38,6 +38,16 @@ check "the book's first SoC" "$emu" --board tests/guests/first-soc.kdl --exit-on
 count() { "$emu" --board zynq7000 --time deterministic --exit-on "zynq7000 ready" --timeout 120 --stats="$out/$1" < /dev/null > /dev/null && grep '"instructions"' "$out/$1" | head -1; }
 same() { [ -n "$(count a)" ] && [ "$(count a)" = "$(count b)" ]; }
 check "deterministic runs agree" same
+# In both tiers too: of instructions and of what is printed.
+tiers() {
+    local tier
+    for tier in off quick; do
+        "$emu" "$@" --time deterministic --jit $tier --timeout 300 --stats="$out/stats.$tier" < /dev/null > "$out/text.$tier" || return
+        grep '"instructions"' "$out/stats.$tier" > "$out/count.$tier"
+    done
+    [ -s "$out/count.off" ] && diff "$out/count.off" "$out/count.quick" && diff "$out/text.off" "$out/text.quick"
+}
+check "the tiers agree, demo firmware" tiers --board zynq7000 --exit-on "zynq7000 ready"
 
 # One clear message and exit code 2.
 refuses() {
@@ -113,6 +123,7 @@ if [ -e "$zynq/zImage-zynq" ]; then
         --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
     two() { "$emu" "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" --append "console=ttyPS0,115200" --exit-on "Brought up 1 node, 2 CPUs" --timeout 300; }
     check "Linux sees two CPUs" two
+    check "the tiers agree, Linux on two CPUs" tiers "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" --append "console=ttyPS0,115200" --exit-on GUEST-SHELL
     truncated() { head -c 1000000 "$zynq/zImage-zynq" > "$out/short" && refuses truncated --board zynq7000 --kernel "$out/short" --dtb "$zynq/zynq-zc702.dtb"; }
     check "truncated zImage" truncated
     check "initrd over the kernel" refuses "runs into" --board zynq7000 --set boot.protocol.initrd-at=0x10000 --kernel "$zynq/zImage-zynq" \

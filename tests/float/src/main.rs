@@ -79,9 +79,9 @@ impl Question {
     }
 
     /// What softfloat answers.
-    fn ours(&self, env: &Env) -> (u128, Flags) {
+    fn ours(&self, env: &Env, sticky: Flags) -> (u128, Flags) {
         let (fmt, [a, b, c], round) = (self.fmt, self.x, env.round);
-        let mut raised = Flags::NONE;
+        let mut raised = sticky;
         let flags = &mut raised;
         let relation = |found: Option<Ordering>| match found {
             Some(Ordering::Less) => 0,
@@ -134,6 +134,9 @@ struct Arguments {
     /// The folder of the built oracles
     #[arg(long, default_value = "target/float")]
     oracles: String,
+    /// Our own binary, for the unit `emu`
+    #[arg(long, default_value = "target/release/emu")]
+    emu: String,
 }
 
 /// All questions of one operation and format for a peer, in an order that repeats itself.
@@ -167,7 +170,8 @@ const SHOWN: usize = 4;
 
 /// Compares one operation and format: how many questions, how many differences.
 fn compare(peer: &Peer, op: Op, fmt: Fmt, arguments: &Arguments) -> io::Result<(usize, usize)> {
-    let mut command = Command::new(peer.runner.first().map_or(format!("{}/{}", arguments.oracles, peer.oracle), ToString::to_string));
+    let runner = |name: &&str| if *name == "emu" { arguments.emu.clone() } else { name.to_string() };
+    let mut command = Command::new(peer.runner.first().map_or(format!("{}/{}", arguments.oracles, peer.oracle), runner));
     if !peer.runner.is_empty() {
         command.args(&peer.runner[1..]).arg(format!("{}/{}", arguments.oracles, peer.oracle));
     }
@@ -188,7 +192,7 @@ fn compare(peer: &Peer, op: Op, fmt: Fmt, arguments: &Arguments) -> io::Result<(
             bytes.copy_from_slice(&answer[..16]);
             let theirs = (u128::from_le_bytes(bytes), Flags(answer[16] & peer.flags));
             let env = (peer.env)(q.mode, ROUNDS[usize::from(q.round)]);
-            let (value, raised) = q.ours(&env);
+            let (value, raised) = q.ours(&env, (peer.sticky)(q.mode));
             let ours = (value, Flags(raised.0 & peer.flags));
             asked += 1;
             if ours != theirs && !(peer.excused)(&q.op, q.fmt, &q.x, ours, theirs) {

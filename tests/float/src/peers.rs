@@ -17,6 +17,8 @@ pub struct Peer {
     pub modes: &'static [u8],
     /// Environment by mode and rounding.
     pub env: fn(u8, Round) -> Env,
+    /// Flags that are set before, by mode.
+    pub sticky: fn(u8) -> Flags,
     /// Flags it has.
     pub flags: u8,
     /// What it can be asked.
@@ -46,6 +48,25 @@ fn never(_: &Op, _: Fmt, _: &[u128; 3], _: (u128, Flags), _: (u128, Flags)) -> b
 
 const ARITHMETIC: &[Op] = &[Op::Add, Op::Sub, Op::Mul, Op::Div];
 
+fn arm(mode: u8, round: Round) -> Env {
+    Env { round, flush_inputs: mode & 1 != 0, flush_outputs: mode & 1 != 0, default_nan: mode & 2 != 0, ..Env::ARM }
+}
+
+/// Inexact is set before the operation, which lets an emulator use the host's unit.
+fn sticky(mode: u8) -> Flags {
+    if mode & 4 != 0 { Flags::INEXACT } else { Flags::NONE }
+}
+
+const ARM: &[(&[Op], Fmt)] = &[
+    (ARITHMETIC, Fmt::F32),
+    (ARITHMETIC, Fmt::F64),
+    (VFP, Fmt::F32),
+    (VFP, Fmt::F64),
+    (&[Op::ToF64], Fmt::F32),
+    (&[Op::ToF32], Fmt::F64),
+    (&[Op::ToF32, Op::ToF64], Fmt::F16),
+];
+
 /// All units.
 pub const PEERS: &[Peer] = &[
     Peer {
@@ -55,6 +76,7 @@ pub const PEERS: &[Peer] = &[
         runner: &[],
         modes: &[0, 1, 2, 3],
         env: |mode, round| Env { flush_inputs: mode & 1 != 0, flush_outputs: mode & 2 != 0, ..x86(round) },
+        sticky: |_| Flags::NONE,
         flags: 0x3f,
         asks: &[
             (ARITHMETIC, Fmt::F32),
@@ -74,6 +96,7 @@ pub const PEERS: &[Peer] = &[
         runner: &[],
         modes: &[0, 2, 3],
         env: |mode, round| Env { nan_rule: NanRule::X87, precision: [24, 24, 53, 64][usize::from(mode)], ..x86(round) },
+        sticky: |_| Flags::NONE,
         flags: 0x3f,
         asks: &[
             (ARITHMETIC, Fmt::F80),
@@ -104,6 +127,7 @@ pub const PEERS: &[Peer] = &[
         runner: &[],
         modes: &[0],
         env: |_, round| Env { nan_rule: NanRule::X87, report_denormals: false, ..x86(round) },
+        sticky: |_| Flags::NONE,
         flags: IEEE,
         asks: &[
             (ARITHMETIC, Fmt::F128),
@@ -124,16 +148,30 @@ pub const PEERS: &[Peer] = &[
         oracle: "arm",
         runner: &["qemu-arm", "-cpu", "max"],
         modes: &[0, 1, 2, 3],
-        env: |mode, round| Env { round, flush_inputs: mode & 1 != 0, flush_outputs: mode & 1 != 0, default_nan: mode & 2 != 0, ..Env::ARM },
+        env: arm,
+        sticky,
         flags: 0x3f,
+        asks: ARM,
+        excused: never,
+    },
+    Peer {
+        name: "emu",
+        title: "ARM's VFP in `emu run`",
+        oracle: "arm",
+        runner: &["emu", "run"],
+        modes: &[0, 1, 2, 3, 4, 5, 6],
+        env: arm,
+        sticky,
+        flags: 0x3f,
+        // Without what ARMv8 added.
         asks: &[
             (ARITHMETIC, Fmt::F32),
             (ARITHMETIC, Fmt::F64),
-            (VFP, Fmt::F32),
-            (VFP, Fmt::F64),
-            (&[Op::ToF64], Fmt::F32),
+            (VFP_7, Fmt::F32),
+            (VFP_7, Fmt::F64),
+            (&[Op::ToF64, Op::ToF16], Fmt::F32),
             (&[Op::ToF32], Fmt::F64),
-            (&[Op::ToF32, Op::ToF64], Fmt::F16),
+            (&[Op::ToF32], Fmt::F16),
         ],
         excused: never,
     },
@@ -144,6 +182,7 @@ pub const PEERS: &[Peer] = &[
         runner: &["qemu-s390x"],
         modes: &[0],
         env: |_, round| Env { round, ..Env::ARM },
+        sticky: |_| Flags::NONE,
         flags: IEEE,
         asks: &[
             (ARITHMETIC, Fmt::F128),
@@ -166,6 +205,7 @@ pub const PEERS: &[Peer] = &[
             int_invalid: IntInvalid::SaturateNanMin,
             ..Env::ARM
         },
+        sticky: |_| Flags::NONE,
         flags: IEEE,
         asks: &[(ARITHMETIC, Fmt::F64), (&[Op::Fma, Op::ToS32, Op::ToF32], Fmt::F64), (ARITHMETIC, Fmt::F32)],
         excused: never,
@@ -176,3 +216,5 @@ const SSE: &[Op] = &[Op::Sqrt, Op::Fma, Op::RoundToInt, Op::ToS32, Op::ToS64, Op
 
 const VFP: &[Op] =
     &[Op::Sqrt, Op::Fma, Op::RoundToInt, Op::ToS32, Op::ToU32, Op::FromS32, Op::FromU32, Op::ToF16, Op::Compare, Op::CompareSignalling];
+
+const VFP_7: &[Op] = &[Op::Sqrt, Op::Fma, Op::ToS32, Op::ToU32, Op::FromS32, Op::FromU32, Op::Compare, Op::CompareSignalling];
