@@ -284,8 +284,19 @@ impl Builder {
         if let Some(known) = self.context.iter().find(|c| c.slot == slot).and_then(|c| c.known) {
             return self.iconst(desc.ty, known.into());
         }
-        if let Some((_, v)) = self.deferred.iter().find(|d| d.0 == slot) {
-            return *v;
+        if let Some(&(_, v)) = self.deferred.iter().find(|d| d.0 == slot) {
+            if u32::from(desc.bits) == desc.ty.bits() {
+                return v;
+            }
+            // Not written yet, and so not cut to the slot's width yet.
+            let mask = fold::low_mask(desc.bits.into());
+            return match self.as_const(v) {
+                Some(x) => self.iconst(desc.ty, x & mask),
+                None => {
+                    let mask = self.iconst(desc.ty, mask);
+                    self.binary(Op::And, v, mask)
+                }
+            };
         }
         if let Some((_, v)) = self.slots.iter().find(|d| d.0 == slot) {
             return *v;
@@ -1146,12 +1157,13 @@ mod tests {
     use super::*;
     use crate::state::SlotDesc;
 
-    static SLOTS: [SlotDesc; 3] = [
+    static SLOTS: [SlotDesc; 4] = [
         SlotDesc { name: "r0", ty: Type::I32, bits: 32, cell: 0, lo: 0 },
         SlotDesc { name: "it", ty: Type::I8, bits: 8, cell: 1, lo: 0 },
         SlotDesc { name: "pc", ty: Type::I32, bits: 32, cell: 2, lo: 0 },
+        SlotDesc { name: "five", ty: Type::I8, bits: 5, cell: 3, lo: 0 },
     ];
-    static LAYOUT: StateLayout = StateLayout { slots: &SLOTS, cells: 3 };
+    static LAYOUT: StateLayout = StateLayout { slots: &SLOTS, cells: 4 };
     const R0: Slot = Slot(0);
     const IT: Slot = Slot(1);
 
@@ -1175,6 +1187,20 @@ mod tests {
         let c = b.iconst(Type::I1, 1);
         let carry = b.carry_add(x, not, c);
         assert_eq!(b.def(carry).map(|i| i.op), Some(Op::Cmp(Cond::Ule)));
+    }
+
+    #[test]
+    fn what_was_set_is_cut_to_the_slot_before_it_is_written() {
+        let mut b = Builder::plain(&LAYOUT);
+        b.mark(0, 4);
+        let all = b.iconst(Type::I8, 0xff);
+        b.set(Slot(3), all);
+        let got = b.get(Slot(3));
+        assert_eq!(b.as_const(got), Some(0x1f));
+        let it = b.get(IT);
+        b.set(Slot(3), it);
+        let got = b.get(Slot(3));
+        assert_eq!(b.def(got).map(|i| i.op), Some(Op::And));
     }
 
     #[test]
