@@ -54,6 +54,9 @@ pub const FRONT_BITS: u32 = 9;
 /// The front's line for a virtual page is the top [`FRONT_BITS`] bits of this times the page's number, in 32 bits.
 pub const FRONT_HASH: u32 = 0x9e37_79b1;
 
+// Neighbouring pages never share a line: an access across their border looks for the second page in the first one's line, and must not find it.
+const _: () = assert!(!matches!(FRONT_HASH >> (32 - FRONT_BITS), 0 | 0x1ff) && FRONT_BITS == 9);
+
 /// A line of the TLB's front, for generated code: the pages of the current space tag that were used of late, one place each.
 ///
 /// An access compares [`Front::tag`] with `read` or `write`; if they are equal its bytes are at `addend` plus the virtual address, modulo 2^64.

@@ -189,13 +189,18 @@ impl Emitter {
     // ---- registers
 
     fn store(&mut self, reg: u8, cell: u16) {
-        let to = disp(cell);
-        dynasm!(self.ops ; .arch x64 ; mov [rbx + to], Rq(reg));
+        // The first sixteen cells, where register files are, in three bytes less.
+        match i8::try_from(disp(cell)) {
+            Ok(to) => dynasm!(self.ops ; .arch x64 ; mov [BYTE rbx + to], Rq(reg)),
+            Err(_) => dynasm!(self.ops ; .arch x64 ; mov [rbx + disp(cell)], Rq(reg)),
+        }
     }
 
     fn fetch(&mut self, reg: u8, cell: u16) {
-        let from = disp(cell);
-        dynasm!(self.ops ; .arch x64 ; mov Rq(reg), [rbx + from]);
+        match i8::try_from(disp(cell)) {
+            Ok(from) => dynasm!(self.ops ; .arch x64 ; mov Rq(reg), [BYTE rbx + from]),
+            Err(_) => dynasm!(self.ops ; .arch x64 ; mov Rq(reg), [rbx + disp(cell)]),
+        }
     }
 
     /// Writes all cells back; registers go on holding them. Host flags stay.
@@ -405,7 +410,7 @@ impl Emitter {
         } else {
             (RAX, b, c)
         };
-        if wide || into != b {
+        if into != b {
             sized!(self, wide, mov into, b);
         }
         match op {
