@@ -91,7 +91,7 @@ pub fn run(lines: impl BufRead, model: &str) -> Result<Outcome, VectorError> {
 /// RAM from 0, enough for code and data.
 struct Bus {
     ram: Arc<RamBlock>,
-    attention: AtomicU32,
+    attention: std::sync::Arc<AtomicU32>,
 }
 
 impl PhysBus for Bus {
@@ -110,7 +110,7 @@ impl PhysBus for Bus {
 }
 
 impl GuestBus for Bus {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &std::sync::Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {
@@ -137,7 +137,7 @@ impl Bench {
     fn new(model: &str) -> Result<Bench, VectorError> {
         let isa = Arm::model(model, System::new(model)).ok_or_else(|| VectorError::Model(model.to_string()))?;
         let ram = RamBlock::new("ram", 0x40000).map_err(|e| VectorError::Model(e.to_string()))?;
-        Ok(Bench { engine: Engine::new(Arc::new(isa), 0), bus: Bus { ram, attention: AtomicU32::new(0) } })
+        Ok(Bench { engine: Engine::new(Arc::new(isa), 0), bus: Bus { ram, attention: std::sync::Arc::default() } })
     }
 
     /// The differences; an error if the vector makes no sense.

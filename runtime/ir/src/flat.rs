@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// RAM blocks at physical addresses; nothing else answers. Time stands still, no line is ever high.
 pub struct FlatBus {
     rams: Vec<(u64, Arc<RamBlock>)>,
-    attention: AtomicU32,
+    attention: Arc<AtomicU32>,
     limit: Cell<u64>,
 }
 
 impl FlatBus {
     /// These blocks at these addresses, which must not overlap.
     pub fn new(rams: Vec<(u64, Arc<RamBlock>)>) -> FlatBus {
-        FlatBus { rams, attention: AtomicU32::new(0), limit: Cell::new(u64::MAX) }
+        FlatBus { rams, attention: Arc::default(), limit: Cell::new(u64::MAX) }
     }
 
     /// Sets how many instructions a run may execute.
@@ -45,7 +45,7 @@ impl PhysBus for FlatBus {
 }
 
 impl GuestBus for FlatBus {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {

@@ -70,13 +70,13 @@ const HIGH: u64 = 0xffff_0000;
 struct Bus {
     low: Arc<RamBlock>,
     high: Arc<RamBlock>,
-    attention: AtomicU32,
+    attention: Arc<AtomicU32>,
     lines: u64,
 }
 
 impl Bus {
     fn new() -> Result<Bus, emu_memory::MemoryError> {
-        Ok(Bus { low: RamBlock::new("low", LOW)?, high: RamBlock::new("high", 0x1_0000)?, attention: AtomicU32::new(0), lines: 0 })
+        Ok(Bus { low: RamBlock::new("low", LOW)?, high: RamBlock::new("high", 0x1_0000)?, attention: Arc::default(), lines: 0 })
     }
 
     fn place(&self, at: u64) -> Option<(&Arc<RamBlock>, u64)> {
@@ -123,7 +123,7 @@ impl PhysBus for Bus {
 }
 
 impl GuestBus for Bus {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {

@@ -290,7 +290,7 @@ impl CpuBus<'_> {
 }
 
 impl GuestBus for CpuBus<'_> {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.core.cpus[self.cpu].attention
     }
 

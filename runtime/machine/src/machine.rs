@@ -101,7 +101,7 @@ pub(crate) struct DeviceSlot {
 pub(crate) struct CpuLines {
     pub name: String,
     pub bus: usize,
-    pub attention: AtomicU32,
+    pub attention: Arc<AtomicU32>,
     pub levels: AtomicU64,
     pub reset: AtomicBool,
     pub stop: AtomicBool,

@@ -53,7 +53,7 @@ impl Attention {
 pub trait GuestBus: PhysBus {
     /// The attention word, bits of [`Attention`]; polled at block boundaries and after bus accesses. The vCPU clears
     /// the bits it has handled, before it acts on them.
-    fn attention(&self) -> &AtomicU32;
+    fn attention(&self) -> &Arc<AtomicU32>;
 
     /// The levels of the CPU's input lines, one bit each, in the order of its type's input ports.
     fn levels(&self) -> u64;

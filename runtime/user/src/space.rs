@@ -29,7 +29,7 @@ pub struct Fault(pub u64);
 pub struct Space {
     ram: Arc<RamBlock>,
     pages: Box<[AtomicU8]>,
-    attention: AtomicU32,
+    attention: Arc<AtomicU32>,
 }
 
 impl Space {
@@ -39,7 +39,7 @@ impl Space {
     /// The host has not that much address space.
     pub fn new(size: u64) -> Result<Space, emu_memory::MemoryError> {
         let pages = (0..size / PAGE_SIZE).map(|_| AtomicU8::new(0)).collect();
-        Ok(Space { ram: RamBlock::new("user", size)?, pages, attention: AtomicU32::new(0) })
+        Ok(Space { ram: RamBlock::new("user", size)?, pages, attention: Arc::default() })
     }
 
     /// Its size, bytes.
@@ -188,7 +188,7 @@ impl PhysBus for Space {
 }
 
 impl GuestBus for Space {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {

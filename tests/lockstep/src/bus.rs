@@ -7,6 +7,7 @@ use emu_memory::{Access, BusError, GuestBus, GuestPhys, PhysBus, RamSlice};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 const PAGE: u64 = 4096;
@@ -30,7 +31,7 @@ pub struct Bus {
     pub lines: Cell<u64>,
     /// QEMU could not be asked.
     pub broken: RefCell<Option<String>>,
-    attention: AtomicU32,
+    attention: Arc<AtomicU32>,
 }
 
 impl Bus {
@@ -46,7 +47,7 @@ impl Bus {
             refuse: Cell::default(),
             lines: Cell::default(),
             broken: RefCell::default(),
-            attention: AtomicU32::new(0),
+            attention: Arc::default(),
         }
     }
 
@@ -149,7 +150,7 @@ impl PhysBus for Bus {
 }
 
 impl GuestBus for Bus {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {

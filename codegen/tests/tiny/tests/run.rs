@@ -44,7 +44,7 @@ impl Externs for Flat {
 /// 1 MiB of RAM.
 struct Bus {
     ram: Arc<RamBlock>,
-    attention: AtomicU32,
+    attention: Arc<AtomicU32>,
     levels: Cell<u64>,
     limit: Cell<u64>,
 }
@@ -52,7 +52,7 @@ struct Bus {
 impl Bus {
     fn new() -> Bus {
         let ram = RamBlock::new("ram", 1 << 20).unwrap();
-        Bus { ram, attention: AtomicU32::new(0), levels: Cell::new(0), limit: Cell::new(1) }
+        Bus { ram, attention: Arc::default(), levels: Cell::new(0), limit: Cell::new(1) }
     }
 }
 
@@ -72,7 +72,7 @@ impl PhysBus for Bus {
 }
 
 impl GuestBus for Bus {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {

@@ -63,7 +63,7 @@ pub struct Bench {
     /// The CPU.
     pub engine: emu_ir::interp::Engine<emu_isa_arm::Arm<emu_isa_arm::System>>,
     ram: std::sync::Arc<emu_memory::RamBlock>,
-    attention: std::sync::atomic::AtomicU32,
+    attention: std::sync::Arc<std::sync::atomic::AtomicU32>,
 }
 
 /// Bytes of RAM.
@@ -93,7 +93,7 @@ impl Bench {
     }
 }
 
-struct Bus<'a>(std::sync::Arc<emu_memory::RamBlock>, &'a std::sync::atomic::AtomicU32);
+struct Bus<'a>(std::sync::Arc<emu_memory::RamBlock>, &'a std::sync::Arc<std::sync::atomic::AtomicU32>);
 
 impl emu_memory::PhysBus for Bus<'_> {
     fn read(&self, at: emu_memory::GuestPhys, size: u8, _: emu_memory::Access) -> Result<u64, emu_memory::BusError> {
@@ -111,7 +111,7 @@ impl emu_memory::PhysBus for Bus<'_> {
 }
 
 impl emu_memory::GuestBus for Bus<'_> {
-    fn attention(&self) -> &std::sync::atomic::AtomicU32 {
+    fn attention(&self) -> &std::sync::Arc<std::sync::atomic::AtomicU32> {
         self.1
     }
     fn levels(&self) -> u64 {

@@ -475,7 +475,7 @@ impl Toy {
 /// One RAM at 0, one device register, and the attention word.
 pub struct Bus {
     pub ram: Arc<RamBlock>,
-    pub attention: AtomicU32,
+    pub attention: Arc<AtomicU32>,
     pub levels: Cell<u64>,
     pub limit: Cell<u64>,
     pub published: Cell<(u64, u64)>,
@@ -491,7 +491,7 @@ impl Bus {
         let ram = RamBlock::new("ram", 1 << 20).unwrap();
         let bus = Bus {
             ram,
-            attention: AtomicU32::new(0),
+            attention: Arc::default(),
             levels: Cell::new(0),
             limit: Cell::new(u64::MAX),
             published: Cell::new((0, 0)),
@@ -542,7 +542,7 @@ impl PhysBus for Bus {
 }
 
 impl GuestBus for Bus {
-    fn attention(&self) -> &AtomicU32 {
+    fn attention(&self) -> &Arc<AtomicU32> {
         &self.attention
     }
     fn levels(&self) -> u64 {
