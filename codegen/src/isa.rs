@@ -8,8 +8,10 @@ use crate::names;
 use crate::native::mode_value;
 use crate::writer::Writer;
 use crate::{Error, Generated};
+use emu_dsl::body::children;
 use emu_dsl::spec::*;
 use minijinja::{Environment, Value as Data, context};
+use std::collections::BTreeSet;
 
 /// Instructions per generated module: enough modules to compile in parallel, few enough to read.
 const PER_MODULE: usize = 40;
@@ -74,8 +76,8 @@ fn functions(shared: &Shared<'_>) -> String {
 fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
     let spec = shared.spec;
     let key = layout::key(spec);
-    if key.last().is_some_and(|(lo, bits)| lo + u32::from(*bits) > 64) {
-        shared.error(Span::default(), "modes and contexts together have more than 64 bits");
+    if key.last().is_some_and(|(lo, bits)| lo + u32::from(*bits) > KEY_BITS) {
+        shared.error(Span::default(), format!("modes and contexts together have more than {KEY_BITS} bits"));
     }
     let stat = |flavor: Flavor, e: &'a Expr| Emitter::new(shared, flavor, &[], 1).stat(e);
     let cond = |flavor: Flavor, e: &'a Expr| Emitter::new(shared, flavor, &[], 1).cond(e);
@@ -158,6 +160,15 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         format!("n.cells[{}] << {lo}", slot.cell)
     });
     let terms: Vec<String> = mode_terms.chain(context_terms).collect();
+    let copied = spec.contexts.iter().map(|c| vec![cell(shared, c.state)]);
+    let parts = spec.modes.iter().map(|m| cells(shared, &m.value)).map(|found| found.into_iter().collect::<Vec<_>>()).chain(copied);
+    let is_copy = |at: usize| spec.modes.get(at).is_none_or(|m| matches!(&*m.value.kind, ExprKind::State(s) if whole(shared, *s)));
+    let key_cells: Vec<Data> = key
+        .iter()
+        .zip(parts)
+        .enumerate()
+        .map(|(at, ((lo, _), cells))| context! { lo => lo, cells => cells, copy => is_copy(at).to_string() })
+        .collect();
     let pc = spec.pc.map(|pc| &spec.states[pc.0 as usize]);
     context! {
         name => spec.name.as_str(),
@@ -182,10 +193,37 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         data_big => spec.data_endian.as_ref().map_or("false".to_string(), |e| cond(Flavor::Lower, e)),
         mmu_index => spec.mmu_index.as_ref().map_or("0".to_string(), |e| format!("{} as u8", stat(Flavor::Lower, e))),
         key_doc => if key_doc.is_empty() { "nothing".to_string() } else { format!("{}: least bit and width", key_doc.join(", ")) },
+        key_parts => key_cells,
         key => if terms.is_empty() { "0".to_string() } else { terms.join(" | ") },
         interrupts => interrupts,
         wake => spec.wake.as_ref().map_or("false".to_string(), |e| cond(Flavor::Native, e)),
     }
+}
+
+/// Bits a block key may have; what executes blocks packs it together with a number of its own.
+const KEY_BITS: u32 = 48;
+
+fn cell(shared: &Shared<'_>, state: StateId) -> u32 {
+    shared.layout.slots[shared.layout.states[state.0 as usize] as usize].cell
+}
+
+/// The state is all there is in its cell.
+fn whole(shared: &Shared<'_>, state: StateId) -> bool {
+    let slot = &shared.layout.slots[shared.layout.states[state.0 as usize] as usize];
+    slot.lo == 0 && shared.layout.slots.iter().filter(|s| s.cell == slot.cell).count() == 1
+}
+
+/// The cells an expression over the state reads.
+fn cells(shared: &Shared<'_>, e: &Expr) -> BTreeSet<u32> {
+    let mut found: BTreeSet<u32> = children(e).into_iter().flat_map(|e| cells(shared, e)).collect();
+    match &*e.kind {
+        ExprKind::State(s) => _ = found.insert(cell(shared, *s)),
+        ExprKind::Mode(m) => found.extend(cells(shared, &shared.spec.modes[m.0 as usize].value)),
+        // A function, a bank: anything.
+        ExprKind::Call(..) | ExprKind::CallExtern(..) | ExprKind::Bank(..) => found.extend(shared.layout.slots.iter().map(|s| s.cell)),
+        _ => {}
+    }
+    found
 }
 
 /// If instructions are fetched big-endian, over `cx`.

@@ -1502,7 +1502,7 @@ fn impure(e: &Expr) -> Option<Span> {
 }
 
 /// The operands of an expression.
-fn children(e: &Expr) -> Vec<&Expr> {
+pub fn children(e: &Expr) -> Vec<&Expr> {
     match &*e.kind {
         ExprKind::Bank(_, a)
         | ExprKind::Unary(_, a)

@@ -6,9 +6,20 @@ use crate::op::Type;
 use crate::state::{Slot, StateLayout};
 use emu_memory::{GuestPhys, PhysBus, SoftTlb};
 
-/// The packed values of the specification's `mode` and `context` declarations: constants of one translation.
+/// The packed values of the specification's `mode` and `context` declarations, at most 48 bits: constants of one translation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct BlockKey(pub u64);
+
+/// One mode or context of the block key: what it is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyPart {
+    /// Its least bit in the key.
+    pub lo: u8,
+    /// The cells it is computed from.
+    pub cells: &'static [u16],
+    /// It is the value of its one cell, which holds nothing else.
+    pub copy: bool,
+}
 
 /// An exception to be taken: its number in the specification, and its arguments. The executor stores the arguments in the
 /// layout's [`Isa::exception_args`] slots, sets pc to the last mark's, and runs the exception's own IR ([`Isa::lower_exception`]).
@@ -146,6 +157,8 @@ pub trait Isa: Send + Sync + 'static {
     fn exception_args(&self) -> [Slot; 4];
     /// The block key of this state. Called at every block entry that is not a direct chain.
     fn block_key(&self, state: &[u64]) -> BlockKey;
+    /// What the block key is made of: modes, then contexts.
+    fn key_parts(&self) -> &'static [KeyPart];
     /// The space tag (ASID ...) of this state: never part of the block key.
     fn space_tag(&self, state: &[u64]) -> u32;
     /// The MMU index instruction fetches use with this key.

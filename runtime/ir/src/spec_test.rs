@@ -170,6 +170,9 @@ impl<I: Isa> Isa for Noting<I> {
     fn block_key(&self, state: &[u64]) -> BlockKey {
         self.isa.block_key(state)
     }
+    fn key_parts(&self) -> &'static [KeyPart] {
+        self.isa.key_parts()
+    }
     fn space_tag(&self, state: &[u64]) -> u32 {
         self.isa.space_tag(state)
     }

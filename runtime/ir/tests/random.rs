@@ -523,6 +523,9 @@ impl Isa for Random {
     fn block_key(&self, _state: &[u64]) -> BlockKey {
         BlockKey(0)
     }
+    fn key_parts(&self) -> &'static [KeyPart] {
+        &[]
+    }
     fn space_tag(&self, _state: &[u64]) -> u32 {
         0
     }

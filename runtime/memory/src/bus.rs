@@ -44,6 +44,8 @@ impl Attention {
     pub const EVENT: u32 = 2;
     /// Return from the run at the next instruction mark.
     pub const EXIT: u32 = 4;
+    /// A [`crate::CodeKeeper`] has notes to take.
+    pub const CODE: u32 = 16;
 }
 
 /// The machine as a running vCPU sees it.

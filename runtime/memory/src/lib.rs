@@ -6,11 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 mod bus;
+mod keeper;
 mod ram;
 mod space;
 mod tlb;
 
 pub use bus::{Attention, GuestBus, PhysBus, RamSlice};
+pub use keeper::CodeKeeper;
 pub use ram::{LINE_SIZE, MemoryError, PAGE_BITS, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, Found, Region, Target};
 pub use tlb::{FRONT_BITS, FRONT_HASH, Front, MMU_INDICES, SoftTlb, TlbFill, TlbPage};

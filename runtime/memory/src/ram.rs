@@ -1,14 +1,15 @@
 //! Guest RAM: zeroed host memory, shared by vCPUs and devices, with a record of which lines hold translated code.
 //!
 //! Data path: every write, whoever makes it, stores its bytes and then asks [`RamBlock::store_hits_code`]; a written line that
-//! holds code bumps the page's generation, which voids the page's translations.
+//! holds code bumps the page's generation, which voids the page's translations, and who keeps some is told ([`CodeKeeper`]).
 //!
 //! Bytes are only ever touched by atomic operations, so racing guests race as they would on hardware and never cause host undefined behaviour.
 
+use crate::keeper::{CodeKeeper, Keepers};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*, fence};
 
 /// log2 of [`PAGE_SIZE`].
 pub const PAGE_BITS: u32 = 12;
@@ -79,6 +80,7 @@ pub struct RamBlock {
     size: u64,
     bytes: Mapping,
     pages: Mapping,
+    keepers: Keepers,
 }
 
 macro_rules! accessors {
@@ -116,6 +118,7 @@ impl RamBlock {
             size,
             bytes: Mapping::new(length as usize).map_err(fail)?,
             pages: Mapping::new(pages as usize * size_of::<PageState>()).map_err(fail)?,
+            keepers: Keepers::default(),
         }))
     }
 
@@ -250,13 +253,24 @@ impl RamBlock {
     }
 
     /// Says that translated code covers these bytes. Call it, and note [`RamBlock::page_generation`], before the bytes are read for
-    /// translation, so that no write between is missed.
-    pub fn mark_code(&self, offset: u64, len: u64) {
+    /// translation, so that no write between is missed. True if a page had no code before: who can write it by a path of their own must have
+    /// dropped that path before the bytes are read; keepers are told.
+    pub fn mark_code(&self, offset: u64, len: u64) -> bool {
+        let mut first = false;
         for (page, mask) in lines_of(offset, len) {
             if let Some(state) = self.page(page) {
-                state.code_lines.fetch_or(mask, SeqCst);
+                first |= state.code_lines.load(Relaxed) & mask != mask && state.code_lines.fetch_or(mask, SeqCst) == 0;
             }
         }
+        if first {
+            self.keepers.first_code();
+        }
+        first
+    }
+
+    /// From now on `keeper` is told of code in this block, by the number `number`.
+    pub fn add_keeper(&self, keeper: &Arc<CodeKeeper>, number: u16) {
+        self.keepers.add(keeper, number);
     }
 
     /// Which lines of page `page` (number from the block's start) hold translated code: bit n is the n-th 64 bytes.
@@ -279,12 +293,15 @@ impl RamBlock {
     /// translations of its page (new generation, empty code lines) and returns true.
     #[inline]
     pub fn store_hits_code(&self, offset: u64, len: u64) -> bool {
+        // The store comes before the look, as the mark of a translator comes before its read: one of the two sees the other.
+        fence(SeqCst);
         let mut hit = false;
         for (page, mask) in lines_of(offset, len) {
             let Some(state) = self.page(page) else { break };
             if state.code_lines.load(Relaxed) & mask != 0 {
                 state.code_lines.store(0, SeqCst);
                 state.generation.fetch_add(1, AcqRel);
+                self.keepers.overwritten(page);
                 hit = true;
             }
         }

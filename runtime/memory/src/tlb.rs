@@ -10,6 +10,7 @@
 use crate::ram::{PAGE_BITS, PAGE_SIZE, exchange, load_u8, load_u16, load_u32, load_u64, store_u8, store_u16, store_u32, store_u64};
 use crate::{GuestPhys, RamBlock, RamSlice};
 use std::collections::BTreeSet;
+use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -54,26 +55,24 @@ pub const FRONT_BITS: u32 = 9;
 /// The front's line for a virtual page is the top [`FRONT_BITS`] bits of this times the page's number, in 32 bits.
 pub const FRONT_HASH: u32 = 0x9e37_79b1;
 
-// Neighbouring pages never share a line: an access across their border looks for the second page in the first one's line, and must not find it.
+// So that neighbouring pages never share a line.
 const _: () = assert!(!matches!(FRONT_HASH >> (32 - FRONT_BITS), 0 | 0x1ff) && FRONT_BITS == 9);
 
-/// A line of the TLB's front, for generated code: the pages of the current space tag that were used of late, one place each.
+/// A line of the TLB's front, for generated code: the pages of the current space tag that were used of late, one place each, see [`Front::line`].
 ///
 /// An access compares [`Front::tag`] with `read` or `write`; if they are equal its bytes are at `addend` plus the virtual address, modulo 2^64.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct Front {
     /// What matches a read; all ones: none.
     pub read: u64,
-    /// What matches a write, which must find the word at `code` zero.
+    /// What matches a write; never a page that holds translated code.
     pub write: u64,
     /// Host address less virtual address.
     pub addend: u64,
-    /// The page's code lines.
-    pub code: *const AtomicU64,
 }
 
-const NO_FRONT: Front = Front { read: u64::MAX, write: u64::MAX, addend: 0, code: std::ptr::null() };
+const NO_FRONT: Front = Front { read: u64::MAX, write: u64::MAX, addend: 0 };
 
 impl Front {
     /// What an access to `size` bytes at `va` compares: `align` is its required alignment less one, at most 15. The last byte's page stands for all,
@@ -91,10 +90,12 @@ impl Front {
     pub const fn index_bits(mmu_index: u8) -> u64 {
         ((mmu_index % MMU_INDICES) as u64) << 4
     }
-}
 
-fn front_line(va: u64) -> usize {
-    (((va >> PAGE_BITS) as u32).wrapping_mul(FRONT_HASH) >> (32 - FRONT_BITS)) as usize
+    /// The line for the page of `va`: neighbouring pages never share one, so an access across their border, which looks for the second page in the
+    /// first one's line, does not find it.
+    pub const fn line(va: u64) -> usize {
+        (((va >> PAGE_BITS) as u32).wrapping_mul(FRONT_HASH) >> (32 - FRONT_BITS)) as usize
+    }
 }
 
 /// What the TLB knows of a virtual page.
@@ -153,7 +154,7 @@ pub struct SoftTlb {
     /// The guest pages above 4 KiB with entries: (log2 size, first address).
     large: BTreeSet<(u8, u64)>,
     map_version: u64,
-    front: Box<[Front]>,
+    front: [Front; 1 << FRONT_BITS],
     front_used: bool,
 }
 
@@ -223,27 +224,27 @@ impl SoftTlb {
             blocks: Vec::new(),
             large: BTreeSet::new(),
             map_version: 0,
-            front: vec![NO_FRONT; 1 << FRONT_BITS].into(),
+            front: [NO_FRONT; 1 << FRONT_BITS],
             front_used: false,
         }
     }
 
-    /// The front's first line; there are 2^[`FRONT_BITS`]. It stays where it is.
-    pub fn front(&self) -> *const Front {
-        self.front.as_ptr()
-    }
+    /// Where in this value the front's first line is, bytes; there are 2^[`FRONT_BITS`].
+    pub const FRONT: usize = offset_of!(SoftTlb, front);
 
     /// Puts the page of `va` into the front, if it is there for this index and tag.
     pub fn raise(&mut self, va: u64, mmu_index: u8, tag: u32) {
         let page = va & !(PAGE_SIZE - 1);
         let Some(entry) = self.hit(va, mmu_index, tag, 0).filter(|e| !e.host.is_null()).copied() else { return };
         let wanted = |denied: u64| if entry.key & denied == 0 { page | Front::index_bits(mmu_index) } else { u64::MAX };
-        let addend = (entry.host as u64).wrapping_sub(page);
-        self.front[front_line(va)] = Front { read: wanted(NO_READ), write: wanted(NO_WRITE), addend, code: entry.code };
+        // SAFETY: a hit's code word lives as long as its block, which `blocks` holds.
+        let code = unsafe { &*entry.code }.load(Relaxed) != 0;
+        let write = if code { u64::MAX } else { wanted(NO_WRITE) };
+        self.front[Front::line(va)] = Front { read: wanted(NO_READ), write, addend: (entry.host as u64).wrapping_sub(page) };
         self.front_used = true;
     }
 
-    /// Empties the front: the space tag changed, or mappings did.
+    /// Empties the front: the space tag changed, mappings did, or a page got its first code.
     pub fn clear_front(&mut self) {
         if self.front_used {
             self.front.fill(NO_FRONT);
@@ -339,7 +340,7 @@ impl SoftTlb {
         for old in ways.iter_mut().filter(|old| same(old)) {
             *old = EMPTY;
         }
-        self.front[front_line(fill.va)] = NO_FRONT;
+        self.front[Front::line(fill.va)] = NO_FRONT;
         if ways[0].key & INVALID == 0 {
             ways[1] = ways[0];
             self.pages[set][1] = self.pages[set][0];
@@ -547,7 +548,7 @@ mod tests {
         let ram = RamBlock::new("ram", 1 << 21).unwrap();
         let mut tlb = SoftTlb::new();
         tlb.insert(&TlbFill { write: false, ..fill(&ram, 0x5000, 0x3000) });
-        let line = |tlb: &SoftTlb, va| tlb.front[front_line(va)];
+        let line = |tlb: &SoftTlb, va| tlb.front[Front::line(va)];
         tlb.raise(0x5004, 2, 5);
         assert_eq!(line(&tlb, 0x5004).read, u64::MAX, "another index");
         tlb.raise(0x5004, 1, 5);
@@ -563,6 +564,18 @@ mod tests {
         tlb.raise(0x5004, 1, 5);
         tlb.insert(&fill(&ram, 0x5000, 0x4000));
         assert_eq!(line(&tlb, 0x5004).read, u64::MAX, "mapped anew");
+        tlb.raise(0x5004, 1, 5);
+        assert_eq!(line(&tlb, 0x5004).write, Front::tag(0x5ffc, 4, 0, 1));
+        ram.mark_code(0x4010, 4);
+        tlb.raise(0x5004, 1, 5);
+        assert_eq!(line(&tlb, 0x5004).write, u64::MAX, "code is there");
+    }
+
+    #[test]
+    fn neighbouring_pages_have_lines_of_their_own() {
+        for page in 0..1u64 << 21 {
+            assert_ne!(Front::line(page << PAGE_BITS), Front::line((page + 1) << PAGE_BITS), "{page:#x}");
+        }
     }
 
     #[test]

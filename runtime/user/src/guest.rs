@@ -48,6 +48,9 @@ impl<I: Isa> Isa for User<I> {
     fn block_key(&self, state: &[u64]) -> BlockKey {
         self.isa.block_key(state)
     }
+    fn key_parts(&self) -> &'static [KeyPart] {
+        self.isa.key_parts()
+    }
     fn space_tag(&self, _: &[u64]) -> u32 {
         0
     }

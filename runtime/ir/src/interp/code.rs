@@ -3,6 +3,7 @@
 //! A frame of [`FRAME`] cells holds the CPU's state cells first and temporaries behind them; operands are cell numbers, so reading a
 //! register costs nothing of its own. A value in a cell is zero-extended; 128-bit values take two cells, the low half first.
 
+use crate::guest::BlockKey;
 use crate::op::{Inst, Type};
 
 /// Cells of a frame; a power of two, so that a masked index needs no bounds check.
@@ -12,7 +13,7 @@ pub const FRAME: usize = 4096;
 pub type Cells = [u64; FRAME];
 
 /// What a bytecode word does. `A` is the cell written, `B` and `C` cells read, `I` the immediate, `x` the small immediate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Bc {
     /// Block head: a = instructions, b = RAM block, I = page << 32 | generation.
@@ -200,8 +201,9 @@ pub struct BlockInfo {
     pub end: u32,
     /// Its marks in the arena's list.
     pub marks: (u32, u32),
-    /// Virtual pc it was translated at.
+    /// Virtual pc and block key it was translated for.
     pub pc: u64,
+    pub key: BlockKey,
     /// May be jumped to directly: it lies in one page.
     pub linkable: bool,
 }

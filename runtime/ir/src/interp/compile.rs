@@ -101,7 +101,7 @@ struct Flags {
 
 struct Open {
     /// Words to be pointed at the other side, and at the end.
-    to_else: Option<u32>,
+    to_else: Vec<u32>,
     to_end: Vec<u32>,
     /// A loop's first word.
     start: Option<u32>,
@@ -227,21 +227,26 @@ impl Compiler<'_> {
         self.block.values[v.0 as usize].bits()
     }
 
+    /// A condition with no other use is not computed: comparisons become branches, and what joins them several.
+    fn fuse_condition(&mut self, v: Value) {
+        let Some(def) = self.def(v).copied().filter(|_| self.uses[v.0 as usize] == 1) else { return };
+        let joins = matches!(def.op, Op::And | Op::Or | Op::Not) && def.ty == Type::I1;
+        self.fused[v.0 as usize] = match def.op {
+            Op::Cmp(cond) => {
+                let bits = self.bits(def.args[0]);
+                bits == 32 || bits == 64 || (bits < 64 && !matches!(cond, Cond::Slt | Cond::Sle))
+            }
+            _ => joins,
+        };
+        if joins {
+            def.operands().for_each(|v| self.fuse_condition(v));
+        }
+    }
+
     fn fuse(&mut self) {
         for inst in &self.block.insts {
             match inst.op {
-                Op::If | Op::BreakIf => {
-                    let v = inst.args[0];
-                    let fits = self.def(v).is_some_and(|def| match def.op {
-                        Op::Cmp(cond) => {
-                            let bits = self.bits(def.args[0]);
-                            bits == 32 || bits == 64 || (bits < 64 && !matches!(cond, Cond::Slt | Cond::Sle))
-                        }
-                        Op::Not => def.ty == Type::I1,
-                        _ => false,
-                    });
-                    self.fused[v.0 as usize] = fits && self.uses[v.0 as usize] == 1;
-                }
+                Op::If | Op::BreakIf => self.fuse_condition(inst.args[0]),
                 Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => {
                     let v = inst.args[0];
                     let fits = self.def(v).is_some_and(|def| def.op == Op::Add && self.constant(def.args[1]).is_some());
@@ -718,24 +723,39 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// A branch taken if `cond` is not `when`.
-    fn branch_unless(&mut self, cond: Value, when: bool) -> Result<u32, TooBig> {
+    /// Branches taken if `cond` is `when`; the words to be pointed at their target are added to `out`.
+    fn branch_if(&mut self, cond: Value, when: bool, out: &mut Vec<u32>) -> Result<(), TooBig> {
         if let Some(x) = self.constant(cond) {
             // Constant conditions are folded before; a branch on itself keeps this total.
-            let op = if (x != 0) == when { Bc::Mov } else { Bc::Br };
-            return Ok(self.emit(Code { op, x: 0, a: 0, b: 0, c: 0, imm: 0 }));
+            if (x != 0) == when {
+                out.push(self.emit(Code { op: Bc::Br, x: 0, a: 0, b: 0, c: 0, imm: 0 }));
+            }
+            return Ok(());
         }
         if self.fused[cond.0 as usize]
             && let Some(def) = self.def(cond).copied()
         {
-            return match def.op {
-                Op::Cmp(c) => self.compare_branch(c, def.args[0], def.args[1], !when),
-                _ => self.branch_unless(def.args[0], !when),
-            };
+            match def.op {
+                Op::Cmp(c) => out.push(self.compare_branch(c, def.args[0], def.args[1], when)?),
+                // All must hold, or one does: what decides early leads past the rest.
+                Op::And | Op::Or if (def.op == Op::And) == when => {
+                    let mut past = Vec::new();
+                    self.branch_if(def.args[0], !when, &mut past)?;
+                    self.branch_if(def.args[1], when, out)?;
+                    past.into_iter().for_each(|at| self.patch(at));
+                }
+                Op::And | Op::Or => {
+                    self.branch_if(def.args[0], when, out)?;
+                    self.branch_if(def.args[1], when, out)?;
+                }
+                _ => self.branch_if(def.args[0], !when, out)?,
+            }
+            return Ok(());
         }
         let b = self.cell(cond)?;
-        let op = if when { Bc::BrZ } else { Bc::BrNz };
-        Ok(self.emit(Code { op, x: 0, a: 0, b, c: 0, imm: 0 }))
+        let op = if when { Bc::BrNz } else { Bc::BrZ };
+        out.push(self.emit(Code { op, x: 0, a: 0, b, c: 0, imm: 0 }));
+        Ok(())
     }
 
     /// A branch taken if the comparison gives `taken`.
@@ -773,26 +793,27 @@ impl Compiler<'_> {
     fn control(&mut self, inst: &Inst) -> Result<(), TooBig> {
         match inst.op {
             Op::If => {
-                let skip = self.branch_unless(inst.args[0], true)?;
-                self.open.push(Open { to_else: Some(skip), to_end: Vec::new(), start: None });
+                let mut to_else = Vec::new();
+                self.branch_if(inst.args[0], false, &mut to_else)?;
+                self.open.push(Open { to_else, to_end: Vec::new(), start: None });
             }
             Op::Else => {
                 let ended = self.block.insts[..self.at as usize].last().is_some_and(|i| i.op.is_exit());
                 let end = (!ended).then(|| self.emit(Code { op: Bc::Br, x: 0, a: 0, b: 0, c: 0, imm: 0 }));
                 let Some(open) = self.open.last_mut() else { return Ok(()) };
                 open.to_end.extend(end);
-                if let Some(skip) = open.to_else.take() {
-                    self.patch(skip);
-                }
+                let to_else = std::mem::take(&mut open.to_else);
+                to_else.into_iter().for_each(|at| self.patch(at));
             }
             Op::Repeat => {
                 let start = self.here() as u32;
-                self.open.push(Open { to_else: None, to_end: Vec::new(), start: Some(start) });
+                self.open.push(Open { to_else: Vec::new(), to_end: Vec::new(), start: Some(start) });
             }
             Op::BreakIf => {
-                let leave = self.branch_unless(inst.args[0], false)?;
+                let mut leave = Vec::new();
+                self.branch_if(inst.args[0], true, &mut leave)?;
                 if let Some(open) = self.open.iter_mut().rev().find(|o| o.start.is_some()) {
-                    open.to_end.push(leave);
+                    open.to_end.extend(leave);
                 }
             }
             _ => {

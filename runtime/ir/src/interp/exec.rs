@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::code::*;
-use crate::guest::{BlockKey, Exception, Isa};
+use crate::guest::{Exception, Isa};
 use emu_memory::{GuestBus, RamBlock};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -26,8 +26,10 @@ pub enum Leave {
     Again(u32),
     /// Sleep, for an event or not, and go on at this pc.
     Wait(bool, u64),
-    /// The block at this code index is next, and has code of the quick tier.
+    /// The block at this code index is next, and the quick tier may have code for it.
     Quick(u32),
+    /// The interpreter goes on at this code index, inside a block.
+    Resume(u32),
 }
 
 /// A jump cache entry: where the block for a pc and key begins.
@@ -35,20 +37,20 @@ pub enum Leave {
 #[repr(C)]
 pub struct JumpEntry {
     pub pc: u64,
-    pub key: BlockKey,
-    pub epoch: u32,
-    pub code: u32,
-    /// Its code in the quick tier, or 0.
+    /// The block key, and the epoch of the cache above it ([`Context::epoch`]).
+    pub stamp: u64,
+    /// Its code in the quick tier, or that which says that it has none.
     pub native: u64,
+    pub code: u32,
 }
 
-/// Entries of the jump cache.
-pub const JUMPS: usize = 4096;
+/// Entries of the jump cache, less one.
+pub const JUMP_MASK: usize = 4095;
 
 /// Where `pc` is in the jump cache.
 #[inline(always)]
 pub fn jump_slot(pc: u64) -> usize {
-    ((pc >> 1) ^ (pc >> 13)) as usize & (JUMPS - 1)
+    ((pc >> 1) ^ (pc >> 13)) as usize & JUMP_MASK
 }
 
 /// Executes from code index `at`. With `STEP` it ends at index `stop`, and at the next block.
@@ -117,9 +119,8 @@ pub fn execute<I: Isa, const STEP: bool>(
                 let $to: u64 = $pc;
                 cx.executed -= u64::from(c.a);
                 let entry = &cx.jumps[jump_slot($to)];
-                if !STEP && entry.pc == $to && entry.key == $key && entry.epoch == cx.epoch {
-                    if entry.native != 0 && cx.levels == 0 {
-                        cx.key = $key;
+                if !STEP && entry.pc == $to && entry.stamp == cx.epoch | $key.0 {
+                    if cx.native {
                         return Leave::Quick(entry.code);
                     }
                     pc = entry.code as usize;
@@ -165,6 +166,7 @@ pub fn execute<I: Isa, const STEP: bool>(
             }};
         }
         match c.op {
+            Bc::Enter if !STEP && cx.native && pc - 1 != at as usize => return Leave::Quick(pc as u32 - 1),
             Bc::Enter => {
                 let executed = cx.executed + u64::from(c.a);
                 let fresh = match rams.get(c.b as usize) {

@@ -24,8 +24,8 @@ use crate::op::{Block, Op};
 use crate::passes::Passes;
 use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME, MarkInfo};
 use compile::{Head, Target};
-use emu_memory::{Access, Attention, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
-use exec::{JUMPS, JumpEntry, Leave, execute, jump_slot};
+use emu_memory::{Access, Attention, CodeKeeper, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
+use exec::{JUMP_MASK, JumpEntry, Leave, execute, jump_slot};
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -36,6 +36,10 @@ use std::sync::atomic::Ordering;
 const MAX_INSNS: u32 = 64;
 /// Words of code kept before everything is forgotten (16 bytes each).
 const MAX_CODE: usize = 1 << 22;
+
+/// One epoch of the jump cache, above the 48 bits of a block key.
+const EPOCH: u64 = 1 << 48;
+const NO_JUMP: JumpEntry = JumpEntry { pc: 0, stamp: 0, native: 0, code: 0 };
 
 /// What an exclusive load saw.
 #[derive(Clone, Copy, Debug)]
@@ -107,12 +111,23 @@ pub struct Context<I: Isa> {
     cpu: u8,
     executed: u64,
     limit: u64,
+    /// While generated code runs: instructions it may still execute, and how many will have been when none are left.
+    left: i64,
+    end: u64,
     levels: u64,
+    /// Blocks are executed by the quick tier now, if they have code.
+    native: bool,
     /// End the block after this instruction.
     soon: bool,
     monitor: Option<Monitor>,
-    jumps: Box<[JumpEntry; JUMPS]>,
-    epoch: u32,
+    jumps: [JumpEntry; JUMP_MASK + 1],
+    /// Counts how often the jump cache was emptied, above the bits of a block key; never 0.
+    epoch: u64,
+    /// For generated code: addresses of what its calls need and of the attention word, the host's MXCSR, constants.
+    run: usize,
+    attention: usize,
+    mxcsr: u32,
+    constants: quick::Constants,
     stats: Stats,
     /// What a debugger watches, and the access it is to hear of: address, and true for a write.
     watches: Vec<Watch>,
@@ -150,7 +165,20 @@ impl<I: Isa> Context<I> {
         }
     }
     fn forget_jumps(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch = self.epoch.wrapping_add(EPOCH);
+        if self.epoch == 0 {
+            self.jumps.fill(NO_JUMP);
+            self.epoch = EPOCH;
+        }
+    }
+    /// Generated code is to run: what it may execute.
+    fn grant(&mut self) {
+        let left = self.limit.saturating_sub(self.executed).min(i64::MAX as u64);
+        (self.left, self.end) = (left as i64, self.executed + left);
+    }
+    /// Generated code has run: what it executed.
+    fn account(&mut self) {
+        self.executed = self.end.wrapping_sub(self.left as u64);
     }
 }
 
@@ -205,6 +233,8 @@ pub struct Engine<I: Isa> {
     quick: Option<Quick>,
     blocks: FxHashMap<BlockId, Cached>,
     rams: Vec<Arc<RamBlock>>,
+    /// Hears of code overwritten in them.
+    keeper: Arc<CodeKeeper>,
     exceptions: Vec<Option<u32>>,
     /// Sleeping: until an event (true), or an interrupt.
     asleep: Option<bool>,
@@ -224,7 +254,6 @@ impl<I: Isa> Engine<I> {
     pub fn new(isa: Arc<I>, cpu: u8) -> Engine<I> {
         let layout = isa.layout();
         assert!(layout.cells <= FRAME / 2, "the state of {} has too many cells", isa.name());
-        let none = JumpEntry { pc: 0, key: BlockKey(0), epoch: 0, code: 0, native: 0 };
         let target = Target::new(layout, isa.float_envs());
         let passes = Passes::new(&*isa);
         let cx = Context {
@@ -236,11 +265,18 @@ impl<I: Isa> Engine<I> {
             cpu,
             executed: 0,
             limit: 0,
+            left: 0,
+            end: 0,
             levels: 0,
+            native: false,
             soon: false,
             monitor: None,
-            jumps: vec![none; JUMPS].try_into().unwrap_or_else(|_| unreachable!("the length is JUMPS")),
-            epoch: 1,
+            jumps: [NO_JUMP; JUMP_MASK + 1],
+            epoch: EPOCH,
+            run: 0,
+            attention: 0,
+            mxcsr: quick::MXCSR,
+            constants: quick::CONSTANTS,
             stats: Stats::default(),
             watches: Vec::new(),
             watched: None,
@@ -254,6 +290,7 @@ impl<I: Isa> Engine<I> {
             quick: None,
             blocks: FxHashMap::default(),
             rams: Vec::new(),
+            keeper: Arc::default(),
             exceptions: Vec::new(),
             asleep: None,
             event: false,
@@ -320,7 +357,7 @@ impl<I: Isa> Engine<I> {
     /// From now on blocks are executed by the quick tier, if this host has one; true if so. What was translated is forgotten.
     pub fn use_quick_tier(&mut self) -> bool {
         self.flush();
-        self.quick = Quick::new();
+        self.quick = Quick::new(&*self.cx.isa);
         self.quick.is_some()
     }
 
@@ -382,7 +419,8 @@ impl<I: Isa> Engine<I> {
     fn run_to(&mut self, bus: &dyn GuestBus, limit: u64, once: bool) -> Stop {
         self.cx.executed = 0;
         self.cx.limit = limit;
-        self.cx.levels = bus.levels();
+        self.set_levels(bus.levels());
+        self.keeper.attend(bus.attention());
         if self.cx.tlb.sync_map(bus.map_version()) {
             self.cx.forget_jumps();
         }
@@ -391,6 +429,28 @@ impl<I: Isa> Engine<I> {
         let stop = self.turn(bus, once);
         self.cx.stats.instructions += self.cx.executed;
         stop
+    }
+
+    /// The quick tier does not look for interrupts at every block: it is not entered while a line is high.
+    fn set_levels(&mut self, levels: u64) {
+        self.cx.levels = levels;
+        self.cx.native = levels == 0 && self.quick.is_some();
+    }
+
+    /// Code was overwritten, or is where none was: nothing may lead to what is void, and the TLB's front to pages that now hold code.
+    fn take_notes(&mut self) {
+        if self.keeper.take_first_code() {
+            self.cx.tlb.clear_front();
+        }
+        for page in self.keeper.take_overwritten() {
+            let Some(quick) = &mut self.quick else { continue };
+            for (pc, code) in quick.revoke(page) {
+                let entry = &mut self.cx.jumps[jump_slot(pc)];
+                if entry.code == code {
+                    *entry = NO_JUMP;
+                }
+            }
+        }
     }
 
     fn turn(&mut self, bus: &dyn GuestBus, once: bool) -> Stop {
@@ -402,7 +462,10 @@ impl<I: Isa> Engine<I> {
                 link = None;
                 bus.attention().fetch_and(!bits, Ordering::AcqRel);
                 if bits & Attention::LINES != 0 {
-                    self.cx.levels = bus.levels();
+                    self.set_levels(bus.levels());
+                }
+                if bits & Attention::CODE != 0 {
+                    self.take_notes();
                 }
                 self.event |= bits & Attention::EVENT != 0;
                 if bits & Attention::EXIT != 0 {
@@ -443,8 +506,7 @@ impl<I: Isa> Engine<I> {
             if let Some((address, write)) = self.cx.watched.take() {
                 return Stop::Watchpoint(address, write);
             }
-            if once && self.cx.executed == 0 {
-                // An interrupt was taken.
+            if once && interrupt.is_some() {
                 return Stop::Budget;
             }
         }
@@ -456,6 +518,16 @@ impl<I: Isa> Engine<I> {
         loop {
             leave = match leave {
                 Leave::Quick(code) => self.execute(bus, code),
+                Leave::Resume(at) => {
+                    let c = self.arena.code[at as usize];
+                    let va = self.cx.cell(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
+                    let leave = self.interpret(bus, at);
+                    if (Bc::Load8..=Bc::ProbeWrite).contains(&c.op) {
+                        // The access did not find its page in the TLB's front; it shall the next time.
+                        self.cx.tlb.raise(va, c.c as u8, self.cx.tag);
+                    }
+                    leave
+                }
                 Leave::Soon(at) => {
                     self.cx.soon = false;
                     let stop = self.arena.next_mark(at).map_or(u32::MAX, |mark| mark.code);
@@ -475,15 +547,24 @@ impl<I: Isa> Engine<I> {
         leave
     }
 
-    /// Executes from a code index, in the quick tier if it can. That does not look for interrupts at every block, so not while a line is high.
+    /// Executes from a code index, in the quick tier if it can.
     fn execute(&mut self, bus: &dyn GuestBus, code: u32) -> Leave {
-        if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.levels == 0) {
+        if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.native) {
             let native = quick.block(code);
             if native != 0 {
                 return quick.execute(&mut self.cx, &self.arena, &self.rams, bus, native);
             }
         }
-        execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, code, 0)
+        self.interpret(bus, code)
+    }
+
+    /// Executes from a code index in the interpreter.
+    fn interpret(&mut self, bus: &dyn GuestBus, at: u32) -> Leave {
+        if let Some(block) = self.arena.block_at(at) {
+            // The quick tier does not say which key it went on with.
+            self.cx.key = self.arena.blocks[block as usize].key;
+        }
+        execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, at, 0)
     }
 
     /// What code executed only once left with, said without reference to it.
@@ -567,7 +648,7 @@ impl<I: Isa> Engine<I> {
                     self.asleep = Some(event);
                     return None;
                 }
-                Leave::Soon(_) | Leave::Quick(_) => return None,
+                Leave::Soon(_) | Leave::Quick(_) | Leave::Resume(_) => return None,
             }
         }
     }
@@ -617,6 +698,7 @@ impl<I: Isa> Engine<I> {
 
     fn ram_index(&mut self, ram: &Arc<RamBlock>) -> u16 {
         let index = self.rams.iter().position(|held| Arc::ptr_eq(held, ram)).unwrap_or_else(|| {
+            ram.add_keeper(&self.keeper, self.rams.len() as u16);
             self.rams.push(ram.clone());
             self.rams.len() - 1
         });
@@ -663,8 +745,8 @@ impl<I: Isa> Engine<I> {
         }
         if found.second.is_none() && !id.single {
             let entry = &mut self.cx.jumps[jump_slot(pc)];
-            let native = self.quick.as_ref().map_or(0, |quick| quick.block(found.code));
-            *entry = JumpEntry { pc, key, epoch: self.cx.epoch, code: found.code, native };
+            let native = self.quick.as_ref().map_or(0, |quick| quick.entry(found.code));
+            *entry = JumpEntry { pc, stamp: self.cx.epoch | key.0, native, code: found.code };
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
                 let a = if from.op == Bc::Jump { from.a } else { 0 };
@@ -727,10 +809,10 @@ impl<I: Isa> Engine<I> {
         let end = self.arena.code.len() as u32;
         let linkable = second.is_none() && !id.single;
         let marks = (marks, self.arena.marks.len() as u32);
-        let info = BlockInfo { code, end, marks, pc: id.pc, linkable };
+        let info = BlockInfo { code, end, marks, pc: id.pc, key: id.key, linkable };
         self.arena.blocks.push(info);
         if let Some(quick) = &mut self.quick {
-            quick.add(&*self.cx.isa, &self.arena, &info, &self.rams[id.ram as usize]);
+            quick.add(&self.arena, &info, (id.ram, id.offset >> PAGE_BITS));
         }
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
@@ -848,7 +930,7 @@ impl<I: Isa> Engine<I> {
         assert!(fits.is_ok(), "one instruction at {pc:#x} has too many values");
         let end = self.arena.code.len() as u32;
         let marks = (marks, self.arena.marks.len() as u32);
-        self.arena.blocks.push(BlockInfo { code, end, marks, pc, linkable: false });
+        self.arena.blocks.push(BlockInfo { code, end, marks, pc, key, linkable: false });
         self.cx.executed += u64::from(block.guest_insns);
         Ok(code)
     }
@@ -858,7 +940,7 @@ impl<I: Isa> Engine<I> {
         self.cx.stats.flushes += 1;
         self.arena.clear();
         if let Some(quick) = &mut self.quick {
-            quick.clear();
+            quick.clear::<I>();
         }
         self.blocks.clear();
         self.exceptions.clear();

@@ -10,13 +10,21 @@ use std::sync::Arc;
 /// None.
 pub enum Quick {}
 
+/// What generated code would compare with.
+pub struct Constants;
+
+#[allow(missing_docs, reason = "as the quick tier's")]
+pub const CONSTANTS: Constants = Constants;
+#[allow(missing_docs, reason = "as the quick tier's")]
+pub const MXCSR: u32 = 0;
+
 #[allow(missing_docs, reason = "as the quick tier's")]
 impl Quick {
-    pub fn new() -> Option<Quick> {
+    pub fn new<I: Isa>(_: &I) -> Option<Quick> {
         None
     }
 
-    pub fn clear(&mut self) {
+    pub fn clear<I: Isa>(&mut self) {
         match *self {}
     }
 
@@ -28,11 +36,19 @@ impl Quick {
         match *self {}
     }
 
-    pub fn add<I: Isa>(&mut self, _: &I, _: &Arena, _: &BlockInfo, _: &RamBlock) {
+    pub fn entry(&self, _: u32) -> u64 {
+        match *self {}
+    }
+
+    pub fn add(&mut self, _: &Arena, _: &BlockInfo, _: (u16, u64)) {
         match *self {}
     }
 
     pub fn link(&mut self, _: u32, _: u32) {
+        match *self {}
+    }
+
+    pub fn revoke(&mut self, _: (u16, u64)) -> Vec<(u64, u32)> {
         match *self {}
     }
 

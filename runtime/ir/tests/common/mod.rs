@@ -184,6 +184,9 @@ impl Isa for Toy {
     fn block_key(&self, state: &[u64]) -> BlockKey {
         BlockKey(state[20])
     }
+    fn key_parts(&self) -> &'static [KeyPart] {
+        &[KeyPart { lo: 0, cells: &[20], copy: true }]
+    }
     fn space_tag(&self, state: &[u64]) -> u32 {
         state[24] as u32
     }

@@ -1,38 +1,41 @@
 //! The quick tier: x86-64 code for each block, made in one pass from its bytecode.
 //!
-//! Data path: a block's bytecode, with its cells already assigned and comparisons already fused, becomes code ([`emit`]) in a buffer of its own
-//! ([`buffer`]). Cells that are in use stay in host registers; they are in memory at every call, branch and exit, so the interpreter can go on from
-//! any word. Loads and stores look into the TLB's front in line. Jumps inside a page go through a slot each, others through the jump cache.
-//! What has no template executes its one word in the interpreter ([`calls::one`]); `--stats` counts such words.
+//! Data path: a block's bytecode, with its cells already assigned and comparisons already fused, becomes code ([`emit`]; integers in [`words`],
+//! accesses in [`access`], floating point in [`float`]) in a buffer of its own ([`buffer`]). Cells that are in use stay in host registers ([`regs`]).
+//! Loads and stores look into the TLB's front in line. Jumps inside a page go through a slot each, others through the jump cache. What has no template
+//! is called ([`calls`]); `--stats` counts the words that go to the interpreter.
+//!
+//! A block has no check of its own that its code is still what it was made from: when the code of a page is overwritten, a poll leads here, and
+//! [`Quick::revoke`] takes the page's blocks out of every slot and of the jump cache before anything else is executed.
 //!
 //! Code leaves with a [`Leave`], exactly where the interpreter would; counts and stops are the same in both.
 
+#![allow(clippy::useless_conversion, reason = "what `dynasm!` makes of a register's number")]
+
+mod access;
 mod buffer;
 mod calls;
 mod emit;
+mod float;
+mod regs;
+mod shape;
+mod stubs;
+mod words;
 
 use super::Context;
 use super::code::{Arena, BlockInfo};
-use super::exec::{JumpEntry, Leave};
+use super::exec::Leave;
 use crate::guest::Isa;
 use buffer::Buffer;
-use dynasmrt::{DynasmApi, dynasm};
 use emu_memory::{GuestBus, RamBlock};
+pub use float::{CONSTANTS, Constants, MXCSR};
 use rustc_hash::FxHashMap;
+use shape::Shape;
 use std::sync::Arc;
+use stubs::Stubs;
 
-/// What generated code finds in `r15`: functions to call, and what they need. Offsets are in `emit`.
-#[repr(C)]
+/// What functions that generated code calls need.
 pub struct Run<'a, I: Isa> {
-    exit: usize,
-    load: [usize; 4],
-    store: [usize; 4],
-    probe: usize,
-    one: usize,
-    rekey: usize,
-    attention: *const u32,
-    jumps: *const JumpEntry,
-    front: *const emu_memory::Front,
     cx: *mut Context<I>,
     arena: &'a Arena,
     rams: &'a [Arc<RamBlock>],
@@ -56,64 +59,66 @@ impl Exit {
     const MISS_LINK: u64 = 2;
     const AGAIN: u64 = 3;
     const STORED: u64 = 4;
+    const RESUME: u64 = 5;
+}
+
+/// A jump's slot in the buffer, and where it leads as long as it is not linked.
+#[derive(Clone, Copy)]
+struct Slot {
+    at: usize,
+    first: usize,
+}
+
+/// The code of one block.
+struct Made {
+    code: u32,
+    pc: u64,
+    /// Code indices of its jumps.
+    jumps: Vec<u32>,
 }
 
 /// The generated code of one vCPU.
 pub struct Quick {
     buffer: Buffer,
-    enter: usize,
-    exit: usize,
+    shape: Shape,
+    stubs: Stubs,
     /// By code index of a block: its code.
     blocks: FxHashMap<u32, usize>,
-    /// By code index of a jump, or of a block whose place another takes: the slot that leads on.
-    slots: FxHashMap<u32, usize>,
+    /// By code index of a jump: the slot that leads on.
+    slots: FxHashMap<u32, Slot>,
+    /// By RAM and page: the blocks there.
+    pages: FxHashMap<(u16, u64), Vec<Made>>,
 }
 
 impl Quick {
     /// An empty one; `None` if the host cannot.
-    pub fn new() -> Option<Quick> {
+    pub fn new<I: Isa>(isa: &I) -> Option<Quick> {
         if !std::is_x86_feature_detected!("popcnt") {
             tracing::warn!("the host has no POPCNT: guest code is interpreted");
             return None;
         }
-        match Buffer::new() {
-            Ok(buffer) => {
-                let mut quick = Quick { buffer, enter: 0, exit: 0, blocks: FxHashMap::default(), slots: FxHashMap::default() };
-                quick.clear();
-                Some(quick)
-            }
-            Err(error) => {
-                tracing::warn!("the host gives no memory for code ({error}): guest code is interpreted");
-                None
-            }
-        }
+        let buffer = Buffer::new()
+            .inspect_err(|error| tracing::warn!("the host gives no memory for code ({error}): guest code is interpreted"))
+            .ok()?;
+        let mut quick = Quick {
+            buffer,
+            shape: Shape::of(isa),
+            stubs: Stubs::default(),
+            blocks: FxHashMap::default(),
+            slots: FxHashMap::default(),
+            pages: FxHashMap::default(),
+        };
+        quick.clear::<I>();
+        Some(quick)
     }
 
     /// Forgets all code.
-    pub fn clear(&mut self) {
+    pub fn clear<I: Isa>(&mut self) {
         self.buffer.clear();
         self.blocks.clear();
         self.slots.clear();
-        let mut ops = dynasmrt::SimpleAssembler::new();
-        // (cells, run, code): the System V calling convention.
-        dynasm!(ops
-            ; .arch x64
-            ; push rbx ; push rbp ; push r12 ; push r13 ; push r14 ; push r15
-            ; sub rsp, 8
-            ; mov rbx, rdi
-            ; mov r15, rsi
-            ; jmp rdx
-        );
-        let exit = ops.offset().0;
-        dynasm!(ops
-            ; .arch x64
-            ; add rsp, 8
-            ; pop r15 ; pop r14 ; pop r13 ; pop r12 ; pop rbp ; pop rbx
-            ; ret
-        );
-        if let Some(at) = self.buffer.push(&ops.finalize()) {
-            (self.enter, self.exit) = (at, at + exit);
-        }
+        self.pages.clear();
+        self.stubs = Stubs::new::<I>(&self.shape, &mut self.buffer).unwrap_or_default();
     }
 
     /// True if everything should be forgotten before more is made.
@@ -126,51 +131,67 @@ impl Quick {
         self.blocks.get(&code).map_or(0, |at| *at as u64)
     }
 
-    /// Makes code for a block. One that cannot have any stays with the interpreter.
-    pub fn add<I: Isa>(&mut self, isa: &I, arena: &Arena, block: &BlockInfo, ram: &RamBlock) {
-        let Some(made) = emit::block::<I>(isa, arena, block, ram, self.buffer.next()) else { return };
-        let Some(at) = self.buffer.push(&made.code) else { return };
-        self.blocks.insert(block.code, at);
-        self.slots.extend(made.slots.into_iter().map(|(code, offset)| (code, at + offset)));
+    /// What a jump cache says of a block: its code, or that which leaves.
+    pub fn entry(&self, code: u32) -> u64 {
+        self.blocks.get(&code).map_or(self.stubs.miss, |at| *at) as u64
     }
 
-    /// Lets the jump (or the stale block) at one code index lead to the block at another.
+    /// Makes code for a block of a page. One that cannot have any stays with the interpreter.
+    pub fn add(&mut self, arena: &Arena, block: &BlockInfo, page: (u16, u64)) {
+        let Some(made) = emit::block(&self.shape, &self.stubs, arena, block, self.buffer.next()) else { return };
+        let Some(at) = self.buffer.push(&made.code) else { return };
+        self.blocks.insert(block.code, at);
+        let jumps = made.slots.iter().map(|(code, ..)| *code).collect();
+        self.slots.extend(made.slots.into_iter().map(|(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
+        self.pages.entry(page).or_default().push(Made { code: block.code, pc: block.pc, jumps });
+    }
+
+    /// Lets the jump at one code index lead to the block at another, of the same page.
     pub fn link(&mut self, from: u32, to: u32) {
         if let (Some(slot), Some(code)) = (self.slots.get(&from), self.blocks.get(&to)) {
-            self.buffer.patch(*slot, *code as u64);
+            self.buffer.patch(slot.at, *code as u64);
         }
+    }
+
+    /// Forgets the blocks of a page: nothing leads there any more, but for jump caches. Their pcs and code indices.
+    pub fn revoke(&mut self, page: (u16, u64)) -> Vec<(u64, u32)> {
+        let gone = self.pages.remove(&page).unwrap_or_default();
+        for block in &gone {
+            self.blocks.remove(&block.code);
+            for slot in block.jumps.iter().filter_map(|jump| self.slots.remove(jump)) {
+                self.buffer.patch(slot.at, slot.first as u64);
+            }
+        }
+        gone.into_iter().map(|block| (block.pc, block.code)).collect()
     }
 
     /// Executes the code of a block.
     pub fn execute<I: Isa>(&self, cx: &mut Context<I>, arena: &Arena, rams: &[Arc<RamBlock>], bus: &dyn GuestBus, code: u64) -> Leave {
-        let cells = cx.cells.as_mut_ptr();
-        let mut run = Run {
-            exit: self.exit,
-            load: calls::loads::<I>(),
-            store: calls::stores::<I>(),
-            probe: calls::probe::<I> as *const () as usize,
-            one: calls::one::<I> as *const () as usize,
-            rekey: calls::rekey::<I> as *const () as usize,
-            attention: bus.attention().as_ptr(),
-            jumps: cx.jumps.as_ptr(),
-            front: cx.tlb.front(),
-            cx,
-            arena,
-            rams,
-            bus,
-            leave: Leave::Block(0),
+        cx.attention = bus.attention().as_ptr() as usize;
+        cx.grant();
+        let mut run = Run { cx, arena, rams, bus, leave: Leave::Block(0) };
+        let run = &raw mut run;
+        // SAFETY: `run` and the context it points to live here, and nobody else looks at them.
+        let cells = unsafe {
+            (*(*run).cx).run = run as usize;
+            (&raw mut (*(*run).cx).cells).cast()
         };
-        // SAFETY: `enter` is the entry made in `clear`, of this signature.
-        let enter: unsafe extern "sysv64" fn(*mut u64, *mut Run<'_, I>, u64) -> Exit = unsafe { std::mem::transmute(self.enter) };
-        // SAFETY: `code` is a block's that `emit` made for this instruction set; it touches `cx` only through `run` while this borrow of it
-        // sleeps, keeps the stack as the convention asks, and its own memory lives as long as `self`.
-        let exit = unsafe { enter(cells, &raw mut run, code) };
+        // SAFETY: `enter` is the stub of this signature.
+        let enter: unsafe extern "sysv64" fn(*mut u64, u64) -> Exit = unsafe { std::mem::transmute(self.stubs.enter) };
+        // SAFETY: `code` is a block's that `emit` made for this instruction set; it touches the context only by its cells and through `run` while
+        // the borrow of it sleeps, keeps the stack as the convention asks, and its own memory lives as long as `self`.
+        let exit = unsafe { enter(cells, code) };
+        // SAFETY: generated code has returned; the context is the caller's alone again.
+        let (run, cx) = unsafe { (&mut *run, &mut *(*run).cx) };
+        cx.account();
+        cx.gather();
         let at = (exit.how >> 32) as u32;
         match exit.how & 0xffff_ffff {
             Exit::BLOCK => Leave::Block(at),
             Exit::MISS => Leave::Miss(exit.pc, None),
             Exit::MISS_LINK => Leave::Miss(exit.pc, Some(at)),
             Exit::AGAIN => Leave::Again(at),
+            Exit::RESUME => Leave::Resume(at),
             _ => run.leave,
         }
     }

@@ -1,0 +1,274 @@
+//! Loads and stores.
+//!
+//! An access looks for its page in the TLB's front; what it does not find takes the slow path, out of line. Several accesses to constant offsets from
+//! the same base look once, for all of them: then each is one instruction. If they do not find their page, or lie on two, the interpreter executes the
+//! rest of the block.
+
+use super::super::code::{Bc, Code};
+use super::emit::{Cold, Emitter, is_branch, is_jump, written};
+use super::regs::{POINTERS, RAX};
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
+use emu_memory::{FRONT_BITS, FRONT_HASH, Front, PAGE_BITS};
+use std::mem::offset_of;
+
+/// Words looked at for accesses that go together.
+const WINDOW: usize = 64;
+/// Bytes they may span.
+const SPAN: i64 = 512;
+
+/// A page that was looked up, for offsets from a base that no word has written since, but for constant steps.
+#[derive(Clone, Copy)]
+pub struct Group {
+    base: u16,
+    /// What was added to the base since, modulo the address's width.
+    step: i64,
+    mmu: u8,
+    x: u8,
+    /// Offsets that were checked, from the base as it was: the first byte, and one past the last.
+    from: i64,
+    to: i64,
+    /// The first offset has this alignment, less one.
+    align: u8,
+    read: bool,
+    write: bool,
+    /// The register that has the host address of `from` is kept under this number.
+    pointer: u16,
+}
+
+/// An access as its word says it.
+#[derive(Clone, Copy)]
+struct Access {
+    base: u16,
+    offset: i64,
+    size: i64,
+    mmu: u8,
+    x: u8,
+    align: u8,
+    write: bool,
+}
+
+fn access(c: &Code) -> Option<Access> {
+    use Bc::*;
+    let (size, write) = match c.op {
+        Load8 | Load16 | Load32 | Load64 => (1 << (c.op as usize - Load8 as usize), false),
+        Store8 | Store16 | Store32 | Store64 => (1 << (c.op as usize - Store8 as usize), true),
+        ProbeRead => (i64::from(c.a), false),
+        ProbeWrite => (i64::from(c.a), true),
+        _ => return None,
+    };
+    let align = (c.c >> 8).min(255) as u8;
+    Some(Access { base: c.b, offset: c.imm as i64, size, mmu: c.c as u8, x: c.x, align, write })
+}
+
+/// A constant step of a cell by itself.
+fn step_of(c: &Code) -> Option<i64> {
+    match c.op {
+        Bc::Add32I if c.a == c.b => Some(i64::from(c.imm as i32)),
+        Bc::Add64I if c.a == c.b => Some(c.imm as i64),
+        _ => None,
+    }
+}
+
+impl Emitter<'_> {
+    /// A word wrote a cell: what was known of pages by this base.
+    pub fn base_written(&mut self, c: &Code, cell: u16) {
+        let step = step_of(c);
+        self.groups.retain_mut(|g| {
+            if g.base != cell {
+                return true;
+            }
+            match step.and_then(|step| g.step.checked_add(step)) {
+                // A step of 32 bits is one of the address only if that has 32.
+                Some(step) if (c.op == Bc::Add32I) == (g.x == 32) => {
+                    g.step = step;
+                    true
+                }
+                _ => false,
+            }
+        });
+    }
+
+    /// The address of an access in `rax`.
+    fn address(&mut self, base: u16, offset: i64, x: u8) {
+        let b = self.get(base);
+        if x == 32 {
+            dynasm!(self.ops ; .arch x64 ; lea eax, [Rq(b) + offset as i32]);
+        } else if let Ok(offset) = i32::try_from(offset) {
+            dynasm!(self.ops ; .arch x64 ; lea rax, [Rq(b) + offset]);
+        } else {
+            self.constant(RAX, offset as u64);
+            dynasm!(self.ops ; .arch x64 ; add rax, Rq(b));
+        }
+    }
+
+    /// Finds the line of the front for the address in `rax`; `rcx` is its offset. Goes to `slow` unless the access matches, whose last part begins
+    /// `past` bytes further on.
+    fn look_up(&mut self, past: i64, align: u8, mmu: u8, (read, write): (bool, bool), slow: DynamicLabel) {
+        let front = self.shape.front;
+        let mask = Front::mask(align) as i64 as i32;
+        dynasm!(self.ops
+            ; .arch x64
+            ; mov rcx, rax
+            ; shr rcx, PAGE_BITS as i8
+            ; imul ecx, ecx, FRONT_HASH as i32
+            ; shr ecx, (32 - FRONT_BITS) as i8
+            ; shl ecx, 5
+            ; lea rdx, [rax + past as i32]
+            ; and rdx, mask
+        );
+        const _: () = assert!(size_of::<Front>() == 32);
+        let index = Front::index_bits(mmu) as i32;
+        if index != 0 {
+            dynasm!(self.ops ; .arch x64 ; or edx, index);
+        }
+        if read {
+            dynasm!(self.ops ; .arch x64 ; cmp rdx, [rbx + rcx + front + offset_of!(Front, read) as i32] ; jne =>slow);
+        }
+        if write {
+            dynasm!(self.ops ; .arch x64 ; cmp rdx, [rbx + rcx + front + offset_of!(Front, write) as i32] ; jne =>slow);
+        }
+    }
+
+    /// The accesses from a word on that go with its own: first offset, one past the last, how many, and if some read and some write.
+    fn together(&self, at: u32, a: &Access) -> (i64, i64, usize, bool, bool) {
+        let (mut from, mut to, mut count, mut read, mut write) = (a.offset, a.offset + a.size, 1, !a.write, a.write);
+        let mut step = 0i64;
+        let index = (at - self.first) as usize;
+        for (n, c) in self.words[index..].iter().enumerate().take(WINDOW) {
+            if n > 0 {
+                let here = at + n as u32;
+                if is_branch(c.op) || is_jump(c.op) || self.branches(here) > 0 || matches!(c.op, Bc::Memory | Bc::Call | Bc::Fence) {
+                    break;
+                }
+                if let Some(b) = access(c).filter(|b| (b.base, b.mmu, b.x, b.align) == (a.base, a.mmu, a.x, a.align)) {
+                    let offset = b.offset.wrapping_add(step);
+                    let (low, high) = (from.min(offset), to.max(offset.saturating_add(b.size)));
+                    if high - low <= SPAN && (offset - a.offset) & i64::from(a.align) == 0 {
+                        (from, to, count) = (low, high, count + 1);
+                        read |= !b.write;
+                        write |= b.write;
+                    }
+                }
+            }
+            if written(self.arena, c).is_none_or(|cells| cells.contains(&a.base)) {
+                match step_of(c) {
+                    Some(more) if c.a == a.base && (c.op == Bc::Add32I) == (a.x == 32) => step = step.wrapping_add(more),
+                    _ => break,
+                }
+            }
+        }
+        (from, to, count, read, write)
+    }
+
+    /// The host address of an access whose page is known: register and offset from it. `None`: it is to be looked up by itself.
+    fn known(&mut self, a: &Access, at: u32) -> Option<(u8, i32)> {
+        if a.x != 32 && a.x != 0 || a.align > 15 || i32::try_from(a.offset).is_err() {
+            return None;
+        }
+        let find = |g: &Group| {
+            let offset = a.offset.wrapping_add(g.step);
+            let covered = g.from <= offset && offset + a.size <= g.to && (offset - g.from) & i64::from(a.align) == 0 && a.align <= g.align;
+            let permitted = if a.write { g.write } else { g.read };
+            ((g.base, g.mmu, g.x) == (a.base, a.mmu, a.x) && covered && permitted).then_some((g.pointer, (offset - g.from) as i32))
+        };
+        if let Some((pointer, offset)) = self.groups.iter().find_map(find)
+            && let Some(reg) = self.pointer(pointer)
+        {
+            return Some((reg, offset));
+        }
+        let (from, to, count, read, write) = self.together(at, a);
+        if count < 2 || i32::try_from(from).is_err() {
+            return None;
+        }
+        // From the first byte on; the last part is aligned, or its last byte counts.
+        self.address(a.base, from, a.x);
+        let pointer = POINTERS + (at % 128) as u16;
+        let slow = self.leave(self.stubs.resume, at);
+        let past = if a.align == 0 { to - from - 1 } else { (to - from - 1) & !i64::from(a.align) };
+        self.look_up(past, a.align, a.mmu, (read, write), slow);
+        // Registers below hold what they held at the way out, or less.
+        let addend = self.shape.front + offset_of!(Front, addend) as i32;
+        let reg = self.def(pointer);
+        dynasm!(self.ops ; .arch x64 ; mov Rq(reg), [rbx + rcx + addend] ; add Rq(reg), rax);
+        let group = Group { base: a.base, step: 0, mmu: a.mmu, x: a.x, from, to, align: a.align, read, write, pointer };
+        self.groups.retain(|g| g.pointer != pointer);
+        self.groups.push(group);
+        Some((reg, (a.offset - from) as i32))
+    }
+
+    /// The addend of a page in `rcx`, after a match.
+    fn addend(&mut self) {
+        let addend = self.shape.front + offset_of!(Front, addend) as i32;
+        dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + rcx + addend]);
+    }
+
+    pub fn probe(&mut self, c: &Code, at: u32) {
+        let Some(a) = access(c) else { return };
+        if self.known(&a, at).is_some() {
+            return;
+        }
+        self.address(a.base, a.offset, a.x);
+        let saved = self.regs;
+        let (slow, back) = (self.label(), self.label());
+        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, (!a.write, a.write), slow);
+        dynasm!(self.ops ; .arch x64 ; =>back);
+        self.cold.push(Cold::Access { label: slow, back, at, stub: self.stubs.probe, value: None, into: None, saved });
+    }
+
+    pub fn load(&mut self, c: &Code, at: u32, log: usize) {
+        let Some(a) = access(c) else { return };
+        if let Some((reg, offset)) = self.known(&a, at) {
+            let into = self.def(c.a);
+            return match log {
+                0 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), BYTE [Rq(reg) + offset]),
+                1 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), WORD [Rq(reg) + offset]),
+                2 => dynasm!(self.ops ; .arch x64 ; mov Rd(into), [Rq(reg) + offset]),
+                _ => dynasm!(self.ops ; .arch x64 ; mov Rq(into), [Rq(reg) + offset]),
+            };
+        }
+        self.address(a.base, a.offset, a.x);
+        // The result's old value, which a fault leaves, is in a general register or in its cell.
+        self.move_to_general(c.a);
+        let before = self.regs;
+        let into = self.def(c.a);
+        let saved = self.before_def(&before, c.a);
+        let (slow, back) = (self.label(), self.label());
+        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, (true, false), slow);
+        self.addend();
+        match log {
+            0 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), BYTE [rcx + rax]),
+            1 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), WORD [rcx + rax]),
+            2 => dynasm!(self.ops ; .arch x64 ; mov Rd(into), [rcx + rax]),
+            _ => dynasm!(self.ops ; .arch x64 ; mov Rq(into), [rcx + rax]),
+        }
+        dynasm!(self.ops ; .arch x64 ; =>back);
+        self.cold.push(Cold::Access { label: slow, back, at, stub: self.stubs.load[log], value: None, into: Some(into), saved });
+    }
+
+    pub fn store_word(&mut self, c: &Code, at: u32, log: usize) {
+        let Some(a) = access(c) else { return };
+        let value = self.get(c.a);
+        if let Some((reg, offset)) = self.known(&a, at) {
+            let value = self.get(c.a);
+            return match log {
+                0 => dynasm!(self.ops ; .arch x64 ; mov [Rq(reg) + offset], Rb(value)),
+                1 => dynasm!(self.ops ; .arch x64 ; mov [Rq(reg) + offset], Rw(value)),
+                2 => dynasm!(self.ops ; .arch x64 ; mov [Rq(reg) + offset], Rd(value)),
+                _ => dynasm!(self.ops ; .arch x64 ; mov [Rq(reg) + offset], Rq(value)),
+            };
+        }
+        self.address(a.base, a.offset, a.x);
+        let saved = self.regs;
+        let (slow, back) = (self.label(), self.label());
+        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, (false, true), slow);
+        self.addend();
+        match log {
+            0 => dynasm!(self.ops ; .arch x64 ; mov [rcx + rax], Rb(value)),
+            1 => dynasm!(self.ops ; .arch x64 ; mov [rcx + rax], Rw(value)),
+            2 => dynasm!(self.ops ; .arch x64 ; mov [rcx + rax], Rd(value)),
+            _ => dynasm!(self.ops ; .arch x64 ; mov [rcx + rax], Rq(value)),
+        }
+        dynasm!(self.ops ; .arch x64 ; =>back);
+        self.cold.push(Cold::Access { label: slow, back, at, stub: self.stubs.store[log], value: Some(value), into: None, saved });
+    }
+}

@@ -1,0 +1,121 @@
+//! What generated code must know of an instruction set, and where it finds things: the same for all its blocks.
+
+use super::super::Context;
+use super::float::Constants;
+use crate::guest::{BlockKey, FloatEnvDesc, Isa, KeyPart, SlotOr};
+use crate::state::StateLayout;
+use emu_memory::SoftTlb;
+use emu_softfloat::{NanRule, Round};
+use std::mem::offset_of;
+
+/// Offsets are from the first cell, in bytes.
+pub struct Shape {
+    pub layout: &'static StateLayout,
+    pub envs: &'static [FloatEnvDesc],
+    /// Instructions that may still be executed in this run.
+    pub left: i32,
+    /// Pointer to [`super::Run`].
+    pub run: i32,
+    /// Pointer to the attention word.
+    pub attention: i32,
+    /// The epoch of the jump cache, above what a key has.
+    pub epoch: i32,
+    pub jumps: i32,
+    pub front: i32,
+    /// The host's MXCSR while guest code runs: it gathers sticky flags.
+    pub mxcsr: i32,
+    constants: i32,
+    /// The one cell with sticky flags of floating point by the host, if all environments that suit it share one.
+    pub sticky: Option<u16>,
+    /// By cell: it holds slots of the lowest byte only.
+    bytes: Vec<bool>,
+    parts: &'static [KeyPart],
+    /// Cells of floating-point controls.
+    controls: Vec<u16>,
+}
+
+impl Shape {
+    pub fn of<I: Isa>(isa: &I) -> Shape {
+        let layout = isa.layout();
+        let from = |field: usize| field as i32 - offset_of!(Context<I>, cells) as i32;
+        let cell = |slot: crate::state::Slot| layout.slots[slot.0 as usize].cell;
+        let mut bytes = vec![true; layout.cells];
+        for desc in layout.slots {
+            let (first, cells) = (usize::from(desc.cell), usize::from(desc.ty.cells()));
+            if u32::from(desc.lo) + u32::from(desc.bits) > 8 {
+                bytes[first..first + cells].fill(false);
+            }
+        }
+        let envs = isa.float_envs();
+        let mut sticky: Vec<u16> = envs.iter().filter(|env| suits(env)).map(|env| cell(env.sticky)).collect();
+        sticky.dedup();
+        let controls = envs.iter().flat_map(|env| {
+            let flush = if let SlotOr::Slot(slot) = env.flush { Some(slot) } else { None };
+            env.round.into_iter().chain(flush).map(cell)
+        });
+        Shape {
+            layout,
+            envs,
+            left: from(offset_of!(Context<I>, left)),
+            run: from(offset_of!(Context<I>, run)),
+            attention: from(offset_of!(Context<I>, attention)),
+            epoch: from(offset_of!(Context<I>, epoch)),
+            jumps: from(offset_of!(Context<I>, jumps)),
+            front: from(offset_of!(Context<I>, tlb) + SoftTlb::FRONT),
+            mxcsr: from(offset_of!(Context<I>, mxcsr)),
+            constants: from(offset_of!(Context<I>, constants)),
+            sticky: if let [one] = sticky[..] { Some(one) } else { None },
+            bytes,
+            parts: isa.key_parts(),
+            controls: controls.collect(),
+        }
+    }
+
+    pub fn is_byte(&self, cell: u16) -> bool {
+        self.bytes.get(usize::from(cell)).is_some_and(|b| *b)
+    }
+
+    /// The block key depends on this cell.
+    pub fn is_key(&self, cell: u16) -> bool {
+        self.parts.iter().any(|part| part.cells.contains(&cell))
+    }
+
+    /// The cell controls floating point.
+    pub fn controls(&self, cell: u16) -> bool {
+        self.controls.contains(&cell)
+    }
+
+    /// Where the sign's mask and the least normal number are.
+    pub fn constants(&self, wide: bool) -> (i32, i32) {
+        let at = |field: usize| self.constants + field as i32 + 8 * i32::from(wide);
+        (at(offset_of!(Constants, magnitude)), at(offset_of!(Constants, normal)))
+    }
+
+    /// The key after a block with key `key` has written these cells: what of it is still known, and the cells to be or-ed in with their places.
+    /// `None` if it is no matter of copies; [`u16::MAX`] is any cell.
+    pub fn key_after(&self, key: BlockKey, written: &[u16]) -> Option<(u64, Vec<(u16, u8)>)> {
+        if written.contains(&u16::MAX) {
+            return None;
+        }
+        let (mut known, mut copies) = (key.0, Vec::new());
+        for part in self.parts.iter().filter(|part| part.cells.iter().any(|cell| written.contains(cell))) {
+            let &[cell] = part.cells else { return None };
+            if !part.copy {
+                return None;
+            }
+            let end = self.parts.iter().map(|p| p.lo).filter(|lo| *lo > part.lo).min().unwrap_or(48);
+            known &= !((1 << end) - (1 << part.lo));
+            copies.push((cell, part.lo));
+        }
+        Some((known, copies))
+    }
+}
+
+/// The host may compute in this environment, if its controls are so.
+pub fn suits(env: &FloatEnvDesc) -> bool {
+    // x86 reports denormal operands, which is not looked for.
+    env.flush != SlotOr::Const(true)
+        && !matches!(env.nan_rule, NanRule::X86Sse | NanRule::X87)
+        && env.round_map.contains(&Round::NearestEven)
+        && (env.round.is_some() || env.round_map[0] == Round::NearestEven)
+}

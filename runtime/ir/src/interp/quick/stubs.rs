@@ -1,0 +1,161 @@
+//! The few pieces of generated code that all blocks share: the way in, the ways out, and calls to functions.
+//!
+//! A call out of a block's middle finds the address in `rax`, the word's code index in `edx` and a value to store in `rcx`; it keeps all general
+//! registers that hold cells, returns a loaded value in `rax`, and does not return at all if the block is to be left.
+
+use super::Exit;
+use super::buffer::Buffer;
+use super::calls;
+use super::shape::Shape;
+use crate::guest::Isa;
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
+
+/// Their addresses.
+#[derive(Clone, Copy, Default)]
+pub struct Stubs {
+    /// From Rust: (cells, code).
+    pub enter: usize,
+    /// By size: 1, 2, 4, 8.
+    pub load: [usize; 4],
+    pub store: [usize; 4],
+    pub probe: usize,
+    /// Executes a word.
+    pub word: usize,
+    /// Adds sticky flags the host gathered to the state's.
+    pub gather: usize,
+    /// Finds the block for the pc in `rax` when the key may be another.
+    pub rekey: usize,
+    /// Before the block at the code index in `edx`.
+    pub refuse: usize,
+    /// The block for the pc in `rax` is not known.
+    pub miss: usize,
+    /// The same, and the jump at `edx` may be linked.
+    pub miss_link: usize,
+    /// The instruction of the word at `edx` is to be begun again.
+    pub again: usize,
+    /// The interpreter goes on with the word at `edx`.
+    pub resume: usize,
+}
+
+struct Maker<'a> {
+    base: usize,
+    ops: VecAssembler<X64Relocation>,
+    shape: &'a Shape,
+    exit: DynamicLabel,
+    stored: DynamicLabel,
+}
+
+impl Maker<'_> {
+    fn here(&mut self) -> usize {
+        self.ops.align(16, 0xcc);
+        self.base + self.ops.offset().0
+    }
+
+    fn leave(&mut self, how: u64) -> usize {
+        let at = self.here();
+        let exit = self.exit;
+        dynasm!(self.ops ; .arch x64 ; mov ecx, how as i32 ; jmp =>exit);
+        at
+    }
+
+    /// Calls a function with ([`super::Run`], code index, address, value).
+    fn call(&mut self, function: usize) -> usize {
+        let at = self.here();
+        let (left, run, mxcsr, stored) = (self.shape.left, self.shape.run, self.shape.mxcsr, self.stored);
+        dynasm!(self.ops
+            ; .arch x64
+            ; push rsi ; push rdi ; push r8 ; push r9 ; push r10 ; push r11
+            ; sub rsp, 8
+            ; mov [rbx + left], r15
+            ; stmxcsr [rbx + mxcsr]
+            ; mov rdi, [rbx + run]
+            ; mov esi, edx
+            ; mov rdx, rax
+            ; mov rax, QWORD function as i64
+            ; call rax
+            ; ldmxcsr [rbx + mxcsr]
+            ; mov r15, [rbx + left]
+            ; add rsp, 8
+            ; pop r11 ; pop r10 ; pop r9 ; pop r8 ; pop rdi ; pop rsi
+            ; test edx, edx
+            ; jnz =>stored
+            ; ret
+        );
+        at
+    }
+}
+
+impl Stubs {
+    /// Makes them at the beginning of an empty buffer; `None` if they do not fit.
+    pub fn new<I: Isa>(shape: &Shape, buffer: &mut Buffer) -> Option<Stubs> {
+        let mut ops = VecAssembler::new(buffer.next());
+        let (exit, stored) = (ops.new_dynamic_label(), ops.new_dynamic_label());
+        let mut m = Maker { base: buffer.next(), ops, shape, exit, stored };
+        let (left, run, mxcsr) = (shape.left, shape.run, shape.mxcsr);
+        let enter = m.here();
+        dynasm!(m.ops
+            ; .arch x64
+            ; push rbx ; push rbp ; push r12 ; push r13 ; push r14 ; push r15
+            ; sub rsp, 8
+            ; mov rbx, rdi
+            ; mov r15, [rbx + left]
+            ; ldmxcsr [rbx + mxcsr]
+            ; jmp rsi
+        );
+        let rekey = m.here();
+        let function = calls::rekey::<I> as *const () as usize;
+        let found = m.ops.new_dynamic_label();
+        dynasm!(m.ops
+            ; .arch x64
+            ; mov [rbx + left], r15
+            ; stmxcsr [rbx + mxcsr]
+            ; mov rdi, [rbx + run]
+            ; mov rsi, rax
+            ; mov rax, QWORD function as i64
+            ; call rax
+            ; ldmxcsr [rbx + mxcsr]
+            ; mov r15, [rbx + left]
+            ; test rax, rax
+            ; jnz =>found
+            ; mov ecx, Exit::STORED as i32
+            ; jmp =>exit
+            ; =>found
+            ; jmp rax
+        );
+        // From inside a call: its return address is of no use.
+        m.here();
+        dynasm!(m.ops
+            ; .arch x64
+            ; =>stored
+            ; add rsp, 8
+            ; mov ecx, Exit::STORED as i32
+            ; =>exit
+            ; mov [rbx + left], r15
+            ; stmxcsr [rbx + mxcsr]
+            ; shl rdx, 32
+            ; or rcx, rdx
+            ; mov rdx, rax
+            ; mov rax, rcx
+            ; add rsp, 8
+            ; pop r15 ; pop r14 ; pop r13 ; pop r12 ; pop rbp ; pop rbx
+            ; ret
+        );
+        let stubs = Stubs {
+            enter,
+            load: calls::loads::<I>().map(|f| m.call(f)),
+            store: calls::stores::<I>().map(|f| m.call(f)),
+            probe: m.call(calls::probe::<I> as *const () as usize),
+            word: m.call(calls::word::<I> as *const () as usize),
+            gather: m.call(calls::gather::<I> as *const () as usize),
+            rekey,
+            refuse: m.leave(Exit::BLOCK),
+            miss: m.leave(Exit::MISS),
+            miss_link: m.leave(Exit::MISS_LINK),
+            again: m.leave(Exit::AGAIN),
+            resume: m.leave(Exit::RESUME),
+        };
+        m.ops.commit().ok()?;
+        buffer.push(&m.ops.finalize().ok()?)?;
+        Some(stubs)
+    }
+}
