@@ -13,7 +13,7 @@ use crate::{Externs, exception, mmu, pmu, state};
 use emu_ir::guest::{AccessKind, Exception, HelperCx, Translation};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// A coprocessor register: coprocessor, CRn, opc1, CRm, opc2.
 type Register = (u8, u8, u8, u8, u8);
@@ -166,8 +166,10 @@ impl System {
             (7, 0, 8, n @ 0..=3) => self.probe(cx, value, n),
             // Instruction cache and branch predictor: the block ends
             (7, 0, 1, 0 | 6) | (7, 0, 5, 0 | 1 | 4 | 6 | 7) => cx.flush_code = true,
-            // Wait for interrupt as ARMv6 has it (no operation since), data cache maintenance, barriers
-            (7, 0, 0, 4) | (7, 0, 6, 1 | 2) | (7, 0, 10, 1 | 2 | 4 | 5) | (7, 0, 11, 1) | (7, 0, 13, 1) | (7, 0, 14, 1 | 2) => {}
+            // Barriers as ARMv6 has them
+            (7, 0, 10, 4 | 5) => fence(Ordering::SeqCst),
+            // Wait for interrupt as ARMv6 has it (no operation since), data cache maintenance
+            (7, 0, 0, 4) | (7, 0, 6, 1 | 2) | (7, 0, 10, 1 | 2) | (7, 0, 11, 1) | (7, 0, 13, 1) | (7, 0, 14, 1 | 2) => {}
             (8, 0, 3 | 5..=7, 0..=3) => {
                 match at.3 {
                     0 => mmu::flush_all(cx),
