@@ -151,6 +151,7 @@ impl Target<'_> {
                 self.exit = Some(exit);
                 MultiThreadStopReason::Exited(0)
             }
+            Exit::Paused => MultiThreadStopReason::SignalWithThread { tid: Tid::MIN, signal: Signal::SIGINT },
         }
     }
 }

@@ -319,7 +319,7 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     eprint!("{report}");
     match exit {
         Ok(Exit::Stopped(code)) => Ok(code),
-        Ok(Exit::Reset | Exit::Debug(..)) => Ok(0),
+        Ok(Exit::Reset | Exit::Paused | Exit::Debug(..)) => Ok(0),
         Err(e) => Err((USAGE, e)),
     }
 }

@@ -1,16 +1,18 @@
 //! Building a machine piece by piece; numbers are given in order of creation.
 
+use crate::attention::{CpuShared, Waiting};
 use crate::bus::{Bus, Stub, StubPolicy, Unmapped};
 use crate::cpu::Cpu;
 use crate::device::Device;
-use crate::machine::{ClockNode, Core, CpuLines, DeviceSlot, Handle, Input, InputLine, OutputLine, Port, Source};
+use crate::lines::{Input, InputLine, OutputLine};
+use crate::machine::{ClockNode, Core, DeviceSlot, Handle, Port, Source};
 use crate::run::{CpuSlot, Machine};
 use crate::schema::{Count, DeviceType, Props};
 use crate::time::{Clock, TimeMode};
 use crate::timers::Timers;
 use emu_memory::{AddressSpace, RamBlock, Region, Target};
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 /// A machine under construction.
@@ -22,7 +24,7 @@ pub struct Builder {
     numbers: HashMap<Input, usize>,
     clocks: Vec<ClockNode>,
     stubs: Vec<Stub>,
-    lines: Vec<CpuLines>,
+    lines: Vec<CpuShared>,
     cpus: Vec<CpuSlot>,
 }
 
@@ -118,8 +120,8 @@ impl Builder {
 
     /// A CPU on a bus; one that does not run begins held, until its reset line falls or the boot starts it.
     pub fn cpu(&mut self, name: &str, cpu: Box<dyn Cpu>, bus: usize, runs: bool) -> usize {
-        self.lines.push(CpuLines { name: name.into(), bus, ..CpuLines::default() });
-        self.cpus.push(CpuSlot { cpu, runs, held: !runs, executed: 0 });
+        self.lines.push(CpuShared::new(name, bus));
+        self.cpus.push(CpuSlot { cpu, runs, held: !runs, executed: 0, resets: 0, restart: false });
         self.cpus.len() - 1
     }
 
@@ -187,8 +189,15 @@ impl Builder {
             return Err("there is no such input line".into());
         }
         Ok(*self.numbers.entry(to).or_insert_with(|| {
-            self.inputs.push(InputLine { at: to, high: AtomicU32::new(0) });
-            self.inputs.len() - 1
+            let number = self.inputs.len();
+            self.inputs.push(InputLine::new(to));
+            match to {
+                Input::Device { .. } => {}
+                Input::Cpu { cpu, bit } => self.lines[cpu].inputs.push((bit, number)),
+                Input::CpuReset(cpu) => self.lines[cpu].reset = Some(number),
+                Input::CpuStop(cpu) => self.lines[cpu].stop = Some(number),
+            }
+            number
         }))
     }
 
@@ -206,13 +215,13 @@ impl Builder {
             cpus: self.lines,
             timers: Mutex::new(Timers::default()),
             clock: Clock::new(time),
-            executed: AtomicU64::new(0),
             reset_asked: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            waiting: Waiting::default(),
             handle: Handle(Arc::default()),
             logged: Mutex::new(HashSet::new()),
-            pc: AtomicU64::new(0),
         };
         core.start_clocks();
-        Machine { core, cpus: self.cpus, images: vec![], starts: vec![], no_reboot: false }
+        Machine { core, cpus: self.cpus, stops: VecDeque::new(), images: vec![], starts: vec![], no_reboot: false }
     }
 }

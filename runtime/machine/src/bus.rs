@@ -106,7 +106,7 @@ impl Core {
         let mut done = 0;
         while done < len {
             let Some(ram) = self.ram(bus, at.0.wrapping_add(done as u64), access) else {
-                self.log_once(&format!("{}: DMA at {:#x}, where there is no memory", self.devices[device].name, at.0));
+                self.log_once(&format!("{}: DMA at {:#x}, where there is no memory", self.devices[device].name, at.0), None);
                 return Err(BusError::Decode);
             };
             let n = usize::try_from(ram.len).unwrap_or(usize::MAX).min(len - done);
@@ -135,7 +135,7 @@ impl Core {
         let Some(b) = self.buses.get(bus) else { return Err(BusError::Decode) };
         let at = at & b.mask;
         let Some(found) = b.space.lookup(at, access) else {
-            self.log_once(&format!("read of {size} bytes at {at:#x}: nothing is there"));
+            self.log_once(&format!("read of {size} bytes at {at:#x}: nothing is there"), Some(access.initiator));
             return match b.unmapped_read {
                 Unmapped::Abort => Err(BusError::Decode),
                 Unmapped::Zero => Ok(0),
@@ -156,12 +156,12 @@ impl Core {
                 let (offset, mut value) = (offset + found.offset, 0);
                 for (skip, size) in lanes(offset, size) {
                     let at = b.device_offset(offset + u64::from(skip), size);
-                    let part = self.call(device, |d, cx| d.read(region, at, size, access, cx))?;
+                    let part = self.call(device, Some(access.initiator), |d, cx| d.read(region, at, size, access, cx))?;
                     value |= b.device_value(part & ones(size), size) << (8 * u32::from(skip));
                 }
                 Ok(value)
             }
-            Target::Stub(n) => self.stub_read(b, n, found.offset, size),
+            Target::Stub(n) => self.stub_read(b, n, found.offset, size, access),
         }
     }
 
@@ -169,7 +169,7 @@ impl Core {
         let Some(b) = self.buses.get(bus) else { return Err(BusError::Decode) };
         let at = at & b.mask;
         let Some(found) = b.space.lookup(at, access) else {
-            self.log_once(&format!("write of {size} bytes at {at:#x}: nothing is there"));
+            self.log_once(&format!("write of {size} bytes at {at:#x}: nothing is there"), Some(access.initiator));
             return if b.unmapped_write == Unmapped::Abort { Err(BusError::Decode) } else { Ok(()) };
         };
         if found.len < size.into() {
@@ -183,7 +183,10 @@ impl Core {
                 if writable {
                     return if block.write(offset + found.offset, size, value) { Ok(()) } else { Err(BusError::Decode) };
                 }
-                self.log_once(&format!("{}: write of {value:#x} to read-only memory at {at:#x} ignored", block.name()));
+                self.log_once(
+                    &format!("{}: write of {value:#x} to read-only memory at {at:#x} ignored", block.name()),
+                    Some(access.initiator),
+                );
                 Ok(())
             }
             Target::Device { device, region, offset } => {
@@ -191,18 +194,18 @@ impl Core {
                 for (skip, size) in lanes(offset, size) {
                     let part = b.device_value(value >> (8 * u32::from(skip)) & ones(size), size);
                     let at = b.device_offset(offset + u64::from(skip), size);
-                    self.call(device, |d, cx| d.write(region, at, size, part, access, cx))?;
+                    self.call(device, Some(access.initiator), |d, cx| d.write(region, at, size, part, access, cx))?;
                 }
                 Ok(())
             }
-            Target::Stub(n) => self.stub_write(b, n, found.offset, size, value),
+            Target::Stub(n) => self.stub_write(b, n, found.offset, size, value, access),
         }
     }
 
-    fn stub_read(&self, bus: &Bus, n: usize, offset: u64, size: u8) -> Result<u64, BusError> {
+    fn stub_read(&self, bus: &Bus, n: usize, offset: u64, size: u8, access: Access) -> Result<u64, BusError> {
         let s = &self.stubs[n];
         if s.reads.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
-            self.log_once(&format!("{}: not modelled: first read, at offset {offset:#x}", s.name));
+            self.log_once(&format!("{}: not modelled: first read, at offset {offset:#x}", s.name), Some(access.initiator));
         }
         Ok(ones(size)
             & match s.policy {
@@ -223,10 +226,11 @@ impl Core {
             })
     }
 
-    fn stub_write(&self, bus: &Bus, n: usize, offset: u64, size: u8, value: u64) -> Result<(), BusError> {
+    fn stub_write(&self, bus: &Bus, n: usize, offset: u64, size: u8, value: u64, access: Access) -> Result<(), BusError> {
         let s = &self.stubs[n];
         if s.writes.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
-            self.log_once(&format!("{}: not modelled: first write, {:#x} at offset {offset:#x}", s.name, bus.device_value(value, size)));
+            let value = bus.device_value(value, size);
+            self.log_once(&format!("{}: not modelled: first write, {value:#x} at offset {offset:#x}", s.name), Some(access.initiator));
         }
         match s.policy {
             StubPolicy::Abort => Err(BusError::Device),
@@ -267,25 +271,24 @@ impl PhysBus for CpuBus<'_> {
     }
 
     fn map_version(&self) -> u64 {
-        // Both numbers only grow, so their sum changes when either does.
-        let cpu = &self.core.cpus[self.cpu];
-        let map = self.core.buses.get(cpu.bus).map_or(0, |b| b.space.version());
-        map.wrapping_add(cpu.flushes.load(Ordering::Acquire))
+        self.core.buses.get(self.core.cpus[self.cpu].bus).map_or(0, |b| b.space.version())
     }
 }
 
 impl CpuBus<'_> {
-    /// After a device access: what it armed may be due before the turn was to end; a reset or power-off ends it.
+    /// After a device access: what it armed may be due before the turn was to end; a reset or power-off ends it; another CPU that it stopped has stopped.
     fn after(&self) {
-        if let Some(next) = lock(&self.core.timers).next()
+        if !self.core.clock.is_realtime()
+            && let Some(next) = lock(&self.core.timers).next()
             && let Some(n) = self.core.clock.until(next)
             && n < self.limit.get()
         {
             self.limit.set(n);
         }
-        if self.core.reset_asked.load(Ordering::Acquire) || self.core.handle.stopped().is_some() {
-            self.core.cpus[self.cpu].attention.fetch_or(Attention::EXIT, Ordering::Release);
+        if self.core.is_ending() {
+            self.core.attend(self.cpu, Attention::EXIT);
         }
+        self.core.wait_for_others(self.cpu, Attention::EXIT);
     }
 }
 
@@ -294,8 +297,12 @@ impl GuestBus for CpuBus<'_> {
         &self.core.cpus[self.cpu].attention
     }
 
+    fn acknowledge(&self, bits: u32) {
+        self.core.acknowledge(self.cpu, bits);
+    }
+
     fn levels(&self) -> u64 {
-        self.core.cpus[self.cpu].levels.load(Ordering::Acquire)
+        self.core.levels(self.cpu)
     }
 
     fn set_output(&self, port: usize, index: u32, level: bool) {
@@ -304,8 +311,9 @@ impl GuestBus for CpuBus<'_> {
     }
 
     fn publish(&self, pc: u64, executed: u64) {
-        self.core.executed.store(executed, Ordering::Relaxed);
-        self.core.pc.store(pc, Ordering::Relaxed);
+        let cpu = &self.core.cpus[self.cpu];
+        cpu.executed.store(executed, Ordering::Relaxed);
+        cpu.pc.store(pc, Ordering::Relaxed);
     }
 
     fn limit(&self) -> u64 {
@@ -317,14 +325,11 @@ impl GuestBus for CpuBus<'_> {
     }
 
     fn send_event(&self) {
-        for c in &self.core.cpus {
-            c.attention.fetch_or(Attention::EVENT, Ordering::Release);
-        }
+        self.core.attend_all(Attention::EVENT);
     }
 
     fn flush_other_tlbs(&self) {
-        for (_, c) in self.core.cpus.iter().enumerate().filter(|(i, _)| *i != self.cpu) {
-            c.flushes.fetch_add(1, Ordering::AcqRel);
-        }
+        (0..self.core.cpus.len()).filter(|cpu| *cpu != self.cpu).for_each(|cpu| self.core.attend(cpu, Attention::FLUSH_TLB));
+        self.core.wait_for_others(self.cpu, Attention::FLUSH_TLB);
     }
 }

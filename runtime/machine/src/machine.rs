@@ -1,48 +1,27 @@
 //! The machine: devices, lines, clocks and timers joined together.
 //!
-//! A device call runs under the device's own lock and only queues what it wants ([`Effect`]); lines, timers and clocks move when it
-//! has returned, so no device ever runs inside another's call. Lines are atomic levels; an input with several drivers is high while
-//! one of them is. A device reached by its own DMA, or any MMIO reached by DMA, is a bus error.
+//! A device call runs under the device's own lock and only notes what it wants ([`Effect`]); its outputs, timers and clocks change when it has
+//! returned, before the lock is free, so in the order of its calls; others are told after that ([`crate::lines`]), so no device ever runs inside
+//! another's call. A device reached by its own DMA, or any MMIO reached by DMA, is a bus error.
 
+use crate::attention::{CpuShared, Waiting};
 use crate::bus::{Bus, Stub};
 pub use crate::bus::{StubPolicy, Unmapped};
 use crate::cx::{Cx, Effect, Surroundings};
 use crate::device::{Device, Hertz, Nanos};
+pub use crate::lines::Input;
+use crate::lines::{Follow, InputLine, OutputLine};
 use crate::time::Clock;
 use crate::timers::Timers;
-use emu_memory::{Attention, BusError, GuestPhys};
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use emu_memory::{BusError, GuestPhys, Initiator};
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 /// Locks, also after another thread's panic: the data are plain values.
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Where a line ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Input {
-    /// A device's input line.
-    Device {
-        /// Device.
-        device: usize,
-        /// Input port of its type.
-        port: usize,
-        /// Line in the port.
-        index: u32,
-    },
-    /// An input line of a CPU's instruction set, by bit.
-    Cpu {
-        /// CPU.
-        cpu: usize,
-        /// Bit in its levels.
-        bit: u32,
-    },
-    /// Held in reset while high.
-    CpuReset(usize),
-    /// Clock stopped while high.
-    CpuStop(usize),
 }
 
 /// What drives a clock.
@@ -61,19 +40,6 @@ pub(crate) struct ClockNode {
     pub mul: u64,
     pub div: u64,
     pub from: Option<Source>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct OutputLine {
-    pub level: AtomicBool,
-    /// Inputs it goes to, by number.
-    pub to: Vec<usize>,
-}
-
-#[derive(Debug)]
-pub(crate) struct InputLine {
-    pub at: Input,
-    pub high: AtomicU32,
 }
 
 /// Where a device's output bytes go.
@@ -96,23 +62,6 @@ pub(crate) struct DeviceSlot {
     pub master: Option<usize>,
 }
 
-/// The shared part of a CPU's slot.
-#[derive(Debug, Default)]
-pub(crate) struct CpuLines {
-    pub name: String,
-    pub bus: usize,
-    pub attention: Arc<AtomicU32>,
-    pub levels: AtomicU64,
-    pub reset: AtomicBool,
-    pub stop: AtomicBool,
-    /// The reset line fell: start from the reset state.
-    pub restart: AtomicBool,
-    /// How often other vCPUs made this one forget its translations.
-    pub flushes: AtomicU64,
-    /// Output lines, by port and index; those without wires are not here.
-    pub outputs: BTreeMap<(usize, u32), OutputLine>,
-}
-
 /// What other threads may ask of a running machine.
 #[derive(Clone)]
 pub struct Handle(pub(crate) Arc<Shared>);
@@ -121,10 +70,20 @@ pub struct Handle(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     /// The exit code, once the run is to end.
     stop: OnceLock<i32>,
+    /// The run is to end for now.
+    pause: AtomicBool,
     /// Input waits in some port.
     work: AtomicBool,
-    posted: Mutex<Vec<(usize, usize, Vec<u8>)>>,
+    inbox: Mutex<Inbox>,
     wake: Condvar,
+}
+
+#[derive(Default)]
+struct Inbox {
+    /// Device, port, bytes.
+    posted: Vec<(usize, usize, Vec<u8>)>,
+    /// There is something to look at, here or elsewhere.
+    woken: bool,
 }
 
 impl Handle {
@@ -132,15 +91,25 @@ impl Handle {
     pub fn stop(&self, code: i32) {
         // The first reason counts.
         let _ = self.0.stop.set(code);
-        let _guard = lock(&self.0.posted);
-        self.0.wake.notify_all();
+        self.wake();
+    }
+
+    /// Ends the run, or the next one, with [`crate::Exit::Paused`]; it may be taken up again.
+    pub fn pause(&self) {
+        self.0.pause.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// Gives bytes to a device's character port.
     pub fn input(&self, device: usize, port: usize, bytes: &[u8]) {
-        let mut posted = lock(&self.0.posted);
-        posted.push((device, port, bytes.to_vec()));
+        lock(&self.0.inbox).posted.push((device, port, bytes.to_vec()));
         self.0.work.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Wakes the thread that serves the machine.
+    pub(crate) fn wake(&self) {
+        lock(&self.0.inbox).woken = true;
         self.0.wake.notify_all();
     }
 
@@ -148,22 +117,32 @@ impl Handle {
         self.0.stop.get().copied()
     }
 
+    /// True once for each pause.
+    pub(crate) fn take_pause(&self) -> bool {
+        self.0.pause.swap(false, Ordering::AcqRel)
+    }
+
+    /// A stop or a pause is asked for.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.0.stop.get().is_some() || self.0.pause.load(Ordering::Acquire)
+    }
+
     pub(crate) fn take_posted(&self) -> Vec<(usize, usize, Vec<u8>)> {
         if !self.0.work.swap(false, Ordering::AcqRel) {
             return vec![];
         }
-        std::mem::take(&mut *lock(&self.0.posted))
+        std::mem::take(&mut lock(&self.0.inbox).posted)
     }
 
-    /// Sleeps until something is posted, the run is to end, or the time is over.
-    pub(crate) fn wait(&self, time: Option<std::time::Duration>) {
-        let posted = lock(&self.0.posted);
-        if !posted.is_empty() || self.0.stop.get().is_some() {
-            return;
-        }
-        // A sleeping machine looks up now and then, so that nothing depends on a wake-up that came too early.
-        let time = time.unwrap_or(std::time::Duration::from_millis(100)).min(std::time::Duration::from_millis(100));
-        let _ = self.0.wake.wait_timeout(posted, time);
+    /// Sleeps until somebody wakes it (also if that was since the last call), or the time is over.
+    pub(crate) fn wait(&self, time: Option<Duration>) {
+        let inbox = lock(&self.0.inbox);
+        let asleep = |inbox: &mut Inbox| !inbox.woken;
+        let mut inbox = match time {
+            None => self.0.wake.wait_while(inbox, asleep).unwrap_or_else(|e| e.into_inner()),
+            Some(time) => self.0.wake.wait_timeout_while(inbox, time, asleep).unwrap_or_else(|e| e.into_inner()).0,
+        };
+        inbox.woken = false;
     }
 }
 
@@ -174,20 +153,22 @@ pub(crate) struct Core {
     pub inputs: Vec<InputLine>,
     pub clocks: Vec<ClockNode>,
     pub stubs: Vec<Stub>,
-    pub cpus: Vec<CpuLines>,
+    pub cpus: Vec<CpuShared>,
     pub timers: Mutex<Timers>,
     pub clock: Clock,
-    /// Instructions executed by the running vCPU in this turn, for the time within it.
-    pub executed: AtomicU64,
+    /// The guest asked for a reset.
     pub reset_asked: AtomicBool,
+    /// The vCPUs' threads are to end.
+    pub ending: AtomicBool,
+    pub waiting: Waiting,
     pub handle: Handle,
     pub logged: Mutex<HashSet<String>>,
-    pub pc: AtomicU64,
 }
 
 struct Outside<'a> {
     core: &'a Core,
     device: usize,
+    by: Option<Initiator>,
 }
 
 impl Surroundings for Outside<'_> {
@@ -224,174 +205,85 @@ impl Surroundings for Outside<'_> {
 
     fn log(&mut self, kind: &'static str, what: &str) {
         let name = &self.core.devices[self.device].name;
-        self.core.log_once(&format!("{name}: {kind}: {what}"));
+        self.core.log_once(&format!("{name}: {kind}: {what}"), self.by);
     }
 }
 
 impl Core {
     pub fn now(&self) -> Nanos {
-        self.clock.now(self.executed.load(Ordering::Relaxed))
+        // Where instructions are time, one vCPU at a time is in its turn.
+        let executed = if self.clock.is_realtime() { 0 } else { self.cpus.iter().map(|c| c.executed.load(Ordering::Relaxed)).sum() };
+        self.clock.now(executed)
     }
 
-    /// A warning, the first time it is given.
-    pub fn log_once(&self, message: &str) {
+    /// True if the vCPUs are to stop executing: the run ends, or the machine is to be reset.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire) || self.reset_asked.load(Ordering::Acquire) || self.handle.is_ending()
+    }
+
+    /// A warning, the first time it is given; `by`: on whose account.
+    pub fn log_once(&self, message: &str, by: Option<Initiator>) {
         let mut logged = lock(&self.logged);
         // A guest must not fill the host's memory with ever new complaints.
         if logged.len() < 10_000 && logged.insert(message.to_string()) {
-            tracing::warn!("{message} (pc {:#x})", self.pc.load(Ordering::Relaxed));
+            match by {
+                Some(Initiator::Cpu(cpu)) if usize::from(cpu) < self.cpus.len() => {
+                    let cpu = &self.cpus[usize::from(cpu)];
+                    tracing::warn!("{message} ({} at {:#x})", cpu.name, cpu.pc.load(Ordering::Relaxed));
+                }
+                _ => tracing::warn!("{message}"),
+            }
         }
     }
 
-    /// Calls a device, then does what it asked for, and what follows from that.
-    pub fn call<R>(&self, device: usize, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R) -> R {
-        let mut effects = Vec::new();
-        let result = self.call_only(device, f, &mut effects);
-        self.settle(effects.into_iter().map(|e| (device, e)).collect());
+    /// Calls a device on somebody's account, then does what follows from that.
+    pub fn call<R>(&self, device: usize, by: Option<Initiator>, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R) -> R {
+        let mut queue = VecDeque::new();
+        let result = self.call_only(device, by, &mut queue, f);
+        self.settle(queue);
         result
     }
 
-    /// Does what devices asked for until nothing is left.
-    fn settle(&self, mut queue: VecDeque<(usize, Effect)>) {
-        // Wires in a circle would never come to rest; a real one oscillates.
-        let mut budget = 100_000u32;
-        while let Some((from, effect)) = queue.pop_front() {
-            budget -= 1;
-            if budget == 0 {
-                self.log_once("lines do not come to rest: a loop in the board's wires?");
-                break;
-            }
-            self.apply(from, effect, &mut queue);
-        }
-    }
-
-    /// Drives an output line of a vCPU.
-    pub fn set_cpu_output(&self, cpu: usize, port: usize, index: u32, level: bool) {
-        let Some(line) = self.cpus.get(cpu).and_then(|c| c.outputs.get(&(port, index))) else { return };
-        let mut queue = VecDeque::new();
-        self.set_output(line, level, &mut queue);
-        self.settle(queue);
-    }
-
-    /// Resets all devices. Outputs begin low; only when every device has been reset are inputs that are high, or no longer high, told so.
-    pub fn reset_devices(&self) {
-        lock(&self.timers).disarm_all();
-        let level = |line: &InputLine| line.high.load(Ordering::Acquire) != 0;
-        let before: Vec<bool> = self.inputs.iter().map(level).collect();
-        let cpu_outputs = self.cpus.iter().flat_map(|c| c.outputs.values());
-        for line in self.devices.iter().flat_map(|d| d.outputs.iter().flatten()).chain(cpu_outputs) {
-            self.set_quietly(line, false);
-        }
-        let mut queue = VecDeque::new();
-        for device in 0..self.devices.len() {
-            let mut effects = Vec::new();
-            self.call_only(device, |d, cx| d.reset(cx), &mut effects);
-            for effect in effects {
-                match effect {
-                    Effect::Line { port, index, level } => {
-                        if let Some(line) = self.devices[device].outputs.get(port).and_then(|p| p.get(index as usize)) {
-                            self.set_quietly(line, level);
-                        }
-                    }
-                    other => queue.push_back((device, other)),
-                }
-            }
-        }
-        // Levels as they are before anything is told: telling may change more, which is told as it happens.
-        let after: Vec<bool> = self.inputs.iter().map(level).collect();
-        for ((line, before), after) in self.inputs.iter().zip(before).zip(after) {
-            if before || after {
-                self.deliver(line.at, after, &mut queue);
-            }
-        }
-        self.settle(queue);
-    }
-
-    /// Gives a line a level without telling its inputs.
-    fn set_quietly(&self, line: &OutputLine, level: bool) {
-        if line.level.swap(level, Ordering::AcqRel) != level {
-            for input in line.to.iter().filter_map(|n| self.inputs.get(*n)) {
-                if level {
-                    input.high.fetch_add(1, Ordering::AcqRel)
-                } else {
-                    input.high.fetch_sub(1, Ordering::AcqRel)
-                };
-            }
-        }
-    }
-
-    fn set_output(&self, line: &OutputLine, level: bool, queue: &mut VecDeque<(usize, Effect)>) {
-        if line.level.swap(level, Ordering::AcqRel) != level {
-            for input in &line.to {
-                self.drive(*input, level, queue);
-            }
-        }
-    }
-
-    fn call_only<R>(&self, device: usize, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R, effects: &mut Vec<Effect>) -> R {
+    /// Calls a device; what follows is in the queue.
+    pub fn call_only<R>(
+        &self,
+        device: usize,
+        by: Option<Initiator>,
+        queue: &mut VecDeque<Follow>,
+        f: impl FnOnce(&mut dyn Device, &mut Cx<'_>) -> R,
+    ) -> R {
         let mut guard = lock(&self.devices[device].device);
-        f(&mut **guard, &mut Cx::new(&mut Outside { core: self, device }, effects))
-    }
-
-    fn follow(&self, device: usize, queue: &mut VecDeque<(usize, Effect)>, f: impl FnOnce(&mut dyn Device, &mut Cx<'_>)) {
         let mut effects = Vec::new();
-        self.call_only(device, f, &mut effects);
-        queue.extend(effects.into_iter().map(|e| (device, e)));
+        let result = f(&mut **guard, &mut Cx::new(&mut Outside { core: self, device, by }, &mut effects));
+        effects.into_iter().for_each(|effect| self.apply(device, effect, queue));
+        result
     }
 
-    fn apply(&self, from: usize, effect: Effect, queue: &mut VecDeque<(usize, Effect)>) {
+    /// What a device asked for takes effect; its lock is still held, so in the order of its calls.
+    fn apply(&self, from: usize, effect: Effect, queue: &mut VecDeque<Follow>) {
+        let device = &self.devices[from];
         match effect {
             Effect::Line { port, index, level } => {
-                let Some(line) = self.devices[from].outputs.get(port).and_then(|p| p.get(index as usize)) else { return };
-                self.set_output(line, level, queue);
+                if let Some(line) = device.outputs.get(port).and_then(|p| p.get(index as usize)) {
+                    self.set_output(line, level, queue);
+                }
             }
-            Effect::Arm { timer, at } => lock(&self.timers).arm(from, timer, at),
+            Effect::Arm { timer, at } => {
+                if lock(&self.timers).arm(from, timer, at) {
+                    self.handle.wake();
+                }
+            }
             Effect::Disarm { timer } => lock(&self.timers).disarm(from, timer),
             Effect::Clock { port, hz } => {
-                if let Some(out) = self.devices[from].clocks_out.get(port)
-                    && out.swap(hz.0, Ordering::AcqRel) != hz.0
-                {
-                    self.spread_clocks(queue);
+                if device.clocks_out.get(port).is_some_and(|out| out.swap(hz.0, Ordering::AcqRel) != hz.0) {
+                    queue.push_back(Follow::Clocks);
                 }
             }
-            Effect::Reset => self.reset_asked.store(true, Ordering::Release),
+            Effect::Reset => {
+                self.reset_asked.store(true, Ordering::Release);
+                self.handle.wake();
+            }
             Effect::PowerOff(code) => self.handle.stop(code),
-        }
-    }
-
-    fn drive(&self, input: usize, level: bool, queue: &mut VecDeque<(usize, Effect)>) {
-        let Some(line) = self.inputs.get(input) else { return };
-        let before = if level { line.high.fetch_add(1, Ordering::AcqRel) } else { line.high.fetch_sub(1, Ordering::AcqRel) };
-        let changed = if level { before == 0 } else { before == 1 };
-        if changed {
-            self.deliver(line.at, level, queue);
-        }
-    }
-
-    fn deliver(&self, at: Input, level: bool, queue: &mut VecDeque<(usize, Effect)>) {
-        match at {
-            Input::Device { device, port, index } => self.follow(device, queue, |d, cx| d.line_changed(port, index, level, cx)),
-            Input::Cpu { cpu, bit } => {
-                let Some(c) = self.cpus.get(cpu) else { return };
-                if level {
-                    c.levels.fetch_or(1 << bit, Ordering::AcqRel);
-                } else {
-                    c.levels.fetch_and(!(1 << bit), Ordering::AcqRel);
-                }
-                c.attention.fetch_or(Attention::LINES, Ordering::Release);
-            }
-            Input::CpuReset(cpu) => {
-                let Some(c) = self.cpus.get(cpu) else { return };
-                c.reset.store(level, Ordering::Release);
-                if !level {
-                    c.restart.store(true, Ordering::Release);
-                }
-                c.attention.fetch_or(Attention::EXIT, Ordering::Release);
-            }
-            Input::CpuStop(cpu) => {
-                let Some(c) = self.cpus.get(cpu) else { return };
-                c.stop.store(level, Ordering::Release);
-                c.attention.fetch_or(Attention::EXIT, Ordering::Release);
-            }
         }
     }
 
@@ -424,18 +316,6 @@ impl Core {
         0
     }
 
-    /// Tells every device whose clock input changed.
-    fn spread_clocks(&self, queue: &mut VecDeque<(usize, Effect)>) {
-        for (i, d) in self.devices.iter().enumerate() {
-            for (port, (source, hz)) in d.clocks_in.iter().enumerate() {
-                let now = self.frequency(*source);
-                if hz.swap(now, Ordering::AcqRel) != now {
-                    self.follow(i, queue, |d, cx| d.clock_changed(port, Hertz(now), cx));
-                }
-            }
-        }
-    }
-
     /// First frequencies, before the first reset.
     pub fn start_clocks(&self) {
         let mut queue = VecDeque::new();
@@ -447,9 +327,15 @@ impl Core {
     pub fn run_timers(&self) {
         // Bounded, so that a device that arms timers in the past cannot stop time.
         for _ in 0..10_000 {
-            let due = lock(&self.timers).due(self.now());
+            let now = self.now();
+            let due = lock(&self.timers).due(now);
             let Some((device, timer)) = due else { return };
-            self.call(device, |d, cx| d.timer_expired(timer, cx));
+            self.call(device, None, |d, cx| {
+                // A call before this one may have disarmed it, or armed it for later.
+                if lock(&self.timers).take(device, timer, now) {
+                    d.timer_expired(timer, cx);
+                }
+            });
         }
     }
 
@@ -459,7 +345,7 @@ impl Core {
             let Some(slot) = self.devices.get(device) else { continue };
             if let Some(p) = slot.ports.get(port) {
                 lock(&p.input).extend(bytes);
-                self.call(device, |d, cx| d.input_ready(port, cx));
+                self.call(device, None, |d, cx| d.input_ready(port, cx));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Running a machine: turns for the vCPUs, timers, input, sleep, reset.
 //!
-//! All vCPUs run in turn on one thread, each for a slice of instructions; shared state is behind locks and atomics all the same.
-//! In the virtual time modes a slice ends where the next timer is due, so an event at instruction N is taken before N + 1.
+//! In real time every vCPU has a thread of its own ([`crate::threads`]). In the virtual time modes, and when a debugger steps, they run in turn on one
+//! thread, each for a slice of instructions, which ends where the next timer is due: an event at instruction N is taken before N + 1.
 
 use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
@@ -10,11 +10,15 @@ use crate::machine::{Core, Handle, lock};
 use emu_ir::interp::DebugPoints;
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Instructions of a turn when nothing is due earlier.
 const SLICE: u64 = 20_000;
+/// How long a round is, at most, if nothing ends it: who calls it looks at other things between rounds.
+const ROUND: Duration = Duration::from_millis(50);
 
 /// A piece of memory to fill at power-on and every reset.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +51,8 @@ pub enum Exit {
     Stopped(i32),
     /// The guest asked for a reset and the run was to end there.
     Reset,
+    /// [`Handle::pause`] was called.
+    Paused,
     /// A CPU is where the debugger wanted it to stop.
     Debug(usize, CpuStop),
 }
@@ -69,12 +75,49 @@ pub(crate) struct CpuSlot {
     /// Held in reset, until something starts it.
     pub held: bool,
     pub executed: u64,
+    /// How often its reset line had risen when it was looked at last, and that it starts from the reset state when that falls.
+    pub resets: u32,
+    pub restart: bool,
+}
+
+impl CpuSlot {
+    /// Looks at the lines that hold a CPU: true if it may execute. A reset that ended starts it from the reset vector; how the board starts it concerns power-on
+    /// only.
+    pub fn is_ready(&mut self, core: &Core, cpu: usize) -> bool {
+        let shared = &core.cpus[cpu];
+        if let Some(input) = shared.reset {
+            let (high, rises) = core.inputs[input].state();
+            self.restart |= high || rises != self.resets;
+            self.resets = rises;
+            if high {
+                return false;
+            }
+            if std::mem::take(&mut self.restart) {
+                self.cpu.reset();
+                self.held = false;
+            }
+        }
+        !self.held && !shared.stop.is_some_and(|input| core.inputs[input].is_high())
+    }
+
+    /// Executes up to `limit` instructions, or one; how many it were.
+    pub fn execute(&mut self, core: &Core, cpu: usize, limit: u64, once: bool) -> (CpuStop, u64) {
+        let running = core.running(cpu);
+        let bus = CpuBus { core, cpu, limit: Cell::new(limit) };
+        let stop = if once { self.cpu.step(&bus) } else { self.cpu.run(&bus) };
+        drop(running);
+        let executed = self.cpu.executed();
+        self.executed += executed;
+        (stop, executed)
+    }
 }
 
 /// A machine, built and ready.
 pub struct Machine {
     pub(crate) core: Core,
     pub(crate) cpus: Vec<CpuSlot>,
+    /// CPUs that stopped for the debugger at the same time as one it heard of.
+    pub(crate) stops: VecDeque<(usize, CpuStop)>,
     /// Memory contents at every reset.
     pub images: Vec<Image>,
     /// How CPUs start.
@@ -185,7 +228,7 @@ impl Machine {
     /// # Errors
     /// An image that lies where there is no memory: its name and address.
     pub fn reset(&mut self) -> Result<(), String> {
-        self.core.executed.store(0, Ordering::Relaxed);
+        self.core.cpus.iter().for_each(|c| c.executed.store(0, Ordering::Relaxed));
         self.core.reset_devices();
         self.core.reset_asked.store(false, Ordering::Release);
         for image in &self.images {
@@ -211,27 +254,32 @@ impl Machine {
             }
             slot.held = false;
         }
-        self.core.cpus[i].restart.store(false, Ordering::Release);
+        let reset = self.core.cpus[i].reset.map_or((false, 0), |input| self.core.inputs[input].state());
+        (slot.restart, slot.resets) = reset;
         self.core.cpus[i].attention.store(Attention::LINES, Ordering::Release);
     }
 
     /// Runs until somebody stops it.
     ///
     /// # Errors
-    /// As [`Machine::reset`], when the guest resets the machine.
+    /// As [`Machine::reset`], when the guest resets the machine; no threads for the CPUs.
     pub fn run(&mut self) -> Result<Exit, String> {
         loop {
-            if let Some(exit) = self.round()? {
+            let exit = if self.core.clock.is_realtime() { self.run_threads(None)? } else { self.round()? };
+            if let Some(exit) = exit {
                 return Ok(exit);
             }
         }
     }
 
-    /// Runs each CPU for a turn, or sleeps if none has anything to do (at most a tenth of a second at a time); why the run is to end, if it is.
+    /// Runs for a short time: each CPU for a turn, or in real time all of them for some hundredths of a second; why the run is to end, if it is.
     ///
     /// # Errors
-    /// As [`Machine::reset`], when the guest resets the machine.
+    /// As [`Machine::run`].
     pub fn round(&mut self) -> Result<Option<Exit>, String> {
+        if self.core.clock.is_realtime() {
+            return self.run_threads(Some(ROUND));
+        }
         if let Some(exit) = self.prepare()? {
             return Ok(Some(exit));
         }
@@ -270,9 +318,12 @@ impl Machine {
     }
 
     /// What comes before the CPUs' turns: the end of the run, resets, input, timers.
-    fn prepare(&mut self) -> Result<Option<Exit>, String> {
+    pub(crate) fn prepare(&mut self) -> Result<Option<Exit>, String> {
         if let Some(code) = self.core.handle.stopped() {
             return Ok(Some(Exit::Stopped(code)));
+        }
+        if self.core.handle.take_pause() {
+            return Ok(Some(Exit::Paused));
         }
         if self.core.reset_asked.load(Ordering::Acquire) {
             if self.no_reboot {
@@ -357,51 +408,30 @@ impl Machine {
 
     /// One CPU's turn (or one instruction of it); [`CpuStop::Asleep`] if it has nothing to do.
     fn turn(&mut self, i: usize, once: bool) -> CpuStop {
-        let lines = &self.core.cpus[i];
-        if lines.reset.load(Ordering::Acquire) {
-            self.cpus[i].held = false;
-            return CpuStop::Asleep;
-        }
-        if lines.restart.swap(false, Ordering::AcqRel) {
-            // From the reset vector: how the board starts it concerns power-on only.
-            self.cpus[i].cpu.reset();
-            self.cpus[i].held = false;
-        }
-        if lines.stop.load(Ordering::Acquire) || self.cpus[i].held {
-            return CpuStop::Asleep;
-        }
-        let attention = lines.attention.fetch_and(!Attention::EXIT, Ordering::AcqRel) & !Attention::EXIT;
-        let slot = &mut self.cpus[i];
-        if slot.cpu.is_asleep() && attention == 0 {
+        let (core, slot) = (&self.core, &mut self.cpus[i]);
+        let attention = core.cpus[i].attention.fetch_and(!Attention::EXIT, Ordering::AcqRel) & !Attention::EXIT;
+        if !slot.is_ready(core, i) || slot.cpu.is_asleep() && attention == 0 {
             return CpuStop::Asleep;
         }
         let mut limit = if once { 1 } else { SLICE };
-        if let Some(next) = lock(&self.core.timers).next()
-            && let Some(n) = self.core.clock.until(next)
+        if let Some(next) = lock(&core.timers).next()
+            && let Some(n) = core.clock.until(next)
         {
             limit = limit.min(n.max(1));
         }
-        self.core.executed.store(0, Ordering::Relaxed);
-        let bus = CpuBus { core: &self.core, cpu: i, limit: Cell::new(limit) };
-        let stop = if once { slot.cpu.step(&bus) } else { slot.cpu.run(&bus) };
-        let executed = slot.cpu.executed();
-        slot.executed += executed;
-        self.core.clock.pass(executed);
-        self.core.executed.store(0, Ordering::Relaxed);
-        self.core.run_timers();
+        let (stop, executed) = slot.execute(core, i, limit, once);
+        core.clock.pass(executed);
+        core.cpus[i].executed.store(0, Ordering::Relaxed);
+        core.run_timers();
         if stop == CpuStop::Asleep && executed > 0 { CpuStop::Ran } else { stop }
     }
 
-    /// Nothing runs: sleeps until the next timer or input, or goes there at once.
+    /// Nothing runs: goes straight to the next timer, or sleeps until there is input.
     fn idle(&mut self) {
         let next = lock(&self.core.timers).next();
         match next {
-            Some(at) => match self.core.clock.sleep_until(at) {
-                Some(time) if time.is_zero() => {}
-                Some(time) => self.core.handle.wait(Some(time)),
-                None => self.core.clock.jump(at),
-            },
-            None => self.core.handle.wait(None),
+            Some(at) => self.core.clock.jump(at),
+            None => self.core.handle.wait(Some(ROUND)),
         }
     }
 }

@@ -121,7 +121,7 @@ impl TestBench {
                     let was = self.lines.insert((port, index), level).unwrap_or(false);
                     *self.rises.entry((port, index)).or_default() += u32::from(level && !was);
                 }
-                Effect::Arm { timer, at } => self.timers.arm(0, timer, at),
+                Effect::Arm { timer, at } => _ = self.timers.arm(0, timer, at),
                 Effect::Disarm { timer } => self.timers.disarm(0, timer),
                 Effect::Clock { port, hz } => {
                     self.clocks_out.insert(port, hz);
@@ -193,7 +193,9 @@ impl TestBench {
         for _ in 0..100_000 {
             let Some(at) = self.timers.next().filter(|at| *at <= end) else { break };
             self.outside.now.set(at.max(self.outside.now.get()));
-            if let Some((_, timer)) = self.timers.due(self.outside.now.get()) {
+            let now = self.outside.now.get();
+            if let Some((device, timer)) = self.timers.due(now) {
+                self.timers.take(device, timer, now);
                 self.call(|d, cx| d.timer_expired(timer, cx));
             }
         }

@@ -35,6 +35,11 @@ impl Clock {
         Clock { mode, started: Instant::now(), base: AtomicU64::new(0), count: AtomicU64::new(0) }
     }
 
+    /// True if guest time is the host's.
+    pub fn is_realtime(&self) -> bool {
+        self.mode == TimeMode::Realtime
+    }
+
     fn rate(&self) -> Option<u64> {
         match self.mode {
             TimeMode::Realtime => None,

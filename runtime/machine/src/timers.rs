@@ -8,13 +8,21 @@ use std::collections::{BTreeSet, HashMap};
 pub(crate) struct Timers {
     order: BTreeSet<(Nanos, usize, u32)>,
     at: HashMap<(usize, u32), Nanos>,
+    /// Until when who serves them sleeps; `None`: until woken.
+    slept_for: Option<Nanos>,
 }
 
 impl Timers {
-    pub fn arm(&mut self, device: usize, timer: u32, at: Nanos) {
+    /// Arms a timer; true if it is due before who serves them looks again.
+    pub fn arm(&mut self, device: usize, timer: u32, at: Nanos) -> bool {
         self.disarm(device, timer);
         self.at.insert((device, timer), at);
         self.order.insert((at, device, timer));
+        let early = self.slept_for.is_none_or(|slept| at < slept);
+        if early {
+            self.slept_for = Some(at);
+        }
+        early
     }
 
     pub fn disarm(&mut self, device: usize, timer: u32) {
@@ -33,13 +41,24 @@ impl Timers {
         self.order.first().map(|t| t.0)
     }
 
-    /// Takes a timer that is due.
-    pub fn due(&mut self, now: Nanos) -> Option<(usize, u32)> {
+    /// The next deadline, until which the caller is going to sleep.
+    pub fn sleep_for(&mut self) -> Option<Nanos> {
+        self.slept_for = self.next();
+        self.slept_for
+    }
+
+    /// A timer that is due.
+    pub fn due(&self, now: Nanos) -> Option<(usize, u32)> {
         let &(at, device, timer) = self.order.first()?;
-        if at > now {
-            return None;
+        (at <= now).then_some((device, timer))
+    }
+
+    /// Disarms a timer if it is due; true if it was.
+    pub fn take(&mut self, device: usize, timer: u32, now: Nanos) -> bool {
+        let due = self.at.get(&(device, timer)).is_some_and(|at| *at <= now);
+        if due {
+            self.disarm(device, timer);
         }
-        self.disarm(device, timer);
-        Some((device, timer))
+        due
     }
 }

@@ -124,8 +124,6 @@ enum Op {
     Wfe,
     Sev,
     Output(bool),
-    /// Log the version of the address map.
-    Version,
     FlushOthers,
     Jump(u64),
 }
@@ -149,7 +147,11 @@ impl Cpu for Script {
         self.executed = 0;
         let access = Access::cpu(self.index);
         loop {
-            let bits = bus.attention().swap(0, Ordering::AcqRel);
+            let bits = bus.attention().load(Ordering::Relaxed);
+            bus.acknowledge(bits);
+            if bits & Attention::FLUSH_TLB != 0 {
+                self.log.lock().unwrap().push(format!("cpu{} flush", self.index));
+            }
             self.event |= bits & Attention::EVENT != 0;
             if bits & Attention::EXIT != 0 {
                 return CpuStop::Ran;
@@ -176,7 +178,6 @@ impl Cpu for Script {
                 Op::Wfe => self.asleep = Some(true),
                 Op::Sev => bus.send_event(),
                 Op::Output(level) => bus.set_output(0, 0, level),
-                Op::Version => say(format!("version {}", bus.map_version())),
                 Op::FlushOthers => bus.flush_other_tlbs(),
                 Op::Jump(to) => self.pc = to,
             }
@@ -510,16 +511,20 @@ fn events_wake_other_cpus() {
 
 #[test]
 fn a_broadcast_flush_reaches_the_others_only() {
-    let mut bench = Bench::new();
-    bench.probe("a");
-    bench.cpu(true, &[Op::Version, Op::FlushOthers, Op::Version, Op::Wfe, Op::Write(A + POWER_OFF, 0)]);
-    bench.cpu(true, &[Op::Version, Op::Sev]);
-    let (mut machine, log) = bench.build(TimeMode::Deterministic(IPS));
-    take(&log);
-    machine.run().unwrap();
-    let seen: Vec<String> = take(&log).iter().map(|line| line.split_once(' ').unwrap().1.to_string()).collect();
-    assert_eq!(seen[0], seen[1]);
-    assert_ne!(seen[1], seen[2]);
+    for time in [TimeMode::Deterministic(IPS), TimeMode::Realtime] {
+        let mut bench = Bench::new();
+        let a = bench.probe("a");
+        bench.cpu(true, &[Op::FlushOthers, Op::Write(A + LINE, 1), Op::Wfi]);
+        // One that is or falls asleep, and one that is held.
+        let cpu = bench.cpu(true, &[Op::Wfi, Op::Levels, Op::Write(A + POWER_OFF, 0)]);
+        bench.cpu(false, &[]);
+        bench.build.wire(a, 0, 0, Input::Cpu { cpu, bit: 0 }).unwrap();
+        let (mut machine, log) = bench.build(time);
+        take(&log);
+        assert_eq!(machine.run(), Ok(Exit::Stopped(0)));
+        let seen: Vec<String> = take(&log).iter().map(|line| line.split(" @").next().unwrap().to_string()).collect();
+        assert_eq!(seen, ["cpu1 flush", "cpu1 levels 1"]);
+    }
 }
 
 #[test]

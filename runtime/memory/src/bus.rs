@@ -4,7 +4,7 @@
 
 use crate::{Access, BusError, GuestPhys, RamBlock};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A stretch of guest RAM as a bus target.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ impl Attention {
     pub const EVENT: u32 = 2;
     /// Return from the run at the next instruction mark.
     pub const EXIT: u32 = 4;
+    /// Forget all translations of addresses.
+    pub const FLUSH_TLB: u32 = 8;
     /// A [`crate::CodeKeeper`] has notes to take.
     pub const CODE: u32 = 16;
 }
@@ -53,9 +55,15 @@ impl Attention {
 /// The rule that keeps time exact: before every [`PhysBus`] access the vCPU calls [`GuestBus::publish`]; after every one it checks the
 /// attention word and [`GuestBus::limit`] before the next instruction, as the access may have raised a line or armed a timer.
 pub trait GuestBus: PhysBus {
-    /// The attention word, bits of [`Attention`]; polled at block boundaries and after bus accesses. The vCPU clears
-    /// the bits it has handled, before it acts on them.
+    /// The attention word, bits of [`Attention`]; polled at block boundaries and after bus accesses. The vCPU takes
+    /// bits by [`GuestBus::acknowledge`], before it acts on them.
     fn attention(&self) -> &Arc<AtomicU32>;
+
+    /// Takes bits out of the attention word, between two instructions. Who waits for this vCPU to do so goes on: what the bits ask for is done before the
+    /// next guest access.
+    fn acknowledge(&self, bits: u32) {
+        self.attention().fetch_and(!bits, Ordering::AcqRel);
+    }
 
     /// The levels of the CPU's input lines, one bit each, in the order of its type's input ports.
     fn levels(&self) -> u64;
@@ -75,6 +83,7 @@ pub trait GuestBus: PhysBus {
     /// Sends an event (`SEV`) to all vCPUs, this one included.
     fn send_event(&self);
 
-    /// Broadcast TLB maintenance: every other vCPU forgets its translations before its next instruction. Nothing to do for a lone one.
+    /// Broadcast TLB maintenance: when it returns, every other vCPU has taken [`Attention::FLUSH_TLB`], or will before its next guest access. Nothing to do for
+    /// a lone one.
     fn flush_other_tlbs(&self) {}
 }

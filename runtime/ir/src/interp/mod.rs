@@ -460,7 +460,11 @@ impl<I: Isa> Engine<I> {
             let bits = bus.attention().load(Ordering::Relaxed);
             if bits != 0 {
                 link = None;
-                bus.attention().fetch_and(!bits, Ordering::AcqRel);
+                bus.acknowledge(bits);
+                if bits & Attention::FLUSH_TLB != 0 {
+                    self.cx.tlb.flush_all();
+                    self.cx.forget_jumps();
+                }
                 if bits & Attention::LINES != 0 {
                     self.set_levels(bus.levels());
                 }
