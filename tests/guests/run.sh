@@ -80,6 +80,16 @@ if command -v arm-none-eabi-gcc > /dev/null; then
         diff $golden "$out/faults"
     }
     check "bare-metal MMU faults" faults
+    # Two CPUs, each on a host thread: what they see of each other, and that the test without its barriers fails.
+    smp() {
+        arm-none-eabi-gcc -O2 -Wall -Werror -marm -march=armv7-a+mp+fp -mfloat-abi=hard -nostartfiles -T tests/guests/bare/zynq.ld \
+            tests/guests/bare/start.S tests/guests/bare/smp.c -DFENCE="$1" -o "$out/smp.elf" &&
+            "$emu" --board zynq7000 --firmware "$out/smp.elf" --exit-on "$2" --fail-on "smp: failed" --timeout 120 "${@:3}"
+    }
+    for tier in off quick; do
+        check "two CPUs: litmus tests, --jit $tier" smp 1 "smp: all done" --jit $tier
+        check "two CPUs: store buffering without barriers, --jit $tier" smp 0 "smp: reordered" --jit $tier
+    done
 else
     skip "bare-metal programs: no arm-none-eabi-gcc"
 fi
