@@ -31,11 +31,11 @@ fn ticks(cells: &[u64], now: u64) -> u64 {
 // The base is what to add to the ticks while the counter runs, and the count while it stands.
 fn cycles(cx: &HelperCx<'_>) -> u64 {
     let base = state::pmccntr_base(cx.state);
-    if running(cx.state) { base.wrapping_add(ticks(cx.state, cx.now)) } else { base }
+    if running(cx.state) { base.wrapping_add(ticks(cx.state, cx.bus.now())) } else { base }
 }
 
 fn set_cycles(cx: &mut HelperCx<'_>, count: u64) {
-    let base = if running(cx.state) { count.wrapping_sub(ticks(cx.state, cx.now)) } else { count };
+    let base = if running(cx.state) { count.wrapping_sub(ticks(cx.state, cx.bus.now())) } else { count };
     state::set_pmccntr_base(cx.state, base);
 }
 

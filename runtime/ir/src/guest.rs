@@ -4,7 +4,7 @@ use crate::builder::Builder;
 use crate::gdb::GdbDesc;
 use crate::op::Type;
 use crate::state::{Slot, StateLayout};
-use emu_memory::{GuestPhys, PhysBus, SoftTlb};
+use emu_memory::{GuestBus, GuestPhys, SoftTlb};
 
 /// The packed values of the specification's `mode` and `context` declarations, at most 48 bits: constants of one translation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -118,12 +118,10 @@ pub struct HelperCx<'a> {
     pub state: &'a mut [u64],
     /// Its TLB (to flush).
     pub tlb: &'a mut SoftTlb,
-    /// Physical memory and devices.
-    pub bus: &'a dyn PhysBus,
+    /// Physical memory and devices, and the time.
+    pub bus: &'a dyn GuestBus,
     /// This vCPU's index on the board.
     pub cpu: u8,
-    /// Guest time, nanoseconds.
-    pub now: u64,
     /// Levels of the CPU's input lines, one bit each in port order.
     pub lines: u64,
     /// Set by the helper: translated code may be stale (instruction-cache maintenance), or mappings, the space tag or what masks

@@ -328,6 +328,10 @@ impl GuestBus for CpuBus<'_> {
         self.core.attend_all(Attention::EVENT);
     }
 
+    fn wait_for_others(&self, bits: u32) {
+        self.core.wait_for_others(self.cpu, bits);
+    }
+
     fn flush_other_tlbs(&self) {
         (0..self.core.cpus.len()).filter(|cpu| *cpu != self.cpu).for_each(|cpu| self.core.attend(cpu, Attention::FLUSH_TLB));
         self.core.wait_for_others(self.cpu, Attention::FLUSH_TLB);

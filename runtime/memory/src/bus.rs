@@ -83,6 +83,9 @@ pub trait GuestBus: PhysBus {
     /// Sends an event (`SEV`) to all vCPUs, this one included.
     fn send_event(&self);
 
+    /// Returns when every other vCPU has taken these bits of its attention word, or will before its next guest access. Nothing to do for a lone one.
+    fn wait_for_others(&self, _: u32) {}
+
     /// Broadcast TLB maintenance: when it returns, every other vCPU has taken [`Attention::FLUSH_TLB`], or will before its next guest access. Nothing to do for
     /// a lone one.
     fn flush_other_tlbs(&self) {}

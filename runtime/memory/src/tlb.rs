@@ -58,6 +58,9 @@ pub const FRONT_HASH: u32 = 0x9e37_79b1;
 // So that neighbouring pages never share a line.
 const _: () = assert!(!matches!(FRONT_HASH >> (32 - FRONT_BITS), 0 | 0x1ff) && FRONT_BITS == 9);
 
+/// Space tags that have a front.
+const FRONTS: usize = 4;
+
 /// A line of the TLB's front, for generated code: the pages of the current space tag that were used of late, one place each, see [`Front::line`].
 ///
 /// An access compares [`Front::tag`] with `read` or `write`; if they are equal its bytes are at `addend` plus the virtual address, modulo 2^64.
@@ -154,8 +157,26 @@ pub struct SoftTlb {
     /// The guest pages above 4 KiB with entries: (log2 size, first address).
     large: BTreeSet<(u8, u64)>,
     map_version: u64,
-    front: [Front; 1 << FRONT_BITS],
-    front_used: bool,
+    fronts: [[Front; 1 << FRONT_BITS]; FRONTS],
+    /// For which space tag each front is, and if anything is in it.
+    front_tags: [Option<u32>; FRONTS],
+    front_used: [bool; FRONTS],
+    /// The front of the current space tag, as an offset in bytes from the first.
+    selected: u64,
+    oldest: usize,
+    flushed: Flushed,
+}
+
+/// What a TLB was made to forget, for who keeps something that is found by virtual address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flushed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The 4 KiB page of this address.
+    Page(u64),
+    /// Anything.
+    All,
 }
 
 // SAFETY: the pointers in entries and in the front lead into blocks kept alive by `blocks`, which are Send and Sync themselves.
@@ -224,13 +245,43 @@ impl SoftTlb {
             blocks: Vec::new(),
             large: BTreeSet::new(),
             map_version: 0,
-            front: [NO_FRONT; 1 << FRONT_BITS],
-            front_used: false,
+            fronts: [[NO_FRONT; 1 << FRONT_BITS]; FRONTS],
+            front_tags: [None; FRONTS],
+            front_used: [false; FRONTS],
+            selected: 0,
+            oldest: 0,
+            flushed: Flushed::Nothing,
         }
     }
 
-    /// Where in this value the front's first line is, bytes; there are 2^[`FRONT_BITS`].
-    pub const FRONT: usize = offset_of!(SoftTlb, front);
+    /// What was flushed since the last call.
+    pub fn take_flushed(&mut self) -> Flushed {
+        std::mem::take(&mut self.flushed)
+    }
+
+    /// Where in this value the first line of the first front is, bytes; there are 2^[`FRONT_BITS`].
+    pub const FRONT: usize = offset_of!(SoftTlb, fronts);
+    /// Where in this value it says which front is the current space tag's, as an offset in bytes (64 bits wide) from the first.
+    pub const SELECTED: usize = offset_of!(SoftTlb, selected);
+
+    /// From now on the front is that of a space tag. A few tags keep theirs: spaces that take turns do not empty it.
+    pub fn select(&mut self, tag: u32) {
+        let front = self.front_tags.iter().position(|t| *t == Some(tag)).unwrap_or_else(|| {
+            let front = self.oldest;
+            self.oldest = (front + 1) % FRONTS;
+            self.front_tags[front] = Some(tag);
+            self.empty(front);
+            front
+        });
+        self.selected = (front * size_of_val(&self.fronts[0])) as u64;
+    }
+
+    fn empty(&mut self, front: usize) {
+        if self.front_used[front] {
+            self.fronts[front].fill(NO_FRONT);
+            self.front_used[front] = false;
+        }
+    }
 
     /// Puts the page of `va` into the front, if it is there for this index and tag.
     pub fn raise(&mut self, va: u64, mmu_index: u8, tag: u32) {
@@ -240,16 +291,15 @@ impl SoftTlb {
         // SAFETY: a hit's code word lives as long as its block, which `blocks` holds.
         let code = unsafe { &*entry.code }.load(Relaxed) != 0;
         let write = if code { u64::MAX } else { wanted(NO_WRITE) };
-        self.front[Front::line(va)] = Front { read: wanted(NO_READ), write, addend: (entry.host as u64).wrapping_sub(page) };
-        self.front_used = true;
+        let addend = (entry.host as u64).wrapping_sub(page);
+        let Some(front) = self.front_tags.iter().position(|t| *t == Some(tag)) else { return };
+        self.fronts[front][Front::line(va)] = Front { read: wanted(NO_READ), write, addend };
+        self.front_used[front] = true;
     }
 
-    /// Empties the front: the space tag changed, mappings did, or a page got its first code.
+    /// Empties the fronts: mappings changed, or a page got its first code.
     pub fn clear_front(&mut self) {
-        if self.front_used {
-            self.front.fill(NO_FRONT);
-            self.front_used = false;
-        }
+        (0..FRONTS).for_each(|front| self.empty(front));
     }
 
     #[inline(always)]
@@ -340,7 +390,7 @@ impl SoftTlb {
         for old in ways.iter_mut().filter(|old| same(old)) {
             *old = EMPTY;
         }
-        self.front[Front::line(fill.va)] = NO_FRONT;
+        self.fronts.iter_mut().for_each(|front| front[Front::line(fill.va)] = NO_FRONT);
         if ways[0].key & INVALID == 0 {
             ways[1] = ways[0];
             self.pages[set][1] = self.pages[set][0];
@@ -369,6 +419,7 @@ impl SoftTlb {
     }
 
     fn flush_where(&mut self, gone: impl Fn(&Entry) -> bool) {
+        self.flushed = Flushed::All;
         self.clear_front();
         for entry in self.sets.iter_mut().flat_map(|set| &mut set.0) {
             if gone(entry) {
@@ -379,6 +430,7 @@ impl SoftTlb {
 
     /// Forgets all entries.
     pub fn flush_all(&mut self) {
+        self.flushed = Flushed::All;
         self.clear_front();
         self.sets.fill(Set([EMPTY; WAYS]));
         self.large.clear();
@@ -403,7 +455,11 @@ impl SoftTlb {
     /// Forgets the guest page (of whatever size) that `va` lies in, at all MMU indices: entries with this tag and global ones; with
     /// `None`, those of all tags.
     pub fn flush_page(&mut self, va: u64, tag: Option<u32>) {
-        self.clear_front();
+        self.flushed = match self.flushed {
+            Flushed::Nothing => Flushed::Page(va & !(PAGE_SIZE - 1)),
+            _ => Flushed::All,
+        };
+        self.fronts.iter_mut().for_each(|front| front[Front::line(va)] = NO_FRONT);
         let concerns = |entry: &Entry| tag.is_none_or(|tag| (entry.tag ^ tag) & entry.tag_mask == 0);
         let mut sizes = self.large.iter().map(|(bits, _)| *bits).collect::<Vec<_>>();
         sizes.dedup();
@@ -548,7 +604,8 @@ mod tests {
         let ram = RamBlock::new("ram", 1 << 21).unwrap();
         let mut tlb = SoftTlb::new();
         tlb.insert(&TlbFill { write: false, ..fill(&ram, 0x5000, 0x3000) });
-        let line = |tlb: &SoftTlb, va| tlb.front[Front::line(va)];
+        let line = |tlb: &SoftTlb, va| tlb.fronts[0][Front::line(va)];
+        tlb.select(5);
         tlb.raise(0x5004, 2, 5);
         assert_eq!(line(&tlb, 0x5004).read, u64::MAX, "another index");
         tlb.raise(0x5004, 1, 5);
@@ -569,6 +626,29 @@ mod tests {
         ram.mark_code(0x4010, 4);
         tlb.raise(0x5004, 1, 5);
         assert_eq!(line(&tlb, 0x5004).write, u64::MAX, "code is there");
+    }
+
+    #[test]
+    fn spaces_keep_their_fronts() {
+        let ram = RamBlock::new("ram", 1 << 21).unwrap();
+        let mut tlb = SoftTlb::new();
+        tlb.insert(&TlbFill { global: true, ..fill(&ram, 0x5000, 0x3000) });
+        let read = |tlb: &SoftTlb| tlb.fronts[tlb.selected as usize / size_of_val(&tlb.fronts[0])][Front::line(0x5000)].read != u64::MAX;
+        for tag in 1..=FRONTS as u32 {
+            tlb.select(tag);
+            assert!(!read(&tlb));
+            tlb.raise(0x5000, 1, tag);
+            assert!(read(&tlb));
+        }
+        tlb.select(2);
+        assert!(read(&tlb));
+        tlb.select(9);
+        assert!(!read(&tlb), "another space");
+        tlb.select(2);
+        tlb.flush_page(0x5fff, None);
+        assert!(!read(&tlb));
+        tlb.select(3);
+        assert!(!read(&tlb));
     }
 
     #[test]

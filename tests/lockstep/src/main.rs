@@ -306,7 +306,6 @@ impl<I: Isa> Lockstep<I> {
             tlb: &mut tlb,
             bus: &self.bus,
             cpu: 0,
-            now: 0,
             lines: 0,
             flush_code: false,
             send_event: false,

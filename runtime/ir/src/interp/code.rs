@@ -173,6 +173,8 @@ pub struct Side {
     /// Types of the operands in use.
     pub types: [Type; 6],
     pub args: [Operand; 6],
+    /// The guest instruction: its pc, and how many the block has from it on. `None` in the entry of an exception.
+    pub mark: Option<(u64, u16)>,
     /// First cell of the result.
     pub result: u16,
 }

@@ -87,6 +87,7 @@ struct Compiler<'a> {
     scratch: Vec<u16>,
     at: u32,
     mark: u32,
+    mark_info: Option<(u64, u16)>,
     page_of: Option<u64>,
     open: Vec<Open>,
 }
@@ -133,6 +134,7 @@ pub fn compile(target: &Target, block: &Block, arena: &mut Arena, head: Option<H
         scratch: Vec::new(),
         at: 0,
         mark: 0,
+        mark_info: None,
         page_of,
         open: Vec::new(),
     };
@@ -544,6 +546,7 @@ impl Compiler<'_> {
                 self.mark += 1;
                 let code = self.here() as u32;
                 self.arena.marks.push(MarkInfo { code, pc: inst.imm });
+                self.mark_info = Some((inst.imm, (self.block.guest_insns + 1).saturating_sub(self.mark) as u16));
                 Ok(())
             }
             Op::Get(slot) => self.get(inst, Place::Slot(slot)),
@@ -644,7 +647,7 @@ impl Compiler<'_> {
     }
 
     fn side_operands(&mut self, inst: &Inst, result: u16) -> u64 {
-        let mut side = Side { inst: *inst, types: [Type::I64; 6], args: [Operand::None; 6], result };
+        let mut side = Side { inst: *inst, types: [Type::I64; 6], args: [Operand::None; 6], mark: self.mark_info, result };
         for (at, v) in inst.args.iter().enumerate() {
             if *v == Value::NONE {
                 continue;

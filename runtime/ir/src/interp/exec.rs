@@ -46,11 +46,14 @@ pub struct JumpEntry {
 
 /// Entries of the jump cache, less one.
 pub const JUMP_MASK: usize = 4095;
+/// Entries for pcs of one page, which are neighbours, less one.
+pub const PAGE_JUMPS: usize = 63;
 
 /// Where `pc` is in the jump cache.
 #[inline(always)]
 pub fn jump_slot(pc: u64) -> usize {
-    ((pc >> 1) ^ (pc >> 13)) as usize & JUMP_MASK
+    let mixed = (pc ^ pc >> 6) as usize;
+    mixed >> 6 & JUMP_MASK & !PAGE_JUMPS | mixed >> 1 & PAGE_JUMPS
 }
 
 /// Executes from code index `at`. With `STEP` it ends at index `stop`, and at the next block.
@@ -286,7 +289,7 @@ pub fn execute<I: Isa, const STEP: bool>(
             Bc::ClearExclusive => cx.monitor = None,
             Bc::Call => {
                 let here = pc as u32 - 1;
-                if let Err(exception) = cx.call(arena, bus, here, &arena.side[c.imm as usize]) {
+                if let Err(exception) = cx.call(bus, &arena.side[c.imm as usize]) {
                     return Leave::Fault(here, exception);
                 }
                 if cx.soon {

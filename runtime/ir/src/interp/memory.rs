@@ -421,24 +421,26 @@ impl<I: Isa> Context<I> {
     // ---- helpers and exceptions
 
     #[inline(never)]
-    pub(super) fn call(&mut self, arena: &Arena, bus: &dyn GuestBus, at: u32, side: &Side) -> Result<(), Exception> {
+    pub(super) fn call(&mut self, bus: &dyn GuestBus, side: &Side) -> Result<(), Exception> {
         let Op::Call(id) = side.inst.op else { return Ok(()) };
         let mut args = [0; 6];
         for (index, arg) in args.iter_mut().enumerate() {
             *arg = self.operand(side, index) as u64;
         }
-        if let Some((_, _, mark)) = arena.mark_at(at) {
-            self.set_pc(mark.pc);
+        match side.mark {
+            Some((pc, rest)) => {
+                self.set_pc(pc);
+                bus.publish(pc, self.executed.saturating_sub(rest.into()));
+            }
+            None => bus.publish(self.pc(), self.executed),
         }
-        self.publish(arena, bus, at);
         let mut helper = helper_cx(&mut self.cells[..self.state_cells], &mut self.tlb, bus, self.cpu, self.levels);
-        helper.now = bus.now();
         let result = self.isa.call(id, &mut helper, &args);
         let (flush, event, others) = (helper.flush_code, helper.send_event, helper.flush_others);
         let tag = self.isa.space_tag(&self.cells[..self.state_cells]);
+        self.follow_flush();
         if flush || tag != self.tag {
             self.set_tag(tag);
-            self.forget_jumps();
             self.soon = true;
         }
         if event {

@@ -24,8 +24,8 @@ use crate::op::{Block, Op};
 use crate::passes::Passes;
 use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME, MarkInfo};
 use compile::{Head, Target};
-use emu_memory::{Access, Attention, CodeKeeper, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
-use exec::{JUMP_MASK, JumpEntry, Leave, execute, jump_slot};
+use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
+use exec::{JUMP_MASK, JumpEntry, Leave, PAGE_JUMPS, execute, jump_slot};
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -121,8 +121,10 @@ pub struct Context<I: Isa> {
     soon: bool,
     monitor: Option<Monitor>,
     jumps: [JumpEntry; JUMP_MASK + 1],
-    /// Counts how often the jump cache was emptied, above the bits of a block key; never 0.
+    /// The jump cache's epoch, above the bits of a block key; never 0. Those of all space tags, and the last given.
     epoch: u64,
+    epochs: FxHashMap<u32, u64>,
+    newest: u64,
     /// For generated code: addresses of what its calls need and of the attention word, the host's MXCSR, constants.
     run: usize,
     attention: usize,
@@ -135,7 +137,7 @@ pub struct Context<I: Isa> {
 }
 
 fn helper_cx<'a>(state: &'a mut [u64], tlb: &'a mut SoftTlb, bus: &'a dyn GuestBus, cpu: u8, lines: u64) -> HelperCx<'a> {
-    HelperCx { state, tlb, bus, cpu, now: 0, lines, flush_code: false, send_event: false, flush_others: false }
+    HelperCx { state, tlb, bus, cpu, lines, flush_code: false, send_event: false, flush_others: false }
 }
 
 impl<I: Isa> Context<I> {
@@ -156,19 +158,39 @@ impl<I: Isa> Context<I> {
     fn interrupted(&self) -> bool {
         self.levels != 0 && self.isa.interrupt(&self.cells[..self.state_cells], self.levels).is_some()
     }
-    /// Another address space: what the TLB's front knows is of the old one.
+    /// Another address space, with a front of the TLB and an epoch of the jump cache of its own.
     fn set_tag(&mut self, tag: u32) {
         if tag != self.tag {
             self.tag = tag;
-            self.tlb.clear_front();
-            self.forget_jumps();
+            self.tlb.select(tag);
+            self.find_epoch();
         }
     }
     fn forget_jumps(&mut self) {
-        self.epoch = self.epoch.wrapping_add(EPOCH);
-        if self.epoch == 0 {
+        self.epochs.clear();
+        self.find_epoch();
+    }
+    /// The jump cache's epoch for the space tag: what it knows of another address space waits until that comes back.
+    fn find_epoch(&mut self) {
+        if self.newest == u64::MAX << 48 {
             self.jumps.fill(NO_JUMP);
-            self.epoch = EPOCH;
+            self.epochs.clear();
+            self.newest = 0;
+        }
+        self.epoch = *self.epochs.entry(self.tag).or_insert_with(|| {
+            self.newest += EPOCH;
+            self.newest
+        });
+    }
+    /// Forgets what the jump cache knows of the addresses that the TLB was made to forget.
+    fn follow_flush(&mut self) {
+        match self.tlb.take_flushed() {
+            Flushed::Nothing => {}
+            Flushed::Page(va) => {
+                let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
+                self.jumps[first..=first + PAGE_JUMPS].fill(NO_JUMP);
+            }
+            Flushed::All => self.forget_jumps(),
         }
     }
     /// Generated code is to run: what it may execute.
@@ -221,6 +243,8 @@ struct SecondPage {
 #[derive(Clone, Copy)]
 struct Cached {
     code: u32,
+    /// Its code in the quick tier, or 0.
+    native: u64,
     second: Option<SecondPage>,
 }
 
@@ -235,7 +259,8 @@ pub struct Engine<I: Isa> {
     rams: Vec<Arc<RamBlock>>,
     /// Hears of code overwritten in them.
     keeper: Arc<CodeKeeper>,
-    exceptions: Vec<Option<u32>>,
+    /// By number: the entry's code index, and its code in the quick tier or 0.
+    exceptions: Vec<Option<(u32, u64)>>,
     /// Sleeping: until an event (true), or an interrupt.
     asleep: Option<bool>,
     /// The event register (`SEV`).
@@ -272,7 +297,9 @@ impl<I: Isa> Engine<I> {
             soon: false,
             monitor: None,
             jumps: [NO_JUMP; JUMP_MASK + 1],
-            epoch: EPOCH,
+            epoch: 0,
+            epochs: FxHashMap::default(),
+            newest: 0,
             run: 0,
             attention: 0,
             mxcsr: quick::MXCSR,
@@ -299,6 +326,7 @@ impl<I: Isa> Engine<I> {
             trapped: None,
             scratch: None,
         };
+        engine.cx.tlb.select(0);
         engine.reset();
         engine
     }
@@ -496,7 +524,7 @@ impl<I: Isa> Engine<I> {
                 self.deliver(bus, exception)
             } else {
                 match self.find(bus, link.take()) {
-                    Ok(code) => self.enter(bus, code),
+                    Ok(found) => self.enter(bus, found.code, found.native),
                     Err(FetchFault(exception)) => {
                         self.cx.executed += 1;
                         self.deliver(bus, exception)
@@ -517,11 +545,11 @@ impl<I: Isa> Engine<I> {
     }
 
     /// Executes from a code index until something else than the end of an instruction comes up.
-    fn enter(&mut self, bus: &dyn GuestBus, code: u32) -> Leave {
-        let mut leave = Leave::Quick(code);
+    fn enter(&mut self, bus: &dyn GuestBus, code: u32, native: u64) -> Leave {
+        let mut leave = self.execute(bus, code, native);
         loop {
             leave = match leave {
-                Leave::Quick(code) => self.execute(bus, code),
+                Leave::Quick(code) => self.execute(bus, code, self.quick.as_ref().map_or(0, |quick| quick.block(code))),
                 Leave::Resume(at) => {
                     let c = self.arena.code[at as usize];
                     let va = self.cx.cell(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
@@ -552,12 +580,9 @@ impl<I: Isa> Engine<I> {
     }
 
     /// Executes from a code index, in the quick tier if it can.
-    fn execute(&mut self, bus: &dyn GuestBus, code: u32) -> Leave {
-        if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.native) {
-            let native = quick.block(code);
-            if native != 0 {
-                return quick.execute(&mut self.cx, &self.arena, &self.rams, bus, native);
-            }
+    fn execute(&mut self, bus: &dyn GuestBus, code: u32, native: u64) -> Leave {
+        if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.native && native != 0) {
+            return quick.execute(&mut self.cx, &self.arena, &self.rams, bus, native);
         }
         self.interpret(bus, code)
     }
@@ -674,11 +699,11 @@ impl<I: Isa> Engine<I> {
             return Leave::Rekey(self.cx.pc());
         }
         self.store_arguments(exception);
-        let code = self.exception_code(exception.id);
-        self.enter(bus, code)
+        let (code, native) = self.exception_code(exception.id);
+        self.enter(bus, code, native)
     }
 
-    fn exception_code(&mut self, id: u16) -> u32 {
+    fn exception_code(&mut self, id: u16) -> (u32, u64) {
         if let Some(Some(code)) = self.exceptions.get(id as usize) {
             return *code;
         }
@@ -694,8 +719,11 @@ impl<I: Isa> Engine<I> {
         if self.exceptions.len() <= index {
             self.exceptions.resize(index + 1, None);
         }
-        self.exceptions[index] = Some(code);
-        code
+        let (end, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
+        let info = BlockInfo { code, end, marks: (marks, marks), pc: 0, key: BlockKey(0), linkable: false };
+        let native = self.quick.as_mut().map_or(0, |quick| quick.add_entry(&self.arena, &info));
+        self.exceptions[index] = Some((code, native));
+        (code, native)
     }
 
     // ---- blocks
@@ -725,7 +753,7 @@ impl<I: Isa> Engine<I> {
     }
 
     /// The code of the block at the current state, translated if need be. `link`: a jump to it that may be linked.
-    fn find(&mut self, bus: &dyn GuestBus, link: Option<u32>) -> Result<u32, FetchFault> {
+    fn find(&mut self, bus: &dyn GuestBus, link: Option<u32>) -> Result<Cached, FetchFault> {
         self.cx.stats.lookups += 1;
         let pc = self.cx.pc();
         let key = self.cx.isa.block_key(self.state());
@@ -738,18 +766,22 @@ impl<I: Isa> Engine<I> {
         let mmu = self.cx.isa.fetch_mmu(key);
         let (_, page) = self.code_page(bus, pc, mmu)?;
         let Some((ram, page)) = page else {
-            return self.translate_once(bus, pc, key, mmu);
+            let code = self.translate_once(bus, pc, key, mmu)?;
+            return Ok(Cached { code, native: 0, second: None });
         };
         let flushes = self.cx.stats.flushes;
         let room = self.cx.limit - self.cx.executed;
         let id = BlockId { ram, offset: page << PAGE_BITS | pc & (PAGE_SIZE - 1), pc, key, single: room == 1 };
-        let mut found = self.block(bus, id, page, mmu)?;
+        let found = self.block(bus, id, page, mmu)?;
         if u64::from(self.arena.code[found.code as usize].a) > room {
-            return Ok(self.block(bus, BlockId { single: true, ..id }, page, mmu)?.code);
+            return self.block(bus, BlockId { single: true, ..id }, page, mmu);
         }
         if found.second.is_none() && !id.single {
             let entry = &mut self.cx.jumps[jump_slot(pc)];
-            let native = self.quick.as_ref().map_or(0, |quick| quick.entry(found.code));
+            let native = match &self.quick {
+                Some(quick) if found.native == 0 => quick.missing(),
+                _ => found.native,
+            };
             *entry = JumpEntry { pc, stamp: self.cx.epoch | key.0, native, code: found.code };
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
@@ -760,9 +792,7 @@ impl<I: Isa> Engine<I> {
                 }
             }
         }
-        // A single block stands for itself when it is stepped through.
-        found.second = None;
-        Ok(found.code)
+        Ok(found)
     }
 
     /// True if the blocks of these code indices come from one physical page, so that one's jump may lead to the other directly.
@@ -815,14 +845,15 @@ impl<I: Isa> Engine<I> {
         let marks = (marks, self.arena.marks.len() as u32);
         let info = BlockInfo { code, end, marks, pc: id.pc, key: id.key, linkable };
         self.arena.blocks.push(info);
+        let mut native = 0;
         if let Some(quick) = &mut self.quick {
-            quick.add(&self.arena, &info, (id.ram, id.offset >> PAGE_BITS));
+            native = quick.add(&self.arena, &info, (id.ram, id.offset >> PAGE_BITS));
         }
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
         stats.translated += u64::from(block.guest_insns);
         stats.words += u64::from(end - code);
-        Some(Cached { code, second })
+        Some(Cached { code, native, second })
     }
 
     /// Translates at most `max` instructions. The block lies in one page, or its last instruction ends in the next.
@@ -857,7 +888,10 @@ impl<I: Isa> Engine<I> {
                     (block, page)
                 };
                 let offset = page << PAGE_BITS | at & (PAGE_SIZE - 1);
-                block.mark_code(offset, size.into());
+                if block.mark_code(offset, size.into()) {
+                    // Nobody may write there by a fast path any more.
+                    bus.wait_for_others(Attention::CODE);
+                }
                 Ok(block.read(offset, size).unwrap_or(0))
             };
             let engine = &mut *self;

@@ -36,11 +36,15 @@ impl Quick {
         match *self {}
     }
 
-    pub fn entry(&self, _: u32) -> u64 {
+    pub fn missing(&self) -> u64 {
         match *self {}
     }
 
-    pub fn add(&mut self, _: &Arena, _: &BlockInfo, _: (u16, u64)) {
+    pub fn add(&mut self, _: &Arena, _: &BlockInfo, _: (u16, u64)) -> u64 {
+        match *self {}
+    }
+
+    pub fn add_entry(&mut self, _: &Arena, _: &BlockInfo) -> u64 {
         match *self {}
     }
 

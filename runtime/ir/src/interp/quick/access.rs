@@ -104,7 +104,7 @@ impl Emitter<'_> {
     /// Finds the line of the front for the address in `rax`; `rcx` is its offset. Goes to `slow` unless the access matches, whose last part begins
     /// `past` bytes further on.
     fn look_up(&mut self, past: i64, align: u8, mmu: u8, (read, write): (bool, bool), slow: DynamicLabel) {
-        let front = self.shape.front;
+        let (front, selected) = (self.shape.front, self.shape.selected);
         let mask = Front::mask(align) as i64 as i32;
         dynasm!(self.ops
             ; .arch x64
@@ -113,6 +113,7 @@ impl Emitter<'_> {
             ; imul ecx, ecx, FRONT_HASH as i32
             ; shr ecx, (32 - FRONT_BITS) as i8
             ; shl ecx, 5
+            ; add rcx, [rbx + selected]
             ; lea rdx, [rax + past as i32]
             ; and rdx, mask
         );

@@ -89,7 +89,7 @@ pub extern "sysv64" fn word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
             Bc::Call => {
                 // A helper may look at sticky flags.
                 cx.gather();
-                cx.call(run.arena, run.bus, at, side()).map_err(fault)?;
+                cx.call(run.bus, side()).map_err(fault)?;
             }
             Bc::ClearExclusive => cx.monitor = None,
             op => {

@@ -5,7 +5,7 @@
 //! targets, calls in line and exits, and on the paths out of line.
 
 use super::super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
-use super::super::exec::{JUMP_MASK, JumpEntry};
+use super::super::exec::{JUMP_MASK, JumpEntry, PAGE_JUMPS, jump_slot};
 use super::access::Group;
 use super::regs::{RAX, RDX, Registers};
 use super::shape::Shape;
@@ -68,7 +68,7 @@ pub struct Emitter<'a> {
     labels: FxHashMap<u32, Label>,
     /// Jumps through a slot: label of the slot, code index, where it leads at first.
     slots: Vec<(DynamicLabel, u32, DynamicLabel)>,
-    /// Cells the block has written, of those the key is made of.
+    /// Cells the block has written, of those the key is made of; [`u16::MAX`]: any.
     rekeyed: Vec<u16>,
 }
 
@@ -82,7 +82,7 @@ struct Label {
     regs: Option<Registers>,
 }
 
-/// Translates one block; `base` is where it will be executed.
+/// Translates one block; `base` is where it will be executed. Without a head it is an exception's entry: any key may be before it and after it.
 pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, base: usize) -> Option<Made> {
     let words = &arena.code[block.code as usize..block.end as usize];
     let mut e = Emitter {
@@ -111,8 +111,12 @@ pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, bas
             entry.backward |= c.imm <= u64::from(at);
         }
     }
-    e.enter(words.first()?);
-    let mut index = 1;
+    let head = words.first().filter(|c| c.op == Bc::Enter);
+    match head {
+        Some(head) => e.enter(head),
+        None => e.rekeyed.push(u16::MAX),
+    }
+    let mut index = usize::from(head.is_some());
     while index < words.len() {
         index = e.step(index);
     }
@@ -280,6 +284,10 @@ impl Emitter<'_> {
             self.copy(RAX, target);
         }
         match c.op {
+            Bc::Jump if self.words[0].op != Bc::Enter => {
+                self.constant(RAX, c.imm);
+                self.rekey();
+            }
             Bc::Jump if c.x != 0 => {
                 self.uncount(c.a);
                 let (slot, miss) = (self.label(), self.label());
@@ -293,7 +301,7 @@ impl Emitter<'_> {
                 self.constant(RDX, self.key.0);
                 self.jump_cached(Some(c.imm));
             }
-            Bc::JumpTo => {
+            Bc::JumpTo if self.words[0].op == Bc::Enter => {
                 self.uncount(c.a);
                 self.constant(RDX, self.key.0);
                 self.jump_cached(None);
@@ -332,9 +340,18 @@ impl Emitter<'_> {
         const _: () = assert!(size_of::<JumpEntry>() == 32);
         dynasm!(self.ops ; .arch x64 ; or rdx, [rbx + epoch]);
         match known {
-            Some(to) => self.constant(1, 32 * super::super::exec::jump_slot(to) as u64),
+            Some(to) => self.constant(1, 32 * jump_slot(to) as u64),
             None => dynasm!(self.ops
-                ; .arch x64 ; mov ecx, eax ; shl ecx, 4 ; mov r8d, eax ; shr r8d, 8 ; xor ecx, r8d ; and ecx, 32 * JUMP_MASK as i32
+                ; .arch x64
+                ; mov ecx, eax
+                ; shr ecx, 6
+                ; xor ecx, eax
+                ; mov r8d, ecx
+                ; shr r8d, 1
+                ; and r8d, 32 * (JUMP_MASK & !PAGE_JUMPS) as i32
+                ; shl ecx, 4
+                ; and ecx, 32 * PAGE_JUMPS as i32
+                ; or ecx, r8d
             ),
         }
         dynasm!(self.ops

@@ -131,19 +131,28 @@ impl Quick {
         self.blocks.get(&code).map_or(0, |at| *at as u64)
     }
 
-    /// What a jump cache says of a block: its code, or that which leaves.
-    pub fn entry(&self, code: u32) -> u64 {
-        self.blocks.get(&code).map_or(self.stubs.miss, |at| *at) as u64
+    /// What a jump cache says of a block without code.
+    pub fn missing(&self) -> u64 {
+        self.stubs.miss as u64
     }
 
-    /// Makes code for a block of a page. One that cannot have any stays with the interpreter.
-    pub fn add(&mut self, arena: &Arena, block: &BlockInfo, page: (u16, u64)) {
-        let Some(made) = emit::block(&self.shape, &self.stubs, arena, block, self.buffer.next()) else { return };
-        let Some(at) = self.buffer.push(&made.code) else { return };
+    /// Makes code for a block of a page, and returns where; one that cannot have any, 0, stays with the interpreter.
+    pub fn add(&mut self, arena: &Arena, block: &BlockInfo, page: (u16, u64)) -> u64 {
+        let Some(made) = emit::block(&self.shape, &self.stubs, arena, block, self.buffer.next()) else { return 0 };
+        let Some(at) = self.buffer.push(&made.code) else { return 0 };
         self.blocks.insert(block.code, at);
         let jumps = made.slots.iter().map(|(code, ..)| *code).collect();
         self.slots.extend(made.slots.into_iter().map(|(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
         self.pages.entry(page).or_default().push(Made { code: block.code, pc: block.pc, jumps });
+        at as u64
+    }
+
+    /// Makes code for the entry of an exception; its code, or 0.
+    pub fn add_entry(&mut self, arena: &Arena, entry: &BlockInfo) -> u64 {
+        let Some(made) = emit::block(&self.shape, &self.stubs, arena, entry, self.buffer.next()) else { return 0 };
+        let Some(at) = self.buffer.push(&made.code) else { return 0 };
+        self.blocks.insert(entry.code, at);
+        at as u64
     }
 
     /// Lets the jump at one code index lead to the block at another, of the same page.

@@ -22,6 +22,8 @@ pub struct Shape {
     pub epoch: i32,
     pub jumps: i32,
     pub front: i32,
+    /// Which front is to be looked at.
+    pub selected: i32,
     /// The host's MXCSR while guest code runs: it gathers sticky flags.
     pub mxcsr: i32,
     constants: i32,
@@ -62,6 +64,7 @@ impl Shape {
             epoch: from(offset_of!(Context<I>, epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
             front: from(offset_of!(Context<I>, tlb) + SoftTlb::FRONT),
+            selected: from(offset_of!(Context<I>, tlb) + SoftTlb::SELECTED),
             mxcsr: from(offset_of!(Context<I>, mxcsr)),
             constants: from(offset_of!(Context<I>, constants)),
             sticky: if let [one] = sticky[..] { Some(one) } else { None },
