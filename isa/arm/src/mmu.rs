@@ -236,9 +236,7 @@ pub fn flush_all(cx: &mut HelperCx<'_>) {
 
 /// TLBIASID: the non-global translations of an ASID, under whatever DACR.
 pub fn flush_asid(cx: &mut HelperCx<'_>, asid: u32) {
-    for index in 0..u32::from(state::dacr_count(cx.state).max(1)) {
-        cx.tlb.flush_tag(asid & 0xff | index << 8);
-    }
+    cx.tlb.flush_tags(0xff, asid & 0xff);
     cx.flush_code = true;
 }
 

@@ -13,6 +13,7 @@ use crate::machine::{Core, lock};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// The shared part of a CPU's slot.
 #[derive(Debug, Default)]
@@ -83,13 +84,18 @@ impl Core {
         (0..self.cpus.len()).for_each(|cpu| self.attend(cpu, bits));
     }
 
-    /// Sleeps on the host until one of these bits is in the vCPU's attention word.
-    pub fn sleep(&self, cpu: usize, bits: u32) {
+    /// Sleeps on the host until one of these bits is in the vCPU's attention word, or for a time.
+    pub fn sleep(&self, cpu: usize, bits: u32, time: Option<Duration>) {
         let c = &self.cpus[cpu];
         let mut guard = lock(&c.sleep);
         c.asleep.store(bits, SeqCst);
         while c.attention.load(SeqCst) & bits == 0 {
-            guard = wait(&c.wake, guard);
+            let Some(time) = time else {
+                guard = wait(&c.wake, guard);
+                continue;
+            };
+            let (_guard, _) = c.wake.wait_timeout(guard, time).unwrap_or_else(|e| e.into_inner());
+            break;
         }
         c.asleep.store(0, SeqCst);
     }

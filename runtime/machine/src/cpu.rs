@@ -27,6 +27,10 @@ pub trait Cpu: Send {
     fn executed(&self) -> u64;
     /// Asleep: needs no turn until its attention word is set.
     fn is_asleep(&self) -> bool;
+    /// Asleep until an event, too, not only until a line wakes it.
+    fn wakes_on_event(&self) -> bool {
+        true
+    }
     /// The program counter.
     fn pc(&self) -> u64;
     /// Sets the program counter.

@@ -12,6 +12,14 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// A vCPU that woke and slept again within this many instructions woke in vain.
+const VAIN: u64 = 100;
+/// After so many times an event no longer wakes it at once: a CPU that waits in a loop for something rare (a boot loader's pen) would be woken at every
+/// unlocking of the others, which costs them more than it gains.
+const MOST_VAIN: u32 = 64;
+/// It then looks for events this often.
+const DOZE: Duration = Duration::from_millis(1);
+
 /// Ends the other threads when its own ends, for whatever reason.
 struct EndsAll<'a>(&'a Core);
 
@@ -58,6 +66,7 @@ impl CpuSlot {
     /// Runs until the threads are to end; where the debugger is to hear of, if it is there.
     fn run(&mut self, core: &Core, cpu: usize) -> Option<CpuStop> {
         let _ends = EndsAll(core);
+        let mut vain = 0u32;
         loop {
             // Before it looks for the reason: one that comes later asks again.
             core.acknowledge(cpu, Attention::EXIT);
@@ -65,16 +74,23 @@ impl CpuSlot {
                 return None;
             }
             if !self.is_ready(core, cpu) {
-                core.sleep(cpu, Attention::EXIT);
+                core.sleep(cpu, Attention::EXIT, None);
                 continue;
             }
             if self.cpu.is_asleep() {
-                core.sleep(cpu, Attention::LINES | Attention::EVENT | Attention::EXIT);
+                let lines = Attention::LINES | Attention::EXIT;
+                match self.cpu.wakes_on_event() {
+                    true if vain >= MOST_VAIN => core.sleep(cpu, lines, Some(DOZE)),
+                    true => core.sleep(cpu, lines | Attention::EVENT, None),
+                    false => core.sleep(cpu, lines, None),
+                }
             }
-            match self.execute(core, cpu, u64::MAX, false).0 {
+            let (stop, executed) = self.execute(core, cpu, u64::MAX, false);
+            match stop {
                 CpuStop::Ran | CpuStop::Asleep => {}
                 stop => return Some(stop),
             }
+            vain = if executed < VAIN { vain.saturating_add(1) } else { 0 };
         }
     }
 }

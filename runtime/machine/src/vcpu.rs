@@ -232,6 +232,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn is_asleep(&self) -> bool {
         Vcpu::is_asleep(self)
     }
+    fn wakes_on_event(&self) -> bool {
+        self.engine.sleep() == Some(true)
+    }
     fn pc(&self) -> u64 {
         Vcpu::pc(self)
     }

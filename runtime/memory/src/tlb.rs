@@ -175,6 +175,8 @@ pub enum Flushed {
     Nothing,
     /// The 4 KiB page of this address.
     Page(u64),
+    /// What is not global of the space tags that have these bits (the second) under a mask (the first).
+    Tags(u32, u32),
     /// Anything.
     All,
 }
@@ -421,6 +423,10 @@ impl SoftTlb {
     fn flush_where(&mut self, gone: impl Fn(&Entry) -> bool) {
         self.flushed = Flushed::All;
         self.clear_front();
+        self.drop_where(gone);
+    }
+
+    fn drop_where(&mut self, gone: impl Fn(&Entry) -> bool) {
         for entry in self.sets.iter_mut().flat_map(|set| &mut set.0) {
             if gone(entry) {
                 *entry = EMPTY;
@@ -442,9 +448,16 @@ impl SoftTlb {
         self.flush_where(|entry| entry.key & u64::from(MMU_INDICES - 1) << MMU_SHIFT == bits);
     }
 
-    /// Forgets the entries of one space tag; global ones stay.
-    pub fn flush_tag(&mut self, tag: u32) {
-        self.flush_where(|entry| entry.tag_mask != 0 && entry.tag == tag);
+    /// Forgets the entries of the space tags that are `tag` under a mask; global ones stay.
+    pub fn flush_tags(&mut self, mask: u32, tag: u32) {
+        for front in 0..FRONTS {
+            if self.front_tags[front].is_some_and(|t| t & mask == tag) {
+                self.empty(front);
+            }
+        }
+        let flushed = if self.flushed == Flushed::Nothing { Flushed::Tags(mask, tag) } else { Flushed::All };
+        self.drop_where(|entry| entry.tag_mask != 0 && entry.tag & mask == tag);
+        self.flushed = flushed;
     }
 
     /// Forgets all but global entries.
@@ -588,7 +601,7 @@ mod tests {
         };
         assert_eq!(after(|_| ()), [1, 1, 1, 1, 1, 1]);
         assert_eq!(after(|tlb| tlb.flush_all()), [0; 6]);
-        assert_eq!(after(|tlb| tlb.flush_tag(5)), [0, 1, 1, 0, 0, 0]);
+        assert_eq!(after(|tlb| tlb.flush_tags(u32::MAX, 5)), [0, 1, 1, 0, 0, 0]);
         assert_eq!(after(|tlb| tlb.flush_non_global()), [0, 0, 1, 0, 0, 0]);
         assert_eq!(after(|tlb| tlb.flush_mmu_index(1)), [0, 0, 0, 1, 0, 0]);
         assert_eq!(after(|tlb| tlb.flush_page(0x1abc, Some(5))), [0, 1, 1, 1, 1, 1]);
@@ -616,7 +629,7 @@ mod tests {
         ram.write_u32(0x3ffc, 0x1122_3344);
         // SAFETY: the addend leads to the page of `ram`, which lives.
         assert_eq!(unsafe { *(front.addend.wrapping_add(0x5ffc) as *const u32) }, 0x1122_3344);
-        tlb.flush_tag(6);
+        tlb.flush_tags(u32::MAX, 5);
         assert_eq!(line(&tlb, 0x5004).read, u64::MAX);
         tlb.raise(0x5004, 1, 5);
         tlb.insert(&fill(&ram, 0x5000, 0x4000));

@@ -227,6 +227,15 @@ impl Arena {
         (at < self.blocks[index].end).then_some(index as u32)
     }
 
+    /// The instruction that code index `at` of a block belongs to: its pc, and how many the block has from it on.
+    pub fn place_of(&self, at: u32) -> Option<(u64, u32)> {
+        let c = self.code[at as usize];
+        if matches!(c.op, Bc::Raise | Bc::Call | Bc::Memory | Bc::Float | Bc::Generic) {
+            return self.side[c.imm as usize].mark.map(|(pc, rest)| (pc, rest.into()));
+        }
+        self.mark_at(at).map(|(index, count, mark)| (mark.pc, count - index))
+    }
+
     /// The instruction that code index `at` of a block belongs to: its number in the block, the block's instruction count, and the mark.
     pub fn mark_at(&self, at: u32) -> Option<(u32, u32, MarkInfo)> {
         let (first, last) = self.blocks[self.block_at(at)? as usize].marks;

@@ -22,7 +22,7 @@ use crate::builder::Builder;
 use crate::guest::{AccessKind, BlockKey, Exception, FetchFault, HelperCx, Isa};
 use crate::op::{Block, Op};
 use crate::passes::Passes;
-use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME, MarkInfo};
+use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME};
 use compile::{Head, Target};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, PAGE_JUMPS, execute, jump_slot};
@@ -189,6 +189,10 @@ impl<I: Isa> Context<I> {
             Flushed::Page(va) => {
                 let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
                 self.jumps[first..=first + PAGE_JUMPS].fill(NO_JUMP);
+            }
+            Flushed::Tags(mask, bits) => {
+                self.epochs.retain(|tag, _| tag & mask != bits);
+                self.find_epoch();
             }
             Flushed::All => self.forget_jumps(),
         }
@@ -605,7 +609,7 @@ impl<I: Isa> Engine<I> {
                 Leave::Fault(u32::MAX, exception)
             }
             Leave::Mark(at) => {
-                self.back_to_mark(self.arena.mark_from(at), false);
+                self.back_to_mark(self.arena.mark_from(at).map(|(i, n, mark)| (mark.pc, n - i)), false);
                 Leave::Rekey(self.cx.pc())
             }
             Leave::Again(at) => {
@@ -618,13 +622,14 @@ impl<I: Isa> Engine<I> {
 
     /// Puts pc and count to where the instruction at `at` begins; `counted`: it counts as executed.
     fn back_to(&mut self, at: u32, counted: bool) {
-        self.back_to_mark(self.arena.mark_at(at), counted);
+        self.back_to_mark(self.arena.place_of(at), counted);
     }
 
-    fn back_to_mark(&mut self, mark: Option<(u32, u32, MarkInfo)>, counted: bool) {
-        if let Some((index, count, mark)) = mark {
-            self.cx.executed -= u64::from(count - index) - u64::from(counted);
-            self.cx.set_pc(mark.pc);
+    /// `mark`: pc, and how many instructions the block has from it on.
+    fn back_to_mark(&mut self, mark: Option<(u64, u32)>, counted: bool) {
+        if let Some((pc, rest)) = mark {
+            self.cx.executed -= u64::from(rest) - u64::from(counted);
+            self.cx.set_pc(pc);
         } else if counted {
             // A fault while an exception is taken.
             self.cx.executed += 1;
@@ -647,7 +652,7 @@ impl<I: Isa> Engine<I> {
                     return None;
                 }
                 Leave::Mark(at) => {
-                    self.back_to_mark(self.arena.mark_from(at), false);
+                    self.back_to_mark(self.arena.mark_from(at).map(|(i, n, mark)| (mark.pc, n - i)), false);
                     return None;
                 }
                 Leave::Again(at) => {
