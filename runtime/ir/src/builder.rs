@@ -465,7 +465,9 @@ impl Builder {
             }
             _ => {}
         }
-        if let Some(&Inst { op: inner, args: [x, y, ..], .. }) = self.def(a) {
+        // What a register holds is computed anyway; what is added to it is compared with it, or an offset from it.
+        let in_register = self.slots.iter().any(|(_, v)| *v == a);
+        if let Some(&Inst { op: inner, args: [x, y, ..], .. }) = self.def(a).filter(|_| !in_register || op == Op::And) {
             match (op, inner, self.as_const_or_none(y)) {
                 // (x + !y) + 1 is x - y; (x + k) + c is x + (k + c).
                 (Op::Add, Op::Add, None) if c == 1 => {

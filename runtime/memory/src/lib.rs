@@ -15,7 +15,7 @@ pub use bus::{Attention, GuestBus, PhysBus, RamSlice};
 pub use keeper::CodeKeeper;
 pub use ram::{LINE_SIZE, MemoryError, PAGE_BITS, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, Found, Region, Target};
-pub use tlb::{FRONT_BITS, FRONT_HASH, Flushed, Front, MMU_INDICES, SoftTlb, TlbFill, TlbPage};
+pub use tlb::{FRONT_BITS, Flushed, Front, MMU_INDICES, SoftTlb, TlbFill, TlbPage};
 
 /// A guest virtual address, in bytes; 32-bit guests use the low half.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]

@@ -10,7 +10,6 @@
 use crate::ram::{PAGE_BITS, PAGE_SIZE, exchange, load_u8, load_u16, load_u32, load_u64, store_u8, store_u16, store_u32, store_u64};
 use crate::{GuestPhys, RamBlock, RamSlice};
 use std::collections::BTreeSet;
-use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -50,32 +49,28 @@ const EMPTY: Entry = Entry { key: u64::MAX, tag: 0, tag_mask: u32::MAX, host: st
 #[repr(C, align(64))]
 struct Set([Entry; WAYS]);
 
-/// log2 of the front's lines.
+/// log2 of a front's lines.
 pub const FRONT_BITS: u32 = 9;
-/// The front's line for a virtual page is the top [`FRONT_BITS`] bits of this times the page's number, in 32 bits.
-pub const FRONT_HASH: u32 = 0x9e37_79b1;
-
-// So that neighbouring pages never share a line.
-const _: () = assert!(!matches!(FRONT_HASH >> (32 - FRONT_BITS), 0 | 0x1ff) && FRONT_BITS == 9);
+const LINES: usize = 1 << FRONT_BITS;
 
 /// Space tags that have a front.
 const FRONTS: usize = 4;
 
-/// A line of the TLB's front, for generated code: the pages of the current space tag that were used of late, one place each, see [`Front::line`].
+/// A front of the TLB, for generated code: the pages of one space tag that were used of late, one place each, see [`Front::line`].
 ///
-/// An access compares [`Front::tag`] with `read` or `write`; if they are equal its bytes are at `addend` plus the virtual address, modulo 2^64.
+/// An access compares [`Front::tag`] with `read` or `write` of its line; if they are equal its bytes are at `addend` plus the virtual address, modulo 2^64.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
+#[repr(C)]
 pub struct Front {
     /// What matches a read; all ones: none.
-    pub read: u64,
+    pub read: [u64; LINES],
     /// What matches a write; never a page that holds translated code.
-    pub write: u64,
+    pub write: [u64; LINES],
     /// Host address less virtual address.
-    pub addend: u64,
+    pub addend: [u64; LINES],
 }
 
-const NO_FRONT: Front = Front { read: u64::MAX, write: u64::MAX, addend: 0 };
+const EMPTY_FRONT: Front = Front { read: [u64::MAX; LINES], write: [u64::MAX; LINES], addend: [0; LINES] };
 
 impl Front {
     /// What an access to `size` bytes at `va` compares: `align` is its required alignment less one, at most 15. The last byte's page stands for all,
@@ -97,7 +92,12 @@ impl Front {
     /// The line for the page of `va`: neighbouring pages never share one, so an access across their border, which looks for the second page in the
     /// first one's line, does not find it.
     pub const fn line(va: u64) -> usize {
-        (((va >> PAGE_BITS) as u32).wrapping_mul(FRONT_HASH) >> (32 - FRONT_BITS)) as usize
+        let page = va >> PAGE_BITS;
+        page.wrapping_add(page >> FRONT_BITS) as usize & (LINES - 1)
+    }
+
+    fn forget(&mut self, va: u64) {
+        (self.read[Front::line(va)], self.write[Front::line(va)]) = (u64::MAX, u64::MAX);
     }
 }
 
@@ -157,12 +157,12 @@ pub struct SoftTlb {
     /// The guest pages above 4 KiB with entries: (log2 size, first address).
     large: BTreeSet<(u8, u64)>,
     map_version: u64,
-    fronts: [[Front; 1 << FRONT_BITS]; FRONTS],
+    fronts: [Front; FRONTS],
     /// For which space tag each front is, and if anything is in it.
     front_tags: [Option<u32>; FRONTS],
     front_used: [bool; FRONTS],
-    /// The front of the current space tag, as an offset in bytes from the first.
-    selected: u64,
+    /// The front of the current space tag.
+    selected: usize,
     oldest: usize,
     flushed: Flushed,
 }
@@ -247,7 +247,7 @@ impl SoftTlb {
             blocks: Vec::new(),
             large: BTreeSet::new(),
             map_version: 0,
-            fronts: [[NO_FRONT; 1 << FRONT_BITS]; FRONTS],
+            fronts: [EMPTY_FRONT; FRONTS],
             front_tags: [None; FRONTS],
             front_used: [false; FRONTS],
             selected: 0,
@@ -261,10 +261,10 @@ impl SoftTlb {
         std::mem::take(&mut self.flushed)
     }
 
-    /// Where in this value the first line of the first front is, bytes; there are 2^[`FRONT_BITS`].
-    pub const FRONT: usize = offset_of!(SoftTlb, fronts);
-    /// Where in this value it says which front is the current space tag's, as an offset in bytes (64 bits wide) from the first.
-    pub const SELECTED: usize = offset_of!(SoftTlb, selected);
+    /// The front of the space tag that was selected last. It stays where it is.
+    pub fn front(&self) -> *const Front {
+        &self.fronts[self.selected]
+    }
 
     /// From now on the front is that of a space tag. A few tags keep theirs: spaces that take turns do not empty it.
     pub fn select(&mut self, tag: u32) {
@@ -275,12 +275,12 @@ impl SoftTlb {
             self.empty(front);
             front
         });
-        self.selected = (front * size_of_val(&self.fronts[0])) as u64;
+        self.selected = front;
     }
 
     fn empty(&mut self, front: usize) {
         if self.front_used[front] {
-            self.fronts[front].fill(NO_FRONT);
+            (self.fronts[front].read, self.fronts[front].write) = (EMPTY_FRONT.read, EMPTY_FRONT.write);
             self.front_used[front] = false;
         }
     }
@@ -295,7 +295,8 @@ impl SoftTlb {
         let write = if code { u64::MAX } else { wanted(NO_WRITE) };
         let addend = (entry.host as u64).wrapping_sub(page);
         let Some(front) = self.front_tags.iter().position(|t| *t == Some(tag)) else { return };
-        self.fronts[front][Front::line(va)] = Front { read: wanted(NO_READ), write, addend };
+        let line = Front::line(va);
+        (self.fronts[front].read[line], self.fronts[front].write[line], self.fronts[front].addend[line]) = (wanted(NO_READ), write, addend);
         self.front_used[front] = true;
     }
 
@@ -392,7 +393,7 @@ impl SoftTlb {
         for old in ways.iter_mut().filter(|old| same(old)) {
             *old = EMPTY;
         }
-        self.fronts.iter_mut().for_each(|front| front[Front::line(fill.va)] = NO_FRONT);
+        self.fronts.iter_mut().for_each(|front| front.forget(fill.va));
         if ways[0].key & INVALID == 0 {
             ways[1] = ways[0];
             self.pages[set][1] = self.pages[set][0];
@@ -472,7 +473,7 @@ impl SoftTlb {
             Flushed::Nothing => Flushed::Page(va & !(PAGE_SIZE - 1)),
             _ => Flushed::All,
         };
-        self.fronts.iter_mut().for_each(|front| front[Front::line(va)] = NO_FRONT);
+        self.fronts.iter_mut().for_each(|front| front.forget(va));
         let concerns = |entry: &Entry| tag.is_none_or(|tag| (entry.tag ^ tag) & entry.tag_mask == 0);
         let mut sizes = self.large.iter().map(|(bits, _)| *bits).collect::<Vec<_>>();
         sizes.dedup();
@@ -617,7 +618,15 @@ mod tests {
         let ram = RamBlock::new("ram", 1 << 21).unwrap();
         let mut tlb = SoftTlb::new();
         tlb.insert(&TlbFill { write: false, ..fill(&ram, 0x5000, 0x3000) });
-        let line = |tlb: &SoftTlb, va| tlb.fronts[0][Front::line(va)];
+        struct Line {
+            read: u64,
+            write: u64,
+            addend: u64,
+        }
+        let line = |tlb: &SoftTlb, va| {
+            let (front, line) = (&tlb.fronts[0], Front::line(va));
+            Line { read: front.read[line], write: front.write[line], addend: front.addend[line] }
+        };
         tlb.select(5);
         tlb.raise(0x5004, 2, 5);
         assert_eq!(line(&tlb, 0x5004).read, u64::MAX, "another index");
@@ -646,7 +655,7 @@ mod tests {
         let ram = RamBlock::new("ram", 1 << 21).unwrap();
         let mut tlb = SoftTlb::new();
         tlb.insert(&TlbFill { global: true, ..fill(&ram, 0x5000, 0x3000) });
-        let read = |tlb: &SoftTlb| tlb.fronts[tlb.selected as usize / size_of_val(&tlb.fronts[0])][Front::line(0x5000)].read != u64::MAX;
+        let read = |tlb: &SoftTlb| tlb.fronts[tlb.selected].read[Front::line(0x5000)] != u64::MAX;
         for tag in 1..=FRONTS as u32 {
             tlb.select(tag);
             assert!(!read(&tlb));

@@ -125,9 +125,10 @@ pub struct Context<I: Isa> {
     epoch: u64,
     epochs: FxHashMap<u32, u64>,
     newest: u64,
-    /// For generated code: addresses of what its calls need and of the attention word, the host's MXCSR, constants.
+    /// For generated code: addresses of what its calls need, of the attention word and the TLB's front, the host's MXCSR, constants.
     run: usize,
     attention: usize,
+    front: usize,
     mxcsr: u32,
     constants: quick::Constants,
     stats: Stats,
@@ -306,6 +307,7 @@ impl<I: Isa> Engine<I> {
             newest: 0,
             run: 0,
             attention: 0,
+            front: 0,
             mxcsr: quick::MXCSR,
             constants: quick::CONSTANTS,
             stats: Stats::default(),

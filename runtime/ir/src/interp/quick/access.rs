@@ -8,7 +8,7 @@ use super::super::code::{Bc, Code};
 use super::emit::{Cold, Emitter, is_branch, is_jump, written};
 use super::regs::{POINTERS, RAX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
-use emu_memory::{FRONT_BITS, FRONT_HASH, Front, PAGE_BITS};
+use emu_memory::{FRONT_BITS, Front, PAGE_BITS};
 use std::mem::offset_of;
 
 /// Words looked at for accesses that go together.
@@ -101,32 +101,32 @@ impl Emitter<'_> {
         }
     }
 
-    /// Finds the line of the front for the address in `rax`; `rcx` is its offset. Goes to `slow` unless the access matches, whose last part begins
+    /// Finds the line of the front for the address in `rax`; `rcx` is its number. Goes to `slow` unless the access matches, whose last part begins
     /// `past` bytes further on.
-    fn look_up(&mut self, past: i64, align: u8, mmu: u8, (read, write): (bool, bool), slow: DynamicLabel) {
-        let (front, selected) = (self.shape.front, self.shape.selected);
+    fn look_up(&mut self, past: i64, align: u8, mmu: u8, x: u8, (read, write): (bool, bool), slow: DynamicLabel) {
         let mask = Front::mask(align) as i64 as i32;
-        dynasm!(self.ops
-            ; .arch x64
-            ; mov rcx, rax
-            ; shr rcx, PAGE_BITS as i8
-            ; imul ecx, ecx, FRONT_HASH as i32
-            ; shr ecx, (32 - FRONT_BITS) as i8
-            ; shl ecx, 5
-            ; add rcx, [rbx + selected]
-            ; lea rdx, [rax + past as i32]
-            ; and rdx, mask
-        );
-        const _: () = assert!(size_of::<Front>() == 32);
+        let lines = (1 << FRONT_BITS) - 1;
+        if x == 32 {
+            dynasm!(self.ops ; .arch x64 ; mov ecx, eax ; shr ecx, (PAGE_BITS + FRONT_BITS) as i8 ; mov edx, eax ; shr edx, PAGE_BITS as i8);
+        } else {
+            dynasm!(self.ops ; .arch x64 ; mov rcx, rax ; shr rcx, (PAGE_BITS + FRONT_BITS) as i8 ; mov rdx, rax ; shr rdx, PAGE_BITS as i8);
+        }
+        dynasm!(self.ops ; .arch x64 ; add ecx, edx ; and ecx, lines);
+        match (x, past) {
+            (32, 0) => dynasm!(self.ops ; .arch x64 ; mov edx, eax ; and edx, mask),
+            (32, _) => dynasm!(self.ops ; .arch x64 ; lea edx, [rax + past as i32] ; and edx, mask),
+            _ => dynasm!(self.ops ; .arch x64 ; lea rdx, [rax + past as i32] ; and rdx, mask),
+        }
         let index = Front::index_bits(mmu) as i32;
         if index != 0 {
             dynasm!(self.ops ; .arch x64 ; or edx, index);
         }
+        const _: () = assert!(Front::index_bits(u8::MAX) < 256 && offset_of!(Front, read) == 0);
         if read {
-            dynasm!(self.ops ; .arch x64 ; cmp rdx, [rbx + rcx + front + offset_of!(Front, read) as i32] ; jne =>slow);
+            dynasm!(self.ops ; .arch x64 ; cmp rdx, [r14 + rcx * 8] ; jne =>slow);
         }
         if write {
-            dynasm!(self.ops ; .arch x64 ; cmp rdx, [rbx + rcx + front + offset_of!(Front, write) as i32] ; jne =>slow);
+            dynasm!(self.ops ; .arch x64 ; cmp rdx, [r14 + rcx * 8 + offset_of!(Front, write) as i32] ; jne =>slow);
         }
     }
 
@@ -186,11 +186,10 @@ impl Emitter<'_> {
         let pointer = POINTERS + (at % 128) as u16;
         let slow = self.leave(self.stubs.resume, at);
         let past = if a.align == 0 { to - from - 1 } else { (to - from - 1) & !i64::from(a.align) };
-        self.look_up(past, a.align, a.mmu, (read, write), slow);
+        self.look_up(past, a.align, a.mmu, a.x, (read, write), slow);
         // Registers below hold what they held at the way out, or less.
-        let addend = self.shape.front + offset_of!(Front, addend) as i32;
         let reg = self.def(pointer);
-        dynasm!(self.ops ; .arch x64 ; mov Rq(reg), [rbx + rcx + addend] ; add Rq(reg), rax);
+        dynasm!(self.ops ; .arch x64 ; mov Rq(reg), [r14 + rcx * 8 + offset_of!(Front, addend) as i32] ; add Rq(reg), rax);
         let group = Group { base: a.base, step: 0, mmu: a.mmu, x: a.x, from, to, align: a.align, read, write, pointer };
         self.groups.retain(|g| g.pointer != pointer);
         self.groups.push(group);
@@ -199,8 +198,7 @@ impl Emitter<'_> {
 
     /// The addend of a page in `rcx`, after a match.
     fn addend(&mut self) {
-        let addend = self.shape.front + offset_of!(Front, addend) as i32;
-        dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + rcx + addend]);
+        dynasm!(self.ops ; .arch x64 ; mov rcx, [r14 + rcx * 8 + offset_of!(Front, addend) as i32]);
     }
 
     pub fn probe(&mut self, c: &Code, at: u32) {
@@ -211,7 +209,7 @@ impl Emitter<'_> {
         self.address(a.base, a.offset, a.x);
         let saved = self.regs;
         let (slow, back) = (self.label(), self.label());
-        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, (!a.write, a.write), slow);
+        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, a.x, (!a.write, a.write), slow);
         dynasm!(self.ops ; .arch x64 ; =>back);
         self.cold.push(Cold::Access { label: slow, back, at, stub: self.stubs.probe, value: None, into: None, saved });
     }
@@ -234,7 +232,7 @@ impl Emitter<'_> {
         let into = self.def(c.a);
         let saved = self.before_def(&before, c.a);
         let (slow, back) = (self.label(), self.label());
-        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, (true, false), slow);
+        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, a.x, (true, false), slow);
         self.addend();
         match log {
             0 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), BYTE [rcx + rax]),
@@ -261,7 +259,7 @@ impl Emitter<'_> {
         self.address(a.base, a.offset, a.x);
         let saved = self.regs;
         let (slow, back) = (self.label(), self.label());
-        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, (false, true), slow);
+        self.look_up((a.size - 1 - i64::from(a.align)).max(0), a.align, a.mmu, a.x, (false, true), slow);
         self.addend();
         match log {
             0 => dynasm!(self.ops ; .arch x64 ; mov [rcx + rax], Rb(value)),

@@ -1,6 +1,6 @@
 //! From bytecode to x86-64: the block as a whole, its ways out, and what lies out of line.
 //!
-//! `rbx` points to the cells, `r15` counts down the instructions that may still be executed; `rax`, `rcx`, `rdx` and `xmm0` to `xmm3` are scratch, the
+//! `rbx` points to the cells, `r14` to the TLB's front, `r15` counts down the instructions that may still be executed; `rax`, `rcx`, `rdx` and `xmm0` to `xmm3` are scratch, the
 //! other registers hold cells ([`super::regs`]). What a register holds beyond its cell is written back before anything can look: at branches and their
 //! targets, calls in line and exits, and on the paths out of line.
 

@@ -177,6 +177,7 @@ impl Quick {
     /// Executes the code of a block.
     pub fn execute<I: Isa>(&self, cx: &mut Context<I>, arena: &Arena, rams: &[Arc<RamBlock>], bus: &dyn GuestBus, code: u64) -> Leave {
         cx.attention = bus.attention().as_ptr() as usize;
+        cx.front = cx.tlb.front() as usize;
         cx.grant();
         let mut run = Run { cx, arena, rams, bus, leave: Leave::Block(0) };
         let run = &raw mut run;

@@ -6,8 +6,8 @@
 use super::emit::Emitter;
 use dynasmrt::{DynasmApi, dynasm};
 
-/// General registers that hold cells: rsi rdi r8-r14 rbp.
-pub const REGS: [u8; 10] = [6, 7, 8, 9, 10, 11, 12, 13, 14, 5];
+/// General registers that hold cells: rsi rdi r8-r13 rbp.
+pub const REGS: [u8; 9] = [6, 7, 8, 9, 10, 11, 12, 13, 5];
 /// Vector registers that hold cells.
 const XMMS: [u8; 12] = [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 pub const RAX: u8 = 0;

@@ -4,7 +4,6 @@ use super::super::Context;
 use super::float::Constants;
 use crate::guest::{BlockKey, FloatEnvDesc, Isa, KeyPart, SlotOr};
 use crate::state::StateLayout;
-use emu_memory::SoftTlb;
 use emu_softfloat::{NanRule, Round};
 use std::mem::offset_of;
 
@@ -21,9 +20,8 @@ pub struct Shape {
     /// The epoch of the jump cache, above what a key has.
     pub epoch: i32,
     pub jumps: i32,
+    /// Pointer to the TLB's front.
     pub front: i32,
-    /// Which front is to be looked at.
-    pub selected: i32,
     /// The host's MXCSR while guest code runs: it gathers sticky flags.
     pub mxcsr: i32,
     constants: i32,
@@ -63,8 +61,7 @@ impl Shape {
             attention: from(offset_of!(Context<I>, attention)),
             epoch: from(offset_of!(Context<I>, epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
-            front: from(offset_of!(Context<I>, tlb) + SoftTlb::FRONT),
-            selected: from(offset_of!(Context<I>, tlb) + SoftTlb::SELECTED),
+            front: from(offset_of!(Context<I>, front)),
             mxcsr: from(offset_of!(Context<I>, mxcsr)),
             constants: from(offset_of!(Context<I>, constants)),
             sticky: if let [one] = sticky[..] { Some(one) } else { None },

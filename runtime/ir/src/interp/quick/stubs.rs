@@ -91,7 +91,7 @@ impl Stubs {
         let mut ops = VecAssembler::new(buffer.next());
         let (exit, stored) = (ops.new_dynamic_label(), ops.new_dynamic_label());
         let mut m = Maker { base: buffer.next(), ops, shape, exit, stored };
-        let (left, run, mxcsr) = (shape.left, shape.run, shape.mxcsr);
+        let (left, run, mxcsr, front) = (shape.left, shape.run, shape.mxcsr, shape.front);
         let enter = m.here();
         dynasm!(m.ops
             ; .arch x64
@@ -99,6 +99,7 @@ impl Stubs {
             ; sub rsp, 8
             ; mov rbx, rdi
             ; mov r15, [rbx + left]
+            ; mov r14, [rbx + front]
             ; ldmxcsr [rbx + mxcsr]
             ; jmp rsi
         );

@@ -425,12 +425,27 @@ impl Emitter<'_> {
                 self.copy(to, b);
                 dynasm!(self.ops ; .arch x64 ; bswap Rq(to) ; shr Rq(to), (c.x & 63) as i8);
             }
+            Sext if matches!((c.x, c.imm), (48 | 56, 0xffff_ffff) | (32, u64::MAX)) => {
+                let b = self.get(c.b);
+                let to = self.def(c.a);
+                match c.x {
+                    56 => dynasm!(self.ops ; .arch x64 ; movsx Rd(to), Rb(b)),
+                    48 => dynasm!(self.ops ; .arch x64 ; movsx Rd(to), Rw(b)),
+                    _ => dynasm!(self.ops ; .arch x64 ; movsxd Rq(to), Rd(b)),
+                }
+            }
             Sext => {
                 let b = self.get(c.b);
                 let (to, by) = (self.def(c.a), (c.x & 63) as i8);
                 self.copy(to, b);
                 dynasm!(self.ops ; .arch x64 ; shl Rq(to), by ; sar Rq(to), by);
                 self.mask(to, c.imm);
+            }
+            // All below bit 32: what is above need not be cut.
+            Extract if c.x > 0 && u64::from(c.x) + u64::from(c.imm.count_ones()) == 32 => {
+                let b = self.get(c.b);
+                let to = self.def(c.a);
+                dynasm!(self.ops ; .arch x64 ; mov Rd(to), Rd(b) ; shr Rd(to), c.x as i8);
             }
             Extract => {
                 let b = self.get(c.b);
