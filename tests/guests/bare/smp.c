@@ -190,12 +190,12 @@ static void mmu_on(void) {
 
 static volatile uint32_t *page_of(int cpu) { return TARGET + cpu * (1 << 18); }
 
-// Maps a CPU's page anew, for all CPUs.
-static void map(int cpu, volatile uint32_t *frame) {
-    *(volatile uint32_t *)pages[cpu] = (uint32_t)frame | 3 << 4 | 2;
+// Maps a CPU's page to a new frame, for all CPUs, and poisons the old one at the first moment that nobody may see it any more.
+static void map(int cpu, volatile uint32_t *new, volatile uint32_t *old) {
+    *(volatile uint32_t *)pages[cpu] = (uint32_t)new | 3 << 4 | 2;
     DSB();
-    WRITE_CP15(c8, c3, 1, (uint32_t)page_of(cpu)); // TLBIMVAIS
-    DSB();
+    __asm__ volatile("mcr p15, 0, %0, c8, c3, 1\n\tdsb\n\tstr %1, [%2]\n\tisb" // TLBIMVAIS
+                     : : "r"(page_of(cpu)), "r"(POISON), "r"(old + 5) : "memory");
 }
 
 static void map_all(void) {
@@ -207,20 +207,29 @@ static void map_all(void) {
     DSB();
 }
 
-// Maps the page to one frame and the other; the frame it was mapped to is poisoned when nobody can see it any more.
+// Maps the page to one frame and the other.
 static void remap(int cpu, uint32_t rounds) {
     for (uint32_t i = 1; i <= rounds; i++) {
         volatile uint32_t *new = frames[2 * cpu + i % 2], *old = frames[2 * cpu + !(i % 2)];
         new[5] = i;
-        map(cpu, new);
-        old[5] = POISON;
+        map(cpu, new, old);
     }
 }
 
+// Long stretches without a branch, in which a CPU might be slow to hear of what the other does.
+#define TWENTY(x) x x x x x x x x x x x x x x x x x x x x
+
 static uint32_t poisoned(int cpu) {
-    uint32_t wrong = 0;
-    while (!stop) wrong += page_of(cpu)[5] == POISON;
+    uint32_t wrong = 0, value;
+    while (!stop)
+        __asm__ volatile(TWENTY("ldr %1, [%2]\n\tcmp %1, %3\n\taddeq %0, %0, #1\n\t")
+                         : "+r"(wrong), "=&r"(value) : "r"(page_of(cpu) + 5), "r"(POISON) : "cc", "memory");
     return wrong;
+}
+
+static void count(void) {
+    uint32_t value;
+    for (;;) __asm__ volatile(TWENTY("ldr %0, [%1]\n\tadd %0, #1\n\tstr %0, [%1]\n\t") : "=&r"(value) : "r"(&counter) : "memory");
 }
 
 // Both at once: each waits for the other, and reads the other's page in between.
@@ -229,8 +238,7 @@ static uint32_t both_remap(int me, uint32_t rounds) {
     for (uint32_t i = 1; i <= rounds; i++) {
         volatile uint32_t *new = frames[2 * me + i % 2], *old = frames[2 * me + !(i % 2)];
         new[5] = i;
-        map(me, new);
-        old[5] = POISON;
+        map(me, new, old);
         for (int j = 0; j < 8; j++) wrong += page_of(!me)[5] == POISON;
     }
     return wrong;
@@ -265,8 +273,7 @@ static void wake(uint32_t rounds, int interrupt) {
         for (volatile int i = 0; i < 300; i++) {} // time to fall asleep
         volatile uint32_t *new = frames[round % 2], *old = frames[!(round % 2)];
         new[5] = round;
-        map(0, new);
-        old[5] = POISON;
+        map(0, new, old);
         if (interrupt) {
             DSB();
             REG(GIC_DIST + 0xf00) = 2 << 16 | 1;
@@ -304,8 +311,7 @@ void second(void) {
         case BOTH_REMAP: result = both_remap(1, n); break;
         case ASLEEP: result = asleep(n, 0); break;
         case ASLEEP_FOR_INTERRUPT: result = asleep(n, 1); break;
-        default:
-            for (;;) counter = counter + 1;
+        default: count();
         }
         DMB();
         done = last << 16 | result;
