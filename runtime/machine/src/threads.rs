@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A vCPU that woke and slept again within this many instructions woke in vain.
-const VAIN: u64 = 100;
+/// A vCPU that woke and slept again within so many instructions woke in vain: it can only have looked at something. One that takes a lock or hands on
+/// a turn executes more.
+const VAIN: u64 = 8;
 /// After so many times an event no longer wakes it at once: a CPU that waits in a loop for something rare (a boot loader's pen) would be woken at every
 /// unlocking of the others, which costs them more than it gains.
 const MOST_VAIN: u32 = 64;

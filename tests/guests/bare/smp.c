@@ -286,7 +286,7 @@ static void wake(uint32_t rounds, int interrupt) {
 
 enum { BUFFERED = 1, MESSAGE, EXCLUSIVES, LOCKED, PING_PONG, REMAP, BOTH_REMAP, ASLEEP, ASLEEP_FOR_INTERRUPT, COUNT };
 
-static const uint32_t rounds[] = {[BUFFERED] = 100000, [MESSAGE] = 100000, [EXCLUSIVES] = 200000, [LOCKED] = 20000, [PING_PONG] = 5000,
+static const uint32_t rounds[] = {[BUFFERED] = 20000,  [MESSAGE] = 20000,   [EXCLUSIVES] = 200000, [LOCKED] = 20000, [PING_PONG] = 5000,
                                   [REMAP] = 5000,      [BOTH_REMAP] = 5000, [ASLEEP] = 1000,       [ASLEEP_FOR_INTERRUPT] = 1000};
 
 // The second CPU waits for jobs, and does them together with the first.
@@ -394,7 +394,7 @@ int main(void) {
 
     // The second CPU's clock stops with the write that stops it, and goes on from there.
     REG(SLCR + 8) = 0xdf0d;
-    for (uint32_t i = 0; i < 200; i++) {
+    for (uint32_t i = 0; i < 100; i++) {
         if (i == 0) start(COUNT);
         uint32_t before = counter;
         while (counter == before) {}
