@@ -249,6 +249,9 @@ pub fn run<I: Isa>(isa: I, test: &SpecTest, bytes: impl Fn(&I, BlockKey, u64) ->
     if engine.use_quick_tier() {
         noting.raised.store(NONE, Ordering::Relaxed);
         run_in(&mut engine, &noting, test, &bytes).map_err(|wrong| format!("in the quick tier: {wrong}"))?;
+        if engine.stats().interpreted > 0 {
+            return Err("the quick tier left something to the interpreter".to_string());
+        }
     }
     Ok(())
 }

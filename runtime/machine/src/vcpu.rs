@@ -257,6 +257,7 @@ impl<I: Isa> Cpu for Vcpu<I> {
             ("tlb-misses", s.tlb_misses),
             ("exceptions", s.exceptions),
             ("interpreted", s.interpreted),
+            ("resumed", s.resumed),
         ]
     }
     fn save(&self) -> serde_json::Value {

@@ -66,6 +66,8 @@ pub struct Stats {
     pub tlb_misses: u64,
     /// Words of bytecode that the quick tier left to the interpreter, each time.
     pub interpreted: u64,
+    /// Times the interpreter took over inside a block: accesses that go together did not find their page, or floating-point controls do not suit the host.
+    pub resumed: u64,
     /// Exceptions and interrupts delivered.
     pub exceptions: u64,
     /// Times the code buffer was full.
@@ -557,6 +559,7 @@ impl<I: Isa> Engine<I> {
             leave = match leave {
                 Leave::Quick(code) => self.execute(bus, code, self.quick.as_ref().map_or(0, |quick| quick.block(code))),
                 Leave::Resume(at) => {
+                    self.cx.stats.resumed += 1;
                     let c = self.arena.code[at as usize];
                     let va = self.cx.cell(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
                     let leave = self.interpret(bus, at);

@@ -136,6 +136,65 @@ impl Emitter<'_> {
         self.set(c.a, RAX);
     }
 
+    /// Divides: by zero gives zero, or the dividend as remainder; the least number by -1 gives itself.
+    fn divide(&mut self, c: &Code) {
+        let (b, by) = (self.get(c.b), self.get(c.c));
+        let (odd, done) = (self.label(), self.label());
+        dynasm!(self.ops ; .arch x64 ; mov rax, Rq(b));
+        match c.op {
+            Bc::DivU | Bc::RemU => {
+                dynasm!(self.ops ; .arch x64 ; xor edx, edx ; test Rq(by), Rq(by) ; jz =>odd ; div Rq(by));
+                if c.op == Bc::RemU {
+                    dynasm!(self.ops ; .arch x64 ; mov rax, rdx ; =>odd);
+                } else {
+                    dynasm!(self.ops ; .arch x64 ; jmp =>done ; =>odd ; xor eax, eax ; =>done);
+                }
+            }
+            Bc::DivS32 => dynasm!(self.ops
+                ; .arch x64
+                ; xor edx, edx
+                ; test Rd(by), Rd(by)
+                ; jz =>odd
+                // In 64 bits nothing overflows.
+                ; movsxd rcx, Rd(by)
+                ; movsxd rax, eax
+                ; cqo
+                ; idiv rcx
+                ; mov edx, eax
+                ; =>odd
+                ; mov eax, edx
+            ),
+            _ => dynasm!(self.ops
+                ; .arch x64
+                ; lea rcx, [Rq(by) + 1]
+                ; cmp rcx, 1
+                ; jbe =>odd
+                ; cqo
+                ; idiv Rq(by)
+                ; jmp =>done
+                ; =>odd
+                // By -1, or by 0.
+                ; imul rax, Rq(by)
+                ; =>done
+            ),
+        }
+        self.set(c.a, RAX);
+    }
+
+    /// Reverses the lowest bits, 64 - x of them.
+    fn reverse(&mut self, c: &Code) {
+        let b = self.get(c.b);
+        dynasm!(self.ops ; .arch x64 ; mov rax, Rq(b) ; bswap rax);
+        for (by, mask) in [(4, 0x0f0f_0f0f_0f0f_0f0f_u64), (2, 0x3333_3333_3333_3333), (1, 0x5555_5555_5555_5555)] {
+            self.constant(RCX, mask);
+            dynasm!(self.ops
+                ; .arch x64 ; mov rdx, rax ; shr rdx, by ; and rdx, rcx ; and rax, rcx ; shl rax, by ; or rax, rdx
+            );
+        }
+        dynasm!(self.ops ; .arch x64 ; shr rax, (c.x & 63) as i8);
+        self.set(c.a, RAX);
+    }
+
     /// Compares two cells, or a cell with the immediate.
     fn compare(&mut self, c: &Code, imm: bool, wide: bool) {
         let b = self.get(c.b);
@@ -402,6 +461,8 @@ impl Emitter<'_> {
                     dynasm!(self.ops ; .arch x64 ; mov Rd(to), Rd(to));
                 }
             }
+            DivU | RemU | DivS32 | DivS64 => self.divide(c),
+            Bitrev => self.reverse(c),
             Clz => {
                 let b = self.get(c.b);
                 dynasm!(self.ops
