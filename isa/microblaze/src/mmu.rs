@@ -1,7 +1,7 @@
 //! The MMU (UG984, chapter 2, virtual-memory management): a table of 64 entries that software fills, and its registers.
 //!
 //! Virtual address, PID and privilege -> the entry whose tag, size and PID match -> zone and permission bits -> physical address. The soft TLB
-//! keeps what was found, under the PID as space tag; a write to an entry, to PID or to the zones flushes it.
+//! keeps what was found, under the PID as space tag; a write to an entry flushes its page, one to the zones everything.
 //!
 //! Not modelled: the storage attributes W, I, M and G, and U0 (memory is coherent).
 
@@ -58,6 +58,14 @@ fn flush(cx: &mut HelperCx<'_>) {
     cx.flush_code = true;
 }
 
+/// Flushes what an entry maps, or will.
+fn flush_entry(cx: &mut HelperCx<'_>, hi: u32) {
+    if hi & VALID != 0 {
+        cx.tlb.flush_page((hi & !0xfff).into(), None);
+    }
+    cx.flush_code = true;
+}
+
 impl Externs for System {
     fn mmu_read(&self, cx: &mut HelperCx<'_>, n: u8) -> u32 {
         let index = (state::tlbx(cx.state) & 63) as usize;
@@ -91,13 +99,18 @@ impl Externs for System {
             TLBX => state::set_tlbx(cx.state, x & (MISSED | 63)),
             TLBLO => {
                 state::set_tlblo(cx.state, index, x);
-                flush(cx);
+                flush_entry(cx, state::tlbhi(cx.state, index));
             }
             TLBHI => {
                 let pid = state::pid(cx.state);
+                flush_entry(cx, state::tlbhi(cx.state, index));
                 state::set_tlbhi(cx.state, index, x);
                 state::set_tlbpid(cx.state, index, pid);
-                flush(cx);
+                // Of two entries for a page the first counts: the new one may stand before another.
+                match shift(x) {
+                    0..=12 => flush_entry(cx, x),
+                    _ => flush(cx),
+                }
             }
             TLBSX => {
                 let found = find(cx.state, x).map_or(MISSED, |i| i as u32);

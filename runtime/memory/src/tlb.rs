@@ -173,8 +173,8 @@ pub enum Flushed {
     /// Nothing.
     #[default]
     Nothing,
-    /// The 4 KiB page of this address.
-    Page(u64),
+    /// The 4 KiB pages of these addresses, so many of them.
+    Pages([u64; 4], usize),
     /// What is not global of the space tags that have these bits (the second) under a mask (the first).
     Tags(u32, u32),
     /// Anything.
@@ -470,7 +470,11 @@ impl SoftTlb {
     /// `None`, those of all tags.
     pub fn flush_page(&mut self, va: u64, tag: Option<u32>) {
         self.flushed = match self.flushed {
-            Flushed::Nothing => Flushed::Page(va & !(PAGE_SIZE - 1)),
+            Flushed::Nothing => Flushed::Pages([va; 4], 1),
+            Flushed::Pages(mut pages, count) if count < pages.len() => {
+                pages[count] = va;
+                Flushed::Pages(pages, count + 1)
+            }
             _ => Flushed::All,
         };
         self.fronts.iter_mut().for_each(|front| front.forget(va));

@@ -189,9 +189,11 @@ impl<I: Isa> Context<I> {
     fn follow_flush(&mut self) {
         match self.tlb.take_flushed() {
             Flushed::Nothing => {}
-            Flushed::Page(va) => {
-                let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
-                self.jumps[first..=first + PAGE_JUMPS].fill(NO_JUMP);
+            Flushed::Pages(pages, count) => {
+                for va in &pages[..count] {
+                    let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
+                    self.jumps[first..=first + PAGE_JUMPS].fill(NO_JUMP);
+                }
             }
             Flushed::Tags(mask, bits) => {
                 self.epochs.retain(|tag, _| tag & mask != bits);
