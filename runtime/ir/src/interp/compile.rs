@@ -340,6 +340,7 @@ impl Compiler<'_> {
                 continue;
             }
             let mut operands: Vec<Value> = inst.operands().collect();
+            operands.extend(self.two_ways(inst).map(|(cond, ..)| cond));
             while let Some(v) = operands.pop() {
                 if self.fused[v.0 as usize] {
                     if let Some(def) = self.def(v) {
@@ -832,12 +833,32 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// The condition and the two pcs, if a jump's pc is one of two constants.
+    fn two_ways(&self, inst: &Inst) -> Option<(Value, u64, u64)> {
+        let pc = if inst.op == Op::JumpTo { inst.args[0] } else { return None };
+        let select = self.def(pc).filter(|def| def.op == Op::Select)?;
+        let [cond, yes, no, ..] = select.args;
+        self.constant(cond).is_none().then_some(())?;
+        Some((cond, self.constant(yes)? as u64, self.constant(no)? as u64))
+    }
+
+    fn jump(&mut self, pc: u64, a: u16) {
+        let near = self.page_of.is_some_and(|page| page >> emu_memory::PAGE_BITS == pc >> emu_memory::PAGE_BITS);
+        self.emit(Code { op: Bc::Jump, x: near.into(), a, b: 0, c: 0, imm: pc });
+    }
+
     fn exit(&mut self, inst: &Inst) -> Result<(), TooBig> {
         let a = (self.block.guest_insns - self.mark.min(self.block.guest_insns)) as u16;
         match inst.op {
-            Op::Jump => {
-                let near = self.page_of.is_some_and(|page| page >> emu_memory::PAGE_BITS == inst.imm >> emu_memory::PAGE_BITS);
-                self.emit(Code { op: Bc::Jump, x: near.into(), a, b: 0, c: 0, imm: inst.imm });
+            Op::Jump => self.jump(inst.imm, a),
+            Op::JumpTo if self.two_ways(inst).is_some() => {
+                // A branch with a delay slot: two jumps that can be linked.
+                let Some((cond, yes, no)) = self.two_ways(inst) else { return Ok(()) };
+                let mut otherwise = Vec::new();
+                self.branch_if(cond, false, &mut otherwise)?;
+                self.jump(yes, a);
+                otherwise.into_iter().for_each(|at| self.patch(at));
+                self.jump(no, a);
             }
             Op::JumpTo | Op::JumpRekey => {
                 let b = self.cell(inst.args[0])?;
