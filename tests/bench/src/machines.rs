@@ -58,7 +58,7 @@ pub const MACHINES: &[Machine] = &[
             Peer {
                 name: "virt",
                 program: "qemu-system-arm",
-                arguments: &["-M", "virt", "-cpu", "cortex-a15", "-m", "512", "-serial", "stdio"],
+                arguments: &["-M", "virt", "-cpu", "cortex-a15", "-m", "512", "-nic", "none", "-serial", "stdio"],
                 files: Some(Files {
                     kernel: "vexpress/vmlinuz-armmp",
                     initrd: "vexpress/initramfs-armhf.cpio.gz",
