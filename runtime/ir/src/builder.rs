@@ -73,6 +73,8 @@ pub struct Builder {
     /// State writes of the current instruction that are not in the block yet: they take effect when it retires, or at the border of the
     /// `If` they stand in, so that an instruction may read memory after it wrote a register and still be precise.
     deferred: Vec<(Slot, Value)>,
+    /// A helper was called after which a block ends.
+    ends: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +111,7 @@ impl Builder {
             dead: false,
             next_pc: 0,
             deferred: Vec::new(),
+            ends: false,
         }
     }
 
@@ -198,6 +201,11 @@ impl Builder {
         for context in &mut self.context {
             context.pending = None;
         }
+    }
+
+    /// True if the block ends after the current instruction: it called a helper that may have changed mappings, or the block key.
+    pub fn ends_block(&self) -> bool {
+        self.ends
     }
 
     /// True once the current path ended: after a jump, raise or wait, until the other side or the end of the enclosing `If`.
@@ -949,7 +957,9 @@ impl Builder {
         self.flush_sets();
         let inst = Inst::new(Op::Call(helper), result.unwrap_or(Type::I1), args);
         if !self.dead {
-            match self.helpers.and_then(|helpers| helpers.get(helper as usize)?.writes) {
+            let helper = self.helpers.and_then(|helpers| helpers.get(helper as usize));
+            self.ends |= helper.is_some_and(HelperDesc::ends_block);
+            match helper.and_then(|helper| helper.writes) {
                 Some(slots) => slots.iter().for_each(|slot| self.forget(*slot)),
                 None => self.forget_all(),
             }
@@ -1100,7 +1110,7 @@ impl Builder {
             return;
         }
         self.commit_context();
-        let moved = self.context.iter().any(|c| c.known != c.entry);
+        let moved = self.ends || self.context.iter().any(|c| c.known != c.entry);
         let constant = self.iconst(Type::I64, pc.into());
         let mut args = args.to_vec();
         if moved && op == Op::Jump {

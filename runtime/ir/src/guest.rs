@@ -112,6 +112,13 @@ pub struct HelperDesc {
     pub raises: bool,
 }
 
+impl HelperDesc {
+    /// A block ends after an instruction that calls it: it may have changed mappings or what the block key is made of.
+    pub fn ends_block(&self) -> bool {
+        self.memory || self.writes.is_none_or(|slots| !slots.is_empty())
+    }
+}
+
 /// What a helper, or a table walk, may touch.
 pub struct HelperCx<'a> {
     /// The CPU's state cells.

@@ -254,6 +254,7 @@ impl<I: Isa> Cpu for Vcpu<I> {
             ("blocks", s.blocks),
             ("translated", s.translated),
             ("lookups", s.lookups),
+            ("jump-misses", s.jump_misses),
             ("tlb-misses", s.tlb_misses),
             ("exceptions", s.exceptions),
             ("interpreted", s.interpreted),

@@ -116,6 +116,8 @@ pub struct TlbPage {
     pub attributes: u32,
     /// log2 of the guest's page, 12 or more.
     pub page_bits: u8,
+    /// Holds for every space tag.
+    pub global: bool,
     /// If the page is RAM or ROM: a number for [`SoftTlb::block`], and the offset of the page in that block.
     pub ram: Option<(u32, u64)>,
 }
@@ -240,7 +242,7 @@ impl Default for SoftTlb {
 impl SoftTlb {
     /// An empty TLB of 2048 entries.
     pub fn new() -> SoftTlb {
-        let none = TlbPage { phys: GuestPhys(0), read: false, write: false, execute: false, attributes: 0, page_bits: 12, ram: None };
+        let none = TlbPage { phys: GuestPhys(0), read: false, write: false, execute: false, attributes: 0, page_bits: 12, global: false, ram: None };
         SoftTlb {
             sets: vec![Set([EMPTY; WAYS]); SETS].into(),
             pages: vec![[none; WAYS]; SETS].into(),
@@ -298,6 +300,13 @@ impl SoftTlb {
         let line = Front::line(va);
         (self.fronts[front].read[line], self.fronts[front].write[line], self.fronts[front].addend[line]) = (wanted(NO_READ), write, addend);
         self.front_used[front] = true;
+    }
+
+    /// True if generated code would find the access in the front now: `last` is the address whose page counts, see [`Front::tag`].
+    pub fn in_front(&self, va: u64, last: u64, align: u8, mmu_index: u8, (read, write): (bool, bool)) -> bool {
+        let (front, line) = (&self.fronts[self.selected], Front::line(va));
+        let tag = last & Front::mask(align) | Front::index_bits(mmu_index);
+        (!read || front.read[line] == tag) && (!write || front.write[line] == tag)
     }
 
     /// Empties the fronts: mappings changed, or a page got its first code.
@@ -371,6 +380,7 @@ impl SoftTlb {
             execute: fill.execute,
             attributes: fill.attributes,
             page_bits: fill.page_bits,
+            global: fill.global,
             ram: None,
         };
         if let Some(slice) = &fill.ram {

@@ -218,12 +218,49 @@ pub struct Arena {
     pub marks: Vec<MarkInfo>,
     /// By ascending code index.
     pub blocks: Vec<BlockInfo>,
+    /// For each [`CHUNK`] words of code: the first block that begins in them or behind.
+    first: Vec<u32>,
+}
+
+/// Words of code that have one entry in a list of blocks.
+const CHUNK: usize = 64;
+
+/// How much an arena held at some time.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    code: usize,
+    side: usize,
+    marks: usize,
+    blocks: usize,
 }
 
 impl Arena {
+    /// Adds a block behind all others, whose code is there already.
+    pub fn add_block(&mut self, info: BlockInfo) {
+        while self.first.len() * CHUNK <= info.code as usize {
+            self.first.push(self.blocks.len() as u32);
+        }
+        self.blocks.push(info);
+    }
+
+    /// How much there is, for [`Arena::truncate`].
+    pub fn extent(&self) -> Extent {
+        Extent { code: self.code.len(), side: self.side.len(), marks: self.marks.len(), blocks: self.blocks.len() }
+    }
+
+    /// Forgets what was added since.
+    pub fn truncate(&mut self, to: Extent) {
+        self.code.truncate(to.code);
+        self.side.truncate(to.side);
+        self.marks.truncate(to.marks);
+        self.blocks.truncate(to.blocks);
+        self.first.retain(|block| (*block as usize) < to.blocks);
+    }
+
     /// The block that holds code index `at`.
     pub fn block_at(&self, at: u32) -> Option<u32> {
-        let index = self.blocks.partition_point(|b| b.code <= at).checked_sub(1)?;
+        let from = self.first.get(at as usize / CHUNK).map_or(self.blocks.len(), |first| *first as usize);
+        let index = (from + self.blocks[from..].iter().take_while(|b| b.code <= at).count()).checked_sub(1)?;
         (at < self.blocks[index].end).then_some(index as u32)
     }
 
@@ -265,5 +302,6 @@ impl Arena {
         self.side.clear();
         self.marks.clear();
         self.blocks.clear();
+        self.first.clear();
     }
 }

@@ -45,15 +45,17 @@ pub struct JumpEntry {
 }
 
 /// Entries of the jump cache, less one.
-pub const JUMP_MASK: usize = 4095;
+pub const JUMP_MASK: usize = 8191;
 /// Entries for pcs of one page, which are neighbours, less one.
-pub const PAGE_JUMPS: usize = 63;
+pub const PAGE_JUMPS: usize = 127;
+/// From the place of an entry to where it goes when another takes its place.
+pub const OTHER_JUMP: usize = 64;
 
-/// Where `pc` is in the jump cache.
+/// Where `pc` is in the jump cache: here, or in the place that differs by [`OTHER_JUMP`].
 #[inline(always)]
 pub fn jump_slot(pc: u64) -> usize {
     let mixed = (pc ^ pc >> 6) as usize;
-    mixed >> 6 & JUMP_MASK & !PAGE_JUMPS | mixed >> 1 & PAGE_JUMPS
+    mixed >> 5 & JUMP_MASK & !PAGE_JUMPS | mixed >> 1 & PAGE_JUMPS
 }
 
 /// Executes from code index `at`. With `STEP` it ends at index `stop`, and at the next block.
@@ -121,8 +123,7 @@ pub fn execute<I: Isa, const STEP: bool>(
             ($key:expr, $to:ident = $pc:expr, $miss:expr) => {{
                 let $to: u64 = $pc;
                 cx.executed -= u64::from(c.a);
-                let entry = &cx.jumps[jump_slot($to)];
-                if !STEP && entry.pc == $to && entry.stamp == cx.epoch | $key.0 {
+                if !STEP && let Some(entry) = cx.known_jump($to, $key) {
                     if cx.native {
                         return Leave::Quick(entry.code);
                     }

@@ -8,6 +8,7 @@
 //! Counting: `executed` counts instructions that completed, and those that faulted (so that a fault loop ends with the budget).
 //! A block that does not fit the remaining budget is executed instruction by instruction, so a budget is never overrun.
 
+mod blocks;
 mod code;
 mod compile;
 mod exec;
@@ -22,10 +23,11 @@ use crate::builder::Builder;
 use crate::guest::{AccessKind, BlockKey, Exception, FetchFault, HelperCx, Isa};
 use crate::op::{Block, Op};
 use crate::passes::Passes;
-use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME};
+use blocks::{BlockId, Blocks, Cached, SecondPage};
+use code::{Arena, Bc, BlockInfo, Cells, Code, Extent, FRAME};
 use compile::{Head, Target};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
-use exec::{JUMP_MASK, JumpEntry, Leave, PAGE_JUMPS, execute, jump_slot};
+use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, PAGE_JUMPS, execute, jump_slot};
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -62,6 +64,8 @@ pub struct Stats {
     pub words: u64,
     /// Look-ups that left the bytecode loop.
     pub lookups: u64,
+    /// Look-ups by generated code of what its jump cache did not know.
+    pub jump_misses: u64,
     /// Translation-table walks.
     pub tlb_misses: u64,
     /// Words of bytecode that the quick tier left to the interpreter, each time.
@@ -123,8 +127,9 @@ pub struct Context<I: Isa> {
     soon: bool,
     monitor: Option<Monitor>,
     jumps: [JumpEntry; JUMP_MASK + 1],
-    /// The jump cache's epoch, above the bits of a block key; never 0. Those of all space tags, and the last given.
+    /// The jump cache's epoch, above the bits of a block key; never 0. That of code in global pages, those of all space tags, and the last given.
     epoch: u64,
+    global_epoch: u64,
     epochs: FxHashMap<u32, u64>,
     newest: u64,
     /// For generated code: addresses of what its calls need, of the attention word and the TLB's front, the host's MXCSR, constants.
@@ -171,19 +176,45 @@ impl<I: Isa> Context<I> {
     }
     fn forget_jumps(&mut self) {
         self.epochs.clear();
+        self.global_epoch = self.new_epoch();
         self.find_epoch();
     }
-    /// The jump cache's epoch for the space tag: what it knows of another address space waits until that comes back.
-    fn find_epoch(&mut self) {
+    fn new_epoch(&mut self) -> u64 {
         if self.newest == u64::MAX << 48 {
             self.jumps.fill(NO_JUMP);
             self.epochs.clear();
-            self.newest = 0;
+            (self.newest, self.global_epoch) = (EPOCH, EPOCH);
         }
-        self.epoch = *self.epochs.entry(self.tag).or_insert_with(|| {
-            self.newest += EPOCH;
-            self.newest
-        });
+        self.newest += EPOCH;
+        self.newest
+    }
+    /// The jump cache's epoch for the space tag: what it knows of another address space waits until that comes back.
+    fn find_epoch(&mut self) {
+        self.epoch = match self.epochs.get(&self.tag) {
+            Some(epoch) => *epoch,
+            None => {
+                let epoch = self.new_epoch();
+                self.epochs.insert(self.tag, epoch);
+                epoch
+            }
+        };
+    }
+    /// What the jump cache knows of the block at `pc`.
+    #[inline(always)]
+    fn known_jump(&self, pc: u64, key: BlockKey) -> Option<&JumpEntry> {
+        let slot = jump_slot(pc);
+        let matches = |entry: &&JumpEntry| entry.pc == pc && (entry.stamp == self.epoch | key.0 || entry.stamp == self.global_epoch | key.0);
+        [slot, slot ^ OTHER_JUMP].into_iter().map(|slot| &self.jumps[slot]).find(matches)
+    }
+    /// Lets the jump cache know the block at `pc`, whose page is in the TLB.
+    fn know(&mut self, pc: u64, key: BlockKey, mmu: u8, block: &Cached, native: u64) {
+        let global = self.tlb.lookup(pc, mmu, self.tag).is_some_and(|page| page.global);
+        let epoch = if global { self.global_epoch } else { self.epoch };
+        let slot = jump_slot(pc);
+        if self.jumps[slot].pc != pc {
+            self.jumps[slot ^ OTHER_JUMP] = self.jumps[slot];
+        }
+        self.jumps[slot] = JumpEntry { pc, stamp: epoch | key.0, native, code: block.code };
     }
     /// Forgets what the jump cache knows of the addresses that the TLB was made to forget.
     fn follow_flush(&mut self) {
@@ -192,7 +223,8 @@ impl<I: Isa> Context<I> {
             Flushed::Pages(pages, count) => {
                 for va in &pages[..count] {
                     let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
-                    self.jumps[first..=first + PAGE_JUMPS].fill(NO_JUMP);
+                    let gone = |entry: &&mut JumpEntry| entry.pc & !(PAGE_SIZE - 1) == va & !(PAGE_SIZE - 1);
+                    self.jumps[first..=first + PAGE_JUMPS].iter_mut().filter(gone).for_each(|entry| *entry = NO_JUMP);
                 }
             }
             Flushed::Tags(mask, bits) => {
@@ -230,33 +262,6 @@ pub enum Stop {
     Exception(Exception),
 }
 
-/// Identity of a translation: physical place, virtual pc, block key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct BlockId {
-    ram: u16,
-    offset: u64,
-    pc: u64,
-    key: BlockKey,
-    /// Exactly one instruction, for stepping.
-    single: bool,
-}
-
-/// The page a block's last instruction ends in, if not the first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct SecondPage {
-    ram: u16,
-    page: u64,
-    generation: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Cached {
-    code: u32,
-    /// Its code in the quick tier, or 0.
-    native: u64,
-    second: Option<SecondPage>,
-}
-
 /// The interpreter of one vCPU.
 pub struct Engine<I: Isa> {
     cx: Box<Context<I>>,
@@ -264,7 +269,7 @@ pub struct Engine<I: Isa> {
     passes: Passes,
     arena: Arena,
     quick: Option<Quick>,
-    blocks: FxHashMap<BlockId, Cached>,
+    blocks: Blocks,
     rams: Vec<Arc<RamBlock>>,
     /// Hears of code overwritten in them.
     keeper: Arc<CodeKeeper>,
@@ -280,7 +285,7 @@ pub struct Engine<I: Isa> {
     trap: bool,
     trapped: Option<Exception>,
     /// Code beyond this index is used once: it was fetched from a device.
-    scratch: Option<(usize, usize, usize, usize)>,
+    scratch: Option<Extent>,
 }
 
 impl<I: Isa> Engine<I> {
@@ -307,6 +312,7 @@ impl<I: Isa> Engine<I> {
             monitor: None,
             jumps: [NO_JUMP; JUMP_MASK + 1],
             epoch: 0,
+            global_epoch: 0,
             epochs: FxHashMap::default(),
             newest: 0,
             run: 0,
@@ -325,7 +331,7 @@ impl<I: Isa> Engine<I> {
             passes,
             arena: Arena::default(),
             quick: None,
-            blocks: FxHashMap::default(),
+            blocks: Blocks::default(),
             rams: Vec::new(),
             keeper: Arc::default(),
             exceptions: Vec::new(),
@@ -482,10 +488,13 @@ impl<I: Isa> Engine<I> {
         }
         for page in self.keeper.take_overwritten() {
             let Some(quick) = &mut self.quick else { continue };
-            for (pc, code) in quick.revoke(page) {
-                let entry = &mut self.cx.jumps[jump_slot(pc)];
-                if entry.code == code {
-                    *entry = NO_JUMP;
+            for (id, code) in quick.revoke(page) {
+                self.blocks.remove(&id);
+                let slot = jump_slot(id.pc);
+                for slot in [slot, slot ^ OTHER_JUMP] {
+                    if self.cx.jumps[slot].code == code {
+                        self.cx.jumps[slot] = NO_JUMP;
+                    }
                 }
             }
         }
@@ -580,12 +589,9 @@ impl<I: Isa> Engine<I> {
             };
         }
         self.cx.soon = false;
-        if let Some((code, side, marks, blocks)) = self.scratch.take() {
+        if let Some(extent) = self.scratch.take() {
             leave = self.settled_scratch(leave);
-            self.arena.code.truncate(code);
-            self.arena.side.truncate(side);
-            self.arena.marks.truncate(marks);
-            self.arena.blocks.truncate(blocks);
+            self.arena.truncate(extent);
         }
         leave
     }
@@ -593,7 +599,9 @@ impl<I: Isa> Engine<I> {
     /// Executes from a code index, in the quick tier if it can.
     fn execute(&mut self, bus: &dyn GuestBus, code: u32, native: u64) -> Leave {
         if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.native && native != 0) {
-            return quick.execute(&mut self.cx, &self.arena, &self.rams, bus, native);
+            // Nobody but a look-up sees breakpoints.
+            let known = self.breakpoints.is_empty().then_some(&self.blocks);
+            return quick.execute(&mut self.cx, &self.arena, &self.rams, known, bus, native);
         }
         self.interpret(bus, code)
     }
@@ -779,22 +787,22 @@ impl<I: Isa> Engine<I> {
         let (_, page) = self.code_page(bus, pc, mmu)?;
         let Some((ram, page)) = page else {
             let code = self.translate_once(bus, pc, key, mmu)?;
-            return Ok(Cached { code, native: 0, second: None });
+            return Ok(Cached::once(code));
         };
         let flushes = self.cx.stats.flushes;
         let room = self.cx.limit - self.cx.executed;
-        let id = BlockId { ram, offset: page << PAGE_BITS | pc & (PAGE_SIZE - 1), pc, key, single: room == 1 };
-        let found = self.block(bus, id, page, mmu)?;
+        let whole = BlockId::new((ram, page), pc, key);
+        let id = if room == 1 { whole.single() } else { whole };
+        let found = self.block(bus, id, mmu)?;
         if u64::from(self.arena.code[found.code as usize].a) > room {
-            return self.block(bus, BlockId { single: true, ..id }, page, mmu);
+            return self.block(bus, id.single(), mmu);
         }
-        if found.second.is_none() && !id.single {
-            let entry = &mut self.cx.jumps[jump_slot(pc)];
+        if found.in_one_page() && !id.is_single() {
             let native = match &self.quick {
                 Some(quick) if found.native == 0 => quick.missing(),
                 _ => found.native,
             };
-            *entry = JumpEntry { pc, stamp: self.cx.epoch | key.0, native, code: found.code };
+            self.cx.know(pc, key, mmu, &found, native);
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
                 let a = if from.op == Bc::Jump { from.a } else { 0 };
@@ -817,11 +825,12 @@ impl<I: Isa> Engine<I> {
     }
 
     /// The block with this identity.
-    fn block(&mut self, bus: &dyn GuestBus, id: BlockId, page: u64, mmu: u8) -> Result<Cached, FetchFault> {
-        if let Some(cached) = self.blocks.get(&id).copied() {
+    fn block(&mut self, bus: &dyn GuestBus, id: BlockId, mmu: u8) -> Result<Cached, FetchFault> {
+        let (ram, page) = id.page();
+        if let Some(cached) = self.blocks.get(&id) {
             let head = self.arena.code[cached.code as usize];
-            let fresh = head.op == Bc::Enter && self.rams[id.ram as usize].page_generation(page) == head.imm as u32;
-            let same_second = match cached.second {
+            let fresh = head.op == Bc::Enter && self.rams[ram as usize].page_generation(page) == head.imm as u32;
+            let same_second = match self.blocks.second(&cached) {
                 None => true,
                 Some(second) => {
                     let (_, now) = self.code_page(bus, (id.pc | (PAGE_SIZE - 1)).wrapping_add(1), mmu)?;
@@ -833,14 +842,13 @@ impl<I: Isa> Engine<I> {
                 return Ok(cached);
             }
         }
-        let mut max = if id.single { 1 } else { MAX_INSNS };
+        let mut max = if id.is_single() { 1 } else { MAX_INSNS };
         loop {
-            let (mut block, head, second) = self.translate_block(bus, id, page, mmu, max)?;
+            let (mut block, head, second) = self.translate_block(bus, id, mmu, max)?;
             let isa = self.cx.isa.clone();
             assert!(block.guest_insns > 0, "{} translated nothing at {:#x}", isa.name(), id.pc);
             self.passes.optimise(&mut block);
             if let Some(cached) = self.add(&block, id, head, second) {
-                self.blocks.insert(id, cached);
                 return Ok(cached);
             }
             assert!(max > 1, "one instruction at {:#x} has too many values", id.pc);
@@ -853,19 +861,19 @@ impl<I: Isa> Engine<I> {
         let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
         compile::compile(&self.target, block, &mut self.arena, Some(head), Some(id.pc)).ok()?;
         let end = self.arena.code.len() as u32;
-        let linkable = second.is_none() && !id.single;
+        let linkable = second.is_none() && !id.is_single();
         let marks = (marks, self.arena.marks.len() as u32);
         let info = BlockInfo { code, end, marks, pc: id.pc, key: id.key, linkable };
-        self.arena.blocks.push(info);
+        self.arena.add_block(info);
         let mut native = 0;
         if let Some(quick) = &mut self.quick {
-            native = quick.add(&self.arena, &info, (id.ram, id.offset >> PAGE_BITS));
+            native = quick.add(&self.arena, &info, id);
         }
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
         stats.translated += u64::from(block.guest_insns);
         stats.words += u64::from(end - code);
-        Some(Cached { code, native, second })
+        Some(self.blocks.insert(id, code, native, second))
     }
 
     /// Translates at most `max` instructions. The block lies in one page, or its last instruction ends in the next.
@@ -873,12 +881,12 @@ impl<I: Isa> Engine<I> {
         &mut self,
         bus: &dyn GuestBus,
         id: BlockId,
-        page: u64,
         mmu: u8,
         mut max: u32,
     ) -> Result<(Block, Head, Option<SecondPage>), FetchFault> {
         let isa = self.cx.isa.clone();
-        let ram = self.rams[id.ram as usize].clone();
+        let (number, page) = id.page();
+        let ram = self.rams[number as usize].clone();
         let first_page = id.pc & !(PAGE_SIZE - 1);
         loop {
             let generation = ram.page_generation(page);
@@ -928,7 +936,7 @@ impl<I: Isa> Engine<I> {
                 max = at as u32 + 1;
                 continue;
             }
-            let head = Head { ram: id.ram, page: page as u32, generation };
+            let head = Head { ram: number, page: page as u32, generation };
             if second.is_none() {
                 return Ok((block, head, None));
             }
@@ -973,14 +981,13 @@ impl<I: Isa> Engine<I> {
         isa.translate(pc, key, 1, &mut fetch, &mut builder)?;
         let block = builder.finish();
         self.cx.after_bus(bus);
-        let arena = &self.arena;
-        self.scratch = Some((arena.code.len(), arena.side.len(), arena.marks.len(), arena.blocks.len()));
+        self.scratch = Some(self.arena.extent());
         let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
         let fits = compile::compile(&self.target, &block, &mut self.arena, None, None);
         assert!(fits.is_ok(), "one instruction at {pc:#x} has too many values");
         let end = self.arena.code.len() as u32;
         let marks = (marks, self.arena.marks.len() as u32);
-        self.arena.blocks.push(BlockInfo { code, end, marks, pc, key, linkable: false });
+        self.arena.add_block(BlockInfo { code, end, marks, pc, key, linkable: false });
         self.cx.executed += u64::from(block.guest_insns);
         Ok(code)
     }

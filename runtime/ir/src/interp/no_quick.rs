@@ -1,6 +1,7 @@
 //! Where there is no quick tier: guest code is interpreted.
 
 use super::Context;
+use super::blocks::{BlockId, Blocks};
 use super::code::{Arena, BlockInfo};
 use super::exec::Leave;
 use crate::guest::Isa;
@@ -40,7 +41,7 @@ impl Quick {
         match *self {}
     }
 
-    pub fn add(&mut self, _: &Arena, _: &BlockInfo, _: (u16, u64)) -> u64 {
+    pub fn add(&mut self, _: &Arena, _: &BlockInfo, _: BlockId) -> u64 {
         match *self {}
     }
 
@@ -52,11 +53,11 @@ impl Quick {
         match *self {}
     }
 
-    pub fn revoke(&mut self, _: (u16, u64)) -> Vec<(u64, u32)> {
+    pub fn revoke(&mut self, _: (u16, u64)) -> Vec<(BlockId, u32)> {
         match *self {}
     }
 
-    pub fn execute<I: Isa>(&self, _: &mut Context<I>, _: &Arena, _: &[Arc<RamBlock>], _: &dyn GuestBus, _: u64) -> Leave {
+    pub fn execute<I: Isa>(&self, _: &mut Context<I>, _: &Arena, _: &[Arc<RamBlock>], _: Option<&Blocks>, _: &dyn GuestBus, _: u64) -> Leave {
         match *self {}
     }
 }

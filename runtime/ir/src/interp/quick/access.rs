@@ -69,6 +69,39 @@ fn step_of(c: &Code) -> Option<i64> {
     }
 }
 
+/// Accesses that go together, as their look-up compares them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Together {
+    /// The last part begins so many bytes behind the first byte.
+    pub past: u16,
+    /// Alignment less one, at most 15.
+    pub align: u8,
+    /// At most 15.
+    pub mmu: u8,
+    /// Addresses have 32 bits.
+    pub narrow: bool,
+    pub read: bool,
+    pub write: bool,
+}
+
+impl Together {
+    fn pack(self) -> u32 {
+        let flags = u32::from(self.narrow) | u32::from(self.read) << 1 | u32::from(self.write) << 2;
+        u32::from(self.past) << 16 | u32::from(self.align & 15) << 8 | u32::from(self.mmu & 15) << 4 | flags
+    }
+
+    pub fn unpack(value: u32) -> Together {
+        Together {
+            past: (value >> 16) as u16,
+            align: (value >> 8) as u8 & 15,
+            mmu: (value >> 4) as u8 & 15,
+            narrow: value & 1 != 0,
+            read: value & 2 != 0,
+            write: value & 4 != 0,
+        }
+    }
+}
+
 impl Emitter<'_> {
     /// A word wrote a cell: what was known of pages by this base.
     pub fn base_written(&mut self, c: &Code, cell: u16) {
@@ -182,10 +215,15 @@ impl Emitter<'_> {
             return None;
         }
         // From the first byte on; the last part is aligned, or its last byte counts.
+        let (again, slow) = (self.label(), self.label());
+        // In a register from here on, also the second time.
+        self.get(a.base);
+        dynasm!(self.ops ; .arch x64 ; =>again);
         self.address(a.base, from, a.x);
         let pointer = POINTERS + (at % 128) as u16;
-        let slow = self.leave(self.stubs.resume, at);
         let past = if a.align == 0 { to - from - 1 } else { (to - from - 1) & !i64::from(a.align) };
+        let value = Together { past: past as u16, align: a.align, mmu: a.mmu, narrow: a.x == 32, read, write }.pack();
+        self.cold.push(Cold::Refill { label: slow, again, at, value, saved: self.regs });
         self.look_up(past, a.align, a.mmu, a.x, (read, write), slow);
         // Registers below hold what they held at the way out, or less.
         let reg = self.def(pointer);

@@ -2,9 +2,14 @@
 
 use super::super::Context;
 use super::super::code::{Bc, Code};
-use super::super::exec::{Leave, execute, jump_slot};
+use super::super::blocks::BlockId;
+use super::super::exec::{Leave, execute};
 use super::{Exit, Run};
-use crate::guest::Isa;
+use super::access::Together;
+use crate::guest::{AccessKind, BlockKey, Isa};
+use crate::op::Op;
+use emu_memory::PAGE_BITS;
+use std::sync::Arc;
 
 /// What a call returns: a value, and whether the code goes on (0) or leaves.
 #[repr(C)]
@@ -77,6 +82,20 @@ pub extern "sysv64" fn probe<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64) -> 
     })
 }
 
+/// Looks up the page of accesses that go together, at the first of their bytes. If generated code would not find it even then (they lie on two pages, or
+/// one of them may fault, or reaches a device or code), the interpreter goes on.
+pub extern "sysv64" fn refill<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64, together: u64) -> Done {
+    run.serve(at, |cx, run, _| {
+        let t = Together::unpack(together as u32);
+        let kind = if t.write { AccessKind::Write } else { AccessKind::Read };
+        if cx.resolve(run.bus, va, kind, t.mmu).is_ok() {
+            cx.tlb.raise(va, t.mmu, cx.tag);
+        }
+        let last = va.wrapping_add(t.past.into()) & if t.narrow { u32::MAX.into() } else { u64::MAX };
+        if cx.tlb.in_front(va, last, t.align, t.mmu, (t.read, t.write)) { Ok(0) } else { Err(Leave::Resume(at)) }
+    })
+}
+
 /// Executes one word that has no template.
 pub extern "sysv64" fn word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
     run.serve(at, |cx, run, c| {
@@ -90,6 +109,13 @@ pub extern "sysv64" fn word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
                 // A helper may look at sticky flags.
                 cx.gather();
                 cx.call(run.bus, side()).map_err(fault)?;
+                cx.front = cx.tlb.front() as usize;
+                if let Op::Call(id) = side().inst.op
+                    && cx.isa.helpers()[id as usize].ends_block()
+                {
+                    // The end of the instruction is that of the block: generated code goes on to there, as the interpreter would.
+                    cx.soon = false;
+                }
             }
             Bc::ClearExclusive => cx.monitor = None,
             op => {
@@ -116,12 +142,37 @@ pub extern "sysv64" fn rekey<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> u64 {
     // SAFETY: as in `serve`.
     let cx = unsafe { &mut *run.cx };
     let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
-    let entry = &cx.jumps[jump_slot(pc)];
-    if entry.pc == pc && entry.stamp == cx.epoch | key.0 {
+    if let Some(entry) = cx.known_jump(pc, key) {
         return entry.native;
     }
-    run.leave = Leave::Rekey(pc);
-    0
+    find(run, pc, key.0)
+}
+
+/// The code of a block that the jump cache does not know, or 0 to leave.
+pub extern "sysv64" fn find<I: Isa>(run: &mut Run<'_, I>, pc: u64, key: u64) -> u64 {
+    // SAFETY: as in `serve`.
+    let cx = unsafe { &mut *run.cx };
+    let key = BlockKey(key);
+    cx.stats.jump_misses += 1;
+    let mmu = cx.isa.fetch_mmu(key);
+    let place = cx.tlb.lookup(pc, mmu, cx.tag).filter(|page| page.execute).and_then(|page| page.ram);
+    let page = place.and_then(|(block, offset)| {
+        let block = cx.tlb.block(block)?;
+        let number = run.rams.iter().position(|ram| Arc::ptr_eq(ram, block))?;
+        Some((number as u16, offset >> PAGE_BITS))
+    });
+    // What was revoked is not in the table any more.
+    let found = page.zip(run.blocks).and_then(|(page, blocks)| blocks.get(&BlockId::new(page, pc, key)));
+    match found.filter(|block| block.native != 0 && block.in_one_page()) {
+        Some(block) => {
+            cx.know(pc, key, mmu, &block, block.native);
+            block.native
+        }
+        None => {
+            run.leave = Leave::Rekey(pc);
+            0
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Done>() == size_of::<Exit>());

@@ -35,6 +35,8 @@ pub enum Cold {
     Jump { label: DynamicLabel, at: u32, saved: Registers },
     /// The slow path of a load into a register, or of a store.
     Access { label: DynamicLabel, back: DynamicLabel, at: u32, stub: usize, value: Option<u8>, into: Option<u8>, saved: Registers },
+    /// The page of accesses that go together is not in the front; `value`: what [`super::calls::refill`] must know.
+    Refill { label: DynamicLabel, again: DynamicLabel, at: u32, value: u32, saved: Registers },
     /// The word by a call, whose result in a cell a register gets.
     Word { label: DynamicLabel, back: DynamicLabel, at: u32, cell: u16, into: Into, saved: Registers },
 }
@@ -337,7 +339,7 @@ impl Emitter<'_> {
         let field = |field: usize| jumps + field as i32;
         let (pc, stamp, native) =
             (field(offset_of!(JumpEntry, pc)), field(offset_of!(JumpEntry, stamp)), field(offset_of!(JumpEntry, native)));
-        const _: () = assert!(size_of::<JumpEntry>() == 32);
+        const _: () = assert!(size_of::<JumpEntry>() == 32 && PAGE_JUMPS == 127);
         dynasm!(self.ops ; .arch x64 ; or rdx, [rbx + epoch]);
         match known {
             Some(to) => self.constant(1, 32 * jump_slot(to) as u64),
@@ -347,7 +349,6 @@ impl Emitter<'_> {
                 ; shr ecx, 6
                 ; xor ecx, eax
                 ; mov r8d, ecx
-                ; shr r8d, 1
                 ; and r8d, 32 * (JUMP_MASK & !PAGE_JUMPS) as i32
                 ; shl ecx, 4
                 ; and ecx, 32 * PAGE_JUMPS as i32
@@ -475,6 +476,14 @@ impl Emitter<'_> {
                     Into::Xmm0 => dynasm!(self.ops ; .arch x64 ; movsd xmm0, [rbx + from]),
                 }
                 dynasm!(self.ops ; .arch x64 ; jmp =>back);
+            }
+            Cold::Refill { label, again, at, value, saved } => {
+                let stub = self.stubs.refill;
+                dynasm!(self.ops ; .arch x64 ; =>label);
+                self.save(&saved);
+                dynasm!(self.ops ; .arch x64 ; mov ecx, value as i32 ; mov edx, at as i32 ; call extern stub);
+                self.reload(&saved);
+                dynasm!(self.ops ; .arch x64 ; jmp =>again);
             }
             Cold::Access { label, back, at, stub, value, into, saved } => {
                 dynasm!(self.ops ; .arch x64 ; =>label);

@@ -23,6 +23,7 @@ mod stubs;
 mod words;
 
 use super::Context;
+use super::blocks::{BlockId, Blocks};
 use super::code::{Arena, BlockInfo};
 use super::exec::Leave;
 use crate::guest::Isa;
@@ -39,6 +40,8 @@ pub struct Run<'a, I: Isa> {
     cx: *mut Context<I>,
     arena: &'a Arena,
     rams: &'a [Arc<RamBlock>],
+    /// What look-ups may find.
+    blocks: Option<&'a Blocks>,
     bus: &'a dyn GuestBus,
     /// Why code left, if it says [`Exit::STORED`].
     leave: Leave,
@@ -72,7 +75,7 @@ struct Slot {
 /// The code of one block.
 struct Made {
     code: u32,
-    pc: u64,
+    id: BlockId,
     /// Code indices of its jumps.
     jumps: Vec<u32>,
 }
@@ -133,17 +136,17 @@ impl Quick {
 
     /// What a jump cache says of a block without code.
     pub fn missing(&self) -> u64 {
-        self.stubs.miss as u64
+        self.stubs.no_code as u64
     }
 
-    /// Makes code for a block of a page, and returns where; one that cannot have any, 0, stays with the interpreter.
-    pub fn add(&mut self, arena: &Arena, block: &BlockInfo, page: (u16, u64)) -> u64 {
+    /// Makes code for a block, and returns where; one that cannot have any, 0, stays with the interpreter.
+    pub fn add(&mut self, arena: &Arena, block: &BlockInfo, id: BlockId) -> u64 {
         let Some(made) = emit::block(&self.shape, &self.stubs, arena, block, self.buffer.next()) else { return 0 };
         let Some(at) = self.buffer.push(&made.code) else { return 0 };
         self.blocks.insert(block.code, at);
         let jumps = made.slots.iter().map(|(code, ..)| *code).collect();
         self.slots.extend(made.slots.into_iter().map(|(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
-        self.pages.entry(page).or_default().push(Made { code: block.code, pc: block.pc, jumps });
+        self.pages.entry(id.page()).or_default().push(Made { code: block.code, id, jumps });
         at as u64
     }
 
@@ -162,8 +165,8 @@ impl Quick {
         }
     }
 
-    /// Forgets the blocks of a page: nothing leads there any more, but for jump caches. Their pcs and code indices.
-    pub fn revoke(&mut self, page: (u16, u64)) -> Vec<(u64, u32)> {
+    /// Forgets the blocks of a page: nothing leads there any more, but for jump caches and tables of blocks. What they are, and their code indices.
+    pub fn revoke(&mut self, page: (u16, u64)) -> Vec<(BlockId, u32)> {
         let gone = self.pages.remove(&page).unwrap_or_default();
         for block in &gone {
             self.blocks.remove(&block.code);
@@ -171,15 +174,23 @@ impl Quick {
                 self.buffer.patch(slot.at, slot.first as u64);
             }
         }
-        gone.into_iter().map(|block| (block.pc, block.code)).collect()
+        gone.into_iter().map(|block| (block.id, block.code)).collect()
     }
 
     /// Executes the code of a block.
-    pub fn execute<I: Isa>(&self, cx: &mut Context<I>, arena: &Arena, rams: &[Arc<RamBlock>], bus: &dyn GuestBus, code: u64) -> Leave {
+    pub fn execute<I: Isa>(
+        &self,
+        cx: &mut Context<I>,
+        arena: &Arena,
+        rams: &[Arc<RamBlock>],
+        blocks: Option<&Blocks>,
+        bus: &dyn GuestBus,
+        code: u64,
+    ) -> Leave {
         cx.attention = bus.attention().as_ptr() as usize;
         cx.front = cx.tlb.front() as usize;
         cx.grant();
-        let mut run = Run { cx, arena, rams, bus, leave: Leave::Block(0) };
+        let mut run = Run { cx, arena, rams, blocks, bus, leave: Leave::Block(0) };
         let run = &raw mut run;
         // SAFETY: `run` and the context it points to live here, and nobody else looks at them.
         let cells = unsafe {

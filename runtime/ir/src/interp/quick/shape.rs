@@ -19,6 +19,7 @@ pub struct Shape {
     pub attention: i32,
     /// The epoch of the jump cache, above what a key has.
     pub epoch: i32,
+    pub global_epoch: i32,
     pub jumps: i32,
     /// Pointer to the TLB's front.
     pub front: i32,
@@ -60,6 +61,7 @@ impl Shape {
             run: from(offset_of!(Context<I>, run)),
             attention: from(offset_of!(Context<I>, attention)),
             epoch: from(offset_of!(Context<I>, epoch)),
+            global_epoch: from(offset_of!(Context<I>, global_epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
             front: from(offset_of!(Context<I>, front)),
             mxcsr: from(offset_of!(Context<I>, mxcsr)),

@@ -6,8 +6,10 @@
 use super::Exit;
 use super::buffer::Buffer;
 use super::calls;
+use super::super::exec::{JumpEntry, OTHER_JUMP};
 use super::shape::Shape;
 use crate::guest::Isa;
+use std::mem::offset_of;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
 
 /// Their addresses.
@@ -19,16 +21,20 @@ pub struct Stubs {
     pub load: [usize; 4],
     pub store: [usize; 4],
     pub probe: usize,
+    /// Gets the page of accesses that go together into the front.
+    pub refill: usize,
     /// Executes a word.
     pub word: usize,
     /// Adds sticky flags the host gathered to the state's.
     pub gather: usize,
-    /// Finds the block for the pc in `rax` when the key may be another.
+    /// Goes to the block for the pc in `rax` when the key may be another.
     pub rekey: usize,
     /// Before the block at the code index in `edx`.
     pub refuse: usize,
-    /// The block for the pc in `rax` is not known.
+    /// The jump cache's entry at `rcx` is not that of the pc in `rax` and the key and epoch in `rdx`.
     pub miss: usize,
+    /// The block for the pc in `rax` has no code.
+    pub no_code: usize,
     /// The same, and the jump at `edx` may be linked.
     pub miss_link: usize,
     /// The instruction of the word at `edx` is to be begun again.
@@ -61,7 +67,7 @@ impl Maker<'_> {
     /// Calls a function with ([`super::Run`], code index, address, value).
     fn call(&mut self, function: usize) -> usize {
         let at = self.here();
-        let (left, run, mxcsr, stored) = (self.shape.left, self.shape.run, self.shape.mxcsr, self.stored);
+        let (left, run, mxcsr, front, stored) = (self.shape.left, self.shape.run, self.shape.mxcsr, self.shape.front, self.stored);
         dynasm!(self.ops
             ; .arch x64
             ; push rsi ; push rdi ; push r8 ; push r9 ; push r10 ; push r11
@@ -75,6 +81,7 @@ impl Maker<'_> {
             ; call rax
             ; ldmxcsr [rbx + mxcsr]
             ; mov r15, [rbx + left]
+            ; mov r14, [rbx + front]
             ; add rsp, 8
             ; pop r11 ; pop r10 ; pop r9 ; pop r8 ; pop rdi ; pop rsi
             ; test edx, edx
@@ -103,17 +110,17 @@ impl Stubs {
             ; ldmxcsr [rbx + mxcsr]
             ; jmp rsi
         );
-        let rekey = m.here();
-        let function = calls::rekey::<I> as *const () as usize;
-        let found = m.ops.new_dynamic_label();
+        let (rekey, function) = (m.here(), calls::rekey::<I> as *const () as usize);
+        let (find, found) = (m.ops.new_dynamic_label(), m.ops.new_dynamic_label());
         dynasm!(m.ops
             ; .arch x64
+            ; mov r10, QWORD function as i64
+            ; =>find
             ; mov [rbx + left], r15
             ; stmxcsr [rbx + mxcsr]
             ; mov rdi, [rbx + run]
             ; mov rsi, rax
-            ; mov rax, QWORD function as i64
-            ; call rax
+            ; call r10
             ; ldmxcsr [rbx + mxcsr]
             ; mov r15, [rbx + left]
             ; test rax, rax
@@ -122,6 +129,35 @@ impl Stubs {
             ; jmp =>exit
             ; =>found
             ; jmp rax
+        );
+        let (miss, function) = (m.here(), calls::find::<I> as *const () as usize);
+        let (pc, stamp, native) = (offset_of!(JumpEntry, pc), offset_of!(JumpEntry, stamp), offset_of!(JumpEntry, native));
+        let field = |field: usize| shape.jumps + field as i32;
+        let (other, go) = (m.ops.new_dynamic_label(), m.ops.new_dynamic_label());
+        dynasm!(m.ops
+            ; .arch x64
+            // Code in a global page, or in the other place?
+            ; mov r11, rdx
+            ; shl rdx, 16
+            ; shr rdx, 16
+            ; mov r8, rdx
+            ; or r8, [rbx + shape.global_epoch]
+            ; mov r10, QWORD function as i64
+            ; cmp [rbx + rcx + field(pc)], rax
+            ; jne =>other
+            ; cmp [rbx + rcx + field(stamp)], r8
+            ; je =>go
+            ; =>other
+            ; xor ecx, (32 * OTHER_JUMP) as i32
+            ; cmp [rbx + rcx + field(pc)], rax
+            ; jne =>find
+            ; mov r9, [rbx + rcx + field(stamp)]
+            ; cmp r9, r8
+            ; je =>go
+            ; cmp r9, r11
+            ; jne =>find
+            ; =>go
+            ; jmp QWORD [rbx + rcx + field(native)]
         );
         // From inside a call: its return address is of no use.
         m.here();
@@ -145,12 +181,14 @@ impl Stubs {
             enter,
             load: calls::loads::<I>().map(|f| m.call(f)),
             store: calls::stores::<I>().map(|f| m.call(f)),
+            refill: m.call(calls::refill::<I> as *const () as usize),
             probe: m.call(calls::probe::<I> as *const () as usize),
             word: m.call(calls::word::<I> as *const () as usize),
             gather: m.call(calls::gather::<I> as *const () as usize),
             rekey,
             refuse: m.leave(Exit::BLOCK),
-            miss: m.leave(Exit::MISS),
+            miss,
+            no_code: m.leave(Exit::MISS),
             miss_link: m.leave(Exit::MISS_LINK),
             again: m.leave(Exit::AGAIN),
             resume: m.leave(Exit::RESUME),
