@@ -86,7 +86,14 @@ if command -v arm-none-eabi-gcc > /dev/null; then
             tests/guests/bare/start.S tests/guests/bare/smp.c -DFENCE="$1" -o "$out/smp.elf" &&
             "$emu" --board zynq7000 --firmware "$out/smp.elf" --exit-on "$2" --fail-on "smp: failed" --timeout 120 "${@:3}"
     }
+    # Code that changes while it is executed: by stores, by the other CPU, by DMA, by pages mapped anew; and accesses across pages.
+    code() {
+        arm-none-eabi-gcc -O2 -Wall -Werror -marm -march=armv7-a+mp+fp -mfloat-abi=hard -nostartfiles -T tests/guests/bare/zynq.ld \
+            tests/guests/bare/start.S tests/guests/bare/code.c -o "$out/code.elf" &&
+            "$emu" --board zynq7000 --firmware "$out/code.elf" --exit-on "code: all done" --fail-on "code: failed" --timeout 120 "$@"
+    }
     for tier in off quick; do
+        check "code that changes, --jit $tier" code --jit $tier
         check "two CPUs: litmus tests, --jit $tier" smp 1 "smp: all done" --jit $tier
         check "two CPUs: store buffering without barriers, --jit $tier" smp 0 "smp: reordered" --jit $tier
     done
