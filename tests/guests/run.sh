@@ -176,6 +176,8 @@ if [ -e "$petalogix/vmlinux-ml605" ]; then
         --initrd "$petalogix/initramfs-microblaze.cpio.gz" --append "console=ttyUL0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
     check "Linux on petalogix-ml605, little-endian" "$emu" --board boards/petalogix-ml605.kdl --kernel "$petalogix/vmlinux-ml605" \
         --initrd "$petalogix/initramfs-microblazeel.cpio.gz" --append "console=ttyS0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
+    check "Linux on petalogix-ml605, checksums of bench=1" tests/guests/bench.sh 1 petalogix-ml605 quick
+    check "Linux on petalogix-s3adsp1800, checksums of bench=1" tests/guests/bench.sh 1 petalogix-s3adsp1800 quick
     check "kernel of another CPU" refuses "another CPU" --board petalogix-ml605 --kernel "$shared/guests/malta/vmlinux-malta-be"
 else
     skip "Linux on the PetaLogix boards: no guests in $shared"
