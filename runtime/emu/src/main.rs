@@ -10,9 +10,11 @@ mod start;
 mod user;
 
 use clap::{Args, Parser, Subcommand};
+use emu_boards::tree::{number, size_text};
 use emu_boards::{Board, Plan, Request};
 use emu_host::chardev::{self, Backend};
 use emu_host::terminal::{self, Command as Key};
+use emu_ir::interp::CODE_CACHE;
 use emu_machine::schema::Registry;
 use emu_machine::{Exit, Machine, TimeMode};
 use std::fmt::Write as _;
@@ -114,6 +116,9 @@ struct Run {
     /// Which tier executes guest code
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off", "quick"])]
     jit: String,
+    /// Generated code each CPU keeps before all is forgotten, such as 1M
+    #[arg(long, value_name = "SIZE", value_parser = code_cache)]
+    code_cache_size: Option<usize>,
     /// Let GDB connect: [HOST:]PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     gdb: Option<String>,
@@ -160,6 +165,15 @@ fn board(request: &Request, registry: &Registry) -> Result<(Board, Plan), i32> {
     }
     let plan = emu_boards::plan(&board, registry).0;
     Ok((board, plan))
+}
+
+/// A size for the code cache.
+fn code_cache(text: &str) -> Result<usize, String> {
+    let size = number(text).ok_or("it is no size such as 64M")?;
+    usize::try_from(size).ok().filter(|bytes| CODE_CACHE.contains(bytes)).ok_or_else(|| {
+        let [least, most] = [CODE_CACHE.start(), CODE_CACHE.end()].map(|bytes| size_text(*bytes as i128));
+        format!("it must be between {least} and {most}")
+    })
 }
 
 fn time_mode(text: &str) -> Result<TimeMode, String> {
@@ -280,6 +294,9 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
         firmware: run.firmware.clone(),
     };
     let mut machine = machine(&board, &plan, &wanted, time).map_err(usage)?;
+    if let Some(bytes) = run.code_cache_size {
+        machine.set_code_cache(bytes);
+    }
     if run.jit != "off" {
         machine.use_quick_tier();
     }

@@ -22,6 +22,9 @@ pub struct Run {
     /// The program's name as it sees it
     #[arg(short = '0', value_name = "ARGV0")]
     name: Option<OsString>,
+    /// Generated code to keep before all is forgotten, such as 1M
+    #[arg(long, value_name = "SIZE", value_parser = crate::code_cache)]
+    code_cache_size: Option<usize>,
     /// Print system calls
     #[arg(long)]
     strace: bool,
@@ -44,7 +47,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         variables.insert(name.into(), value.into());
     }
     let environment: Vec<Vec<u8>> = variables.into_iter().map(|(n, v)| [n, v].join(&b'=')).collect();
-    let options = Options { cpu: run.cpu.clone(), sysroot: run.sysroot.clone(), strace: run.strace };
+    let options = Options { cpu: run.cpu.clone(), sysroot: run.sysroot.clone(), strace: run.strace, code_cache: run.code_cache_size };
     let mut process = Process::new(&program, &arguments, &environment, options).map_err(|e: Error| usage(e.to_string()))?;
     Ok(process.run())
 }

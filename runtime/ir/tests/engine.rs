@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use emu_ir::interp::{Engine, Stop};
+use emu_ir::interp::{CODE_CACHE, Engine, Stop};
 use emu_ir::state::Slot;
 use emu_memory::Attention;
 use proptest::prelude::*;
@@ -57,6 +57,47 @@ fn budgets_are_exact() {
         assert_eq!(b.executed(), limit);
         assert_eq!(a.state(), b.state(), "after {limit}");
     }
+}
+
+/// Another CPU's store over code is in two steps: the page's generation changes, then the note is left. Here a block of the page is translated in between.
+#[test]
+fn a_block_made_before_the_note_came_hears_of_the_next_store() {
+    let bus =
+        Bus::new(&[asm(I::Li, 2, 0, 0x3000), asm(I::Li, 3, 0, 0x100c), asm(I::Jr, 0, 2, 0), asm(I::Li, 2, 0, 0x3020), asm(I::Jr, 0, 2, 0)]);
+    let add = |at: u64, n: u32| bus.load(at, &[asm(I::AddI, 1, 1, n), asm(I::Jr, 0, 3, 0)]);
+    add(0x3000, 1);
+    add(0x3020, 10);
+    let mut engine = engine();
+    let mut run = |insns| {
+        bus.limit.set(insns);
+        assert_eq!(engine.run(&bus), Stop::Budget);
+        reg(&engine, 1)
+    };
+    assert_eq!(run(5), 1);
+    add(0x3000, 1);
+    bus.attention.fetch_and(!Attention::CODE, Ordering::Relaxed);
+    assert_eq!(run(5), 11, "the second block is translated");
+    bus.attention.fetch_or(Attention::CODE, Ordering::Relaxed);
+    assert_eq!(run(8), 31);
+    add(0x3020, 100);
+    assert_eq!(run(8), 231);
+}
+
+#[test]
+fn a_code_cache_that_is_full_is_emptied() {
+    // A round of more blocks than fit.
+    let blocks = 30_000;
+    let mut program: Vec<u32> = (0..blocks).flat_map(|_| [asm(I::AddI, 1, 1, 1), asm(I::B, 0, 0, 1)]).collect();
+    program.push(asm(I::Li, 2, 0, 0x1000));
+    program.push(asm(I::Jr, 0, 2, 0));
+    let bus = Bus::new(&program);
+    let mut engine = engine();
+    engine.set_code_cache(*CODE_CACHE.start());
+    bus.limit.set(u64::from(3 * (2 * blocks + 2)));
+    assert_eq!(engine.run(&bus), Stop::Budget);
+    assert_eq!((reg(&engine, 1), engine.pc()), (3 * blocks, 0x1000));
+    let stats = engine.stats();
+    assert!(stats.flushes > 2 && stats.blocks > u64::from(2 * blocks), "{stats:?}");
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub trait Cpu: Send {
     fn use_quick_tier(&mut self) -> bool {
         false
     }
+    /// Limits its code cache, see [`emu_ir::interp::Engine::set_code_cache`].
+    fn set_code_cache(&mut self, _bytes: usize) {}
     /// A debugger sees its registers with the most significant byte first.
     fn big_endian(&self) -> bool {
         false

@@ -341,6 +341,11 @@ impl Machine {
         self.cpus.iter_mut().for_each(|c| _ = c.cpu.use_quick_tier());
     }
 
+    /// Limits each CPU's code cache to so many bytes, one of [`emu_ir::interp::CODE_CACHE`].
+    pub fn set_code_cache(&mut self, bytes: usize) {
+        self.cpus.iter_mut().for_each(|c| c.cpu.set_code_cache(bytes));
+    }
+
     /// Where a debugger wants all CPUs to stop.
     pub fn set_debug_points(&mut self, points: &DebugPoints) {
         self.cpus.iter_mut().for_each(|c| c.cpu.set_debug_points(points));

@@ -210,6 +210,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn use_quick_tier(&mut self) -> bool {
         self.engine.use_quick_tier()
     }
+    fn set_code_cache(&mut self, bytes: usize) {
+        self.engine.set_code_cache(bytes);
+    }
     fn big_endian(&self) -> bool {
         self.engine.isa().big_endian()
     }
@@ -259,6 +262,7 @@ impl<I: Isa> Cpu for Vcpu<I> {
             ("exceptions", s.exceptions),
             ("interpreted", s.interpreted),
             ("resumed", s.resumed),
+            ("flushes", s.flushes),
         ]
     }
     fn save(&self) -> serde_json::Value {

@@ -26,6 +26,8 @@ pub struct Options {
     pub sysroot: Option<PathBuf>,
     /// Print each system call.
     pub strace: bool,
+    /// Bytes of generated code to keep, one of [`emu_ir::interp::CODE_CACHE`]; `None`: the engine's default.
+    pub code_cache: Option<usize>,
 }
 
 /// A running program.
@@ -81,6 +83,9 @@ impl Process {
         let isa = Arm::model(model, System::new(model)).ok_or_else(|| refuse(&format!("there is no ARM CPU model `{model}`")))?;
         let mut engine = Engine::new(Arc::new(User { isa, space: space.clone() }), 0);
         engine.trap_exceptions();
+        if let Some(bytes) = options.code_cache {
+            engine.set_code_cache(bytes);
+        }
         engine.use_quick_tier();
         arm::start(engine.state_mut(), begin.entry, stack);
         let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());

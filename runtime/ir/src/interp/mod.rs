@@ -31,13 +31,17 @@ use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, PAGE_JUMPS, execute, jump_sl
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Instructions in a block at most.
 const MAX_INSNS: u32 = 64;
-/// Words of code kept before everything is forgotten (16 bytes each).
-const MAX_CODE: usize = 1 << 22;
+/// Sizes of the code cache that [`Engine::set_code_cache`] takes, in bytes: with less than the least, a kernel translates
+/// all day; in the greatest, every jump reaches every place.
+pub const CODE_CACHE: RangeInclusive<usize> = 1 << 20..=1 << 30;
+/// The size of the code cache of a new engine.
+const DEFAULT_CODE_CACHE: usize = 64 << 20;
 
 /// One epoch of the jump cache, above the 48 bits of a block key.
 const EPOCH: u64 = 1 << 48;
@@ -74,7 +78,7 @@ pub struct Stats {
     pub resumed: u64,
     /// Exceptions and interrupts delivered.
     pub exceptions: u64,
-    /// Times the code buffer was full.
+    /// Times translations were forgotten: the code cache was full, or a debugger changed where to stop.
     pub flushes: u64,
 }
 
@@ -284,6 +288,8 @@ pub struct Engine<I: Isa> {
     /// Exceptions are given to the caller; the one that came up.
     trap: bool,
     trapped: Option<Exception>,
+    /// Bytes of generated code, and of bytecode, kept before everything is forgotten.
+    code_cache: usize,
     /// Code beyond this index is used once: it was fetched from a device.
     scratch: Option<Extent>,
 }
@@ -340,6 +346,7 @@ impl<I: Isa> Engine<I> {
             breakpoints: BTreeSet::new(),
             trap: false,
             trapped: None,
+            code_cache: DEFAULT_CODE_CACHE,
             scratch: None,
         };
         engine.cx.tlb.select(0);
@@ -398,10 +405,20 @@ impl<I: Isa> Engine<I> {
         self.trap = true;
     }
 
+    /// Limits the generated code, and the bytecode, to so many bytes each ([`CODE_CACHE`] says which): when there is no room for another block, all
+    /// translations are forgotten. Those there are now are forgotten as well.
+    pub fn set_code_cache(&mut self, bytes: usize) {
+        self.code_cache = bytes.clamp(*CODE_CACHE.start(), *CODE_CACHE.end());
+        self.flush();
+        if self.quick.is_some() {
+            self.use_quick_tier();
+        }
+    }
+
     /// From now on blocks are executed by the quick tier, if this host has one; true if so. What was translated is forgotten.
     pub fn use_quick_tier(&mut self) -> bool {
         self.flush();
-        self.quick = Quick::new(&*self.cx.isa);
+        self.quick = Quick::new(&*self.cx.isa, self.code_cache);
         self.quick.is_some()
     }
 
@@ -779,7 +796,7 @@ impl<I: Isa> Engine<I> {
         let key = self.cx.isa.block_key(self.state());
         let same_key = key == self.cx.key;
         self.cx.key = key;
-        if self.arena.code.len() > MAX_CODE || self.quick.as_ref().is_some_and(Quick::is_full) {
+        if size_of_val(&*self.arena.code) > self.code_cache || self.quick.as_ref().is_some_and(Quick::is_full) {
             self.flush();
             return self.find(bus, None);
         }
@@ -838,7 +855,9 @@ impl<I: Isa> Engine<I> {
                         && self.rams[second.ram as usize].page_generation(second.page) == second.generation
                 }
             };
-            if fresh && same_second {
+            // A note that came late took the block from the quick tier: the page's next note would not find it.
+            let kept = self.quick.as_ref().is_none_or(|quick| quick.block(cached.code) == cached.native);
+            if fresh && same_second && kept {
                 return Ok(cached);
             }
         }
@@ -994,7 +1013,7 @@ impl<I: Isa> Engine<I> {
 
     /// Forgets all translations.
     pub fn flush(&mut self) {
-        self.cx.stats.flushes += 1;
+        self.cx.stats.flushes += u64::from(!self.arena.blocks.is_empty());
         self.arena.clear();
         if let Some(quick) = &mut self.quick {
             quick.clear::<I>();

@@ -21,7 +21,7 @@ pub const MXCSR: u32 = 0;
 
 #[allow(missing_docs, reason = "as the quick tier's")]
 impl Quick {
-    pub fn new<I: Isa>(_: &I) -> Option<Quick> {
+    pub fn new<I: Isa>(_: &I, _: usize) -> Option<Quick> {
         None
     }
 

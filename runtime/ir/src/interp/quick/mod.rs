@@ -94,13 +94,13 @@ pub struct Quick {
 }
 
 impl Quick {
-    /// An empty one; `None` if the host cannot.
-    pub fn new<I: Isa>(isa: &I) -> Option<Quick> {
+    /// An empty one with room for so many bytes of code; `None` if the host cannot.
+    pub fn new<I: Isa>(isa: &I, size: usize) -> Option<Quick> {
         if !std::is_x86_feature_detected!("popcnt") {
             tracing::warn!("the host has no POPCNT: guest code is interpreted");
             return None;
         }
-        let buffer = Buffer::new()
+        let buffer = Buffer::new(size)
             .inspect_err(|error| tracing::warn!("the host gives no memory for code ({error}): guest code is interpreted"))
             .ok()?;
         let mut quick = Quick {
