@@ -43,6 +43,8 @@ pub enum Cold {
 pub enum Into {
     Rax,
     Xmm0,
+    /// 128 bits.
+    Wide,
 }
 
 /// The block being made.
@@ -58,6 +60,8 @@ pub struct Emitter<'a> {
     /// Code index of the first word.
     pub first: u32,
     pub cold: Vec<Cold>,
+    /// Constants of 128 bits, and their labels.
+    pub pool: Vec<(DynamicLabel, u128)>,
     /// Pointers to pages that were looked up.
     pub groups: Vec<Group>,
     /// The host's flags are those of the last addition or subtraction with flags: its word.
@@ -95,6 +99,7 @@ pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, bas
         words,
         first: block.code,
         cold: Vec::new(),
+        pool: Vec::new(),
         groups: Vec::new(),
         host_flags: None,
         suited: Vec::new(),
@@ -197,9 +202,19 @@ impl Emitter<'_> {
             return self.branch(index);
         }
         self.sticky(&c);
+        if self.halves(index) {
+            self.invalidates_flags(true);
+            self.words[index..index + 2].iter().for_each(|c| self.after(c));
+            return index + 2;
+        }
         let keeps = matches!(c.op, Bc::Mov | Bc::MovI | Bc::Add32I);
         self.invalidates_flags(!keeps);
-        if c.op != Bc::Float || !self.float(&self.arena.side[c.imm as usize], at) {
+        let done = match c.op {
+            Bc::Float => self.float(&self.arena.side[c.imm as usize], at) || self.vector(&c, at),
+            Bc::Generic => self.vector(&c, at),
+            _ => false,
+        };
+        if !done {
             self.word(&c, at);
         }
         self.after(&c);
@@ -422,6 +437,7 @@ impl Emitter<'_> {
         while let Some(cold) = self.cold.pop() {
             self.out_of_line(cold);
         }
+        self.constants();
         self.ops.align(8, 0xcc);
         let mut slots = Vec::with_capacity(self.slots.len());
         let mut firsts = Vec::with_capacity(self.slots.len());
@@ -473,6 +489,7 @@ impl Emitter<'_> {
                 match into {
                     Into::Rax => dynasm!(self.ops ; .arch x64 ; mov rax, [rbx + from]),
                     Into::Xmm0 => dynasm!(self.ops ; .arch x64 ; movsd xmm0, [rbx + from]),
+                    Into::Wide => dynasm!(self.ops ; .arch x64 ; movups xmm0, [rbx + from]),
                 }
                 dynasm!(self.ops ; .arch x64 ; jmp =>back);
             }

@@ -17,9 +17,12 @@ mod buffer;
 mod calls;
 mod emit;
 mod float;
+mod float_lanes;
+mod lanes;
 mod regs;
 mod shape;
 mod stubs;
+mod vector;
 mod words;
 
 use super::Context;
