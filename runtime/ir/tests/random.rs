@@ -439,6 +439,12 @@ impl Maker<'_> {
                 if *c & 0x40 != 0 {
                     let saturated = self.b.vec_sat(op, lane, &args, imm);
                     self.pool.push(saturated);
+                    if *c & 0x20 != 0 {
+                        // Sticky.
+                        let old = self.b.get(Slot(13));
+                        let new = self.b.binary(Op::Or, old, saturated);
+                        self.b.set(Slot(13), new);
+                    }
                 }
                 self.b.vec(op, lane, &args, imm)
             }

@@ -60,6 +60,8 @@ pub struct Emitter<'a> {
     /// Code index of the first word.
     pub first: u32,
     pub cold: Vec<Cold>,
+    /// A word to come that is done already.
+    pub ahead: Option<u32>,
     /// Constants of 128 bits, and their labels.
     pub pool: Vec<(DynamicLabel, u128)>,
     /// Pointers to pages that were looked up.
@@ -99,6 +101,7 @@ pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, bas
         words,
         first: block.code,
         cold: Vec::new(),
+        ahead: None,
         pool: Vec::new(),
         groups: Vec::new(),
         host_flags: None,
@@ -211,7 +214,7 @@ impl Emitter<'_> {
         self.invalidates_flags(!keeps);
         let done = match c.op {
             Bc::Float => self.float(&self.arena.side[c.imm as usize], at) || self.vector(&c, at),
-            Bc::Generic => self.vector(&c, at),
+            Bc::Generic => self.ahead.take_if(|ahead| *ahead == at).is_some() || self.vector(&c, at),
             _ => false,
         };
         if !done {
@@ -414,10 +417,13 @@ impl Emitter<'_> {
         let Some(cell) = self.shape.sticky else { return };
         let operand = |o: &Operand| matches!(o, Operand::Cell(at) if *at == cell);
         let touched = match c.op {
-            Bc::Generic | Bc::Memory => {
+            Bc::Generic | Bc::Memory | Bc::Float => {
                 self.arena.side[c.imm as usize].args.iter().any(operand) || self.arena.side[c.imm as usize].result == cell
             }
-            Bc::Float | Bc::Enter | Bc::MovI | Bc::Call => c.op == Bc::MovI && c.a == cell,
+            Bc::AddFlags32 | Bc::AddFlags32I | Bc::SubFlags32 | Bc::SubFlags32I => {
+                [c.b, c.c].contains(&cell) || written(self.arena, c).is_some_and(|cells| cells.contains(&cell))
+            }
+            Bc::Enter | Bc::MovI | Bc::Call => c.op == Bc::MovI && c.a == cell,
             Bc::Select => [c.a, c.b, c.c, c.imm as u16].contains(&cell),
             _ => [c.a, c.b, c.c].contains(&cell),
         };
@@ -427,6 +433,10 @@ impl Emitter<'_> {
             let gather = self.stubs.gather;
             dynasm!(self.ops ; .arch x64 ; call extern gather);
             self.called();
+        }
+        if c.op == Bc::Float {
+            // What is called out of line writes it.
+            self.release(cell);
         }
     }
 

@@ -161,6 +161,19 @@ impl Emitter<'_> {
         self.regs.general.iter_mut().chain(&mut self.regs.vector).filter(held).for_each(|h| *h = None);
     }
 
+    /// The cell is in no register, but has its value.
+    pub fn release(&mut self, cell: u16) {
+        if let Some(index) = find(&self.regs.general, cell).filter(|index| self.regs.general[*index].is_some_and(|h| h.dirty)) {
+            self.store(REGS[index], cell);
+        }
+        if let Some(index) = find(&self.regs.vector, cell)
+            && let Some(held) = self.regs.vector[index].filter(|h| h.dirty)
+        {
+            self.store_vector(XMMS[index], held);
+        }
+        self.drop_cell(cell);
+    }
+
     /// A general register for a cell, not one in use by this word. Host flags stay.
     fn place(&mut self, cell: u16) -> usize {
         let index = victim(&self.regs.general);

@@ -10,7 +10,7 @@ use super::regs::RAX;
 use crate::op::{Op, Shape, Type, Vop};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     /// A constant of 128 bits behind the code.
     pub fn pooled(&mut self, value: u128) -> DynamicLabel {
         if let Some((label, _)) = self.pool.iter().find(|(_, x)| *x == value) {
@@ -50,7 +50,7 @@ impl Emitter<'_> {
                 self.put_vector(side);
                 true
             }
-            Op::VecSat(op, lane) => self.saturates(op, lane, wide, side),
+            Op::VecSat(op, lane) => self.saturates(op, lane, wide, side, at),
             Op::Insert { lo, len } if side.inst.ty == Type::I128 && matches!(len, 8 | 16 | 32 | 64) && lo % len == 0 => {
                 self.insert((len / 8).trailing_zeros() as u8, (lo / len) as i8, side)
             }
@@ -119,7 +119,7 @@ impl Emitter<'_> {
     }
 
     /// Whether an operation saturates.
-    fn saturates(&mut self, op: Vop, lane: u8, wide: bool, side: &Side) -> bool {
+    fn saturates(&mut self, op: Vop, lane: u8, wide: bool, side: &Side, at: u32) -> bool {
         use Vop::*;
         let known = matches!(
             op,
@@ -157,7 +157,39 @@ impl Emitter<'_> {
         }
         let to = self.def(side.result);
         dynasm!(self.ops ; .arch x64 ; setne al ; movzx Rd(to), al);
+        if let Some((result, word)) = self.result_of(op, lane, side, at) {
+            self.put_vector(result);
+            self.ahead = Some(word);
+        }
         true
+    }
+
+    /// The word that wants the result of an operation whose saturation the word at `at` wants: the next, or the one after, if the one between has
+    /// nothing to do with it.
+    fn result_of(&self, op: Vop, lane: u8, side: &Side, at: u32) -> Option<(&'a Side, u32)> {
+        let arena = self.arena;
+        let place = |o: &Operand| match o {
+            Operand::None => (u16::MAX, 0),
+            Operand::Cell(cell) => (*cell, 0),
+            Operand::Const(x) => (u16::MAX, *x),
+        };
+        let same = |s: &&Side| {
+            let operands = s.args.iter().map(place).eq(side.args.iter().map(place)) && s.types == side.types;
+            s.inst.op == Op::Vec(op, lane) && s.inst.imm == side.inst.imm && operands
+        };
+        let word = |n: u32| self.words.get((at - self.first + n) as usize).filter(|_| self.branches(at + n) == 0);
+        let wanted = |n: u32| word(n).filter(|c| c.op == Bc::Generic).map(|c| &arena.side[c.imm as usize]).filter(same);
+        let operand = |cell: u16| side.args.iter().map(place).any(|(at, _)| at == cell || at.wrapping_add(1) == cell);
+        let written = |result: &Side, cell: u16| cell == result.result || cell == result.result + 1;
+        let (result, last) = match wanted(1) {
+            Some(result) => (result, at + 1),
+            None => {
+                let between = word(1).filter(|c| matches!(c.op, Bc::Or | Bc::Mov) && !operand(c.a))?;
+                let result = wanted(2).filter(|r| ![between.a, between.b, between.c].into_iter().any(|cell| written(r, cell)))?;
+                (result, at + 2)
+            }
+        };
+        (!operand(side.result) && !written(result, side.result)).then_some((result, last))
     }
 
     /// Replaces a lane.
