@@ -252,7 +252,7 @@ impl<'a> Emitter<'a> {
     pub fn halves(&mut self, index: usize) -> bool {
         let at = self.first + index as u32;
         let [c, d] = match self.words.get(index..index + 2) {
-            Some([c, d]) if c.op == d.op && d.a == c.a + 1 && self.branches(at + 1) == 0 => [*c, *d],
+            Some([c, d]) if c.op == d.op && d.a == c.a.wrapping_add(1) && self.branches(at + 1) == 0 => [*c, *d],
             _ => return false,
         };
         if !self.shape.sse || self.shape.sticky.is_some_and(|cell| [c.a, d.a, c.b, d.b].contains(&cell)) {
