@@ -22,7 +22,7 @@ const fn slot(name: &'static str, ty: Type, bits: u8, cell: u16, lo: u8) -> Slot
 }
 
 /// Registers, a quadword with its overlapping parts, flags, a five-bit field in a shared cell.
-static SLOTS: [SlotDesc; 25] = [
+static SLOTS: [SlotDesc; 31] = [
     slot("r0", Type::I32, 32, 0, 0),
     slot("r1", Type::I32, 32, 1, 0),
     slot("r2", Type::I32, 32, 2, 0),
@@ -48,24 +48,48 @@ static SLOTS: [SlotDesc; 25] = [
     slot("arg2", Type::I64, 64, 15, 0),
     slot("arg3", Type::I64, 64, 16, 0),
     slot("h", Type::I16, 16, 17, 0),
+    slot("q1", Type::I128, 128, 18, 0),
+    slot("q2", Type::I128, 128, 20, 0),
+    slot("q3", Type::I128, 128, 22, 0),
+    slot("d2", Type::I64, 64, 18, 0),
+    slot("d3", Type::I64, 64, 19, 0),
+    slot("d4", Type::I64, 64, 20, 0),
 ];
-static LAYOUT: StateLayout = StateLayout { slots: &SLOTS, cells: 18 };
+static LAYOUT: StateLayout = StateLayout { slots: &SLOTS, cells: 24 };
 const PC: Slot = Slot(19);
-/// Slots programs use: those before the pc, and the last.
+/// Quadwords, and doublewords in them.
+const QUADS: [u16; 4] = [5, 25, 26, 27];
+const DOUBLES: [u16; 5] = [6, 7, 28, 29, 30];
+/// Slots programs use: those before the pc, and the one after its arguments.
 const USED: [u16; 20] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 24];
 
-static ENVS: [FloatEnvDesc; 1] = [FloatEnvDesc {
-    name: "fp",
-    round: None,
-    round_map: [SoftRound::NearestEven; 4],
-    flush: SlotOr::Const(false),
-    default_nan: SlotOr::Slot(Slot(14)),
-    alt_half: SlotOr::Const(false),
-    sticky: Slot(18),
-    nan_rule: NanRule::Arm,
-    tininess_before: true,
-    precision: None,
-}];
+/// One with controls, and one as ARM's Advanced SIMD has it.
+static ENVS: [FloatEnvDesc; 2] = [
+    FloatEnvDesc {
+        name: "fp",
+        round: None,
+        round_map: [SoftRound::NearestEven; 4],
+        flush: SlotOr::Const(false),
+        default_nan: SlotOr::Slot(Slot(14)),
+        alt_half: SlotOr::Const(false),
+        sticky: Slot(18),
+        nan_rule: NanRule::Arm,
+        tininess_before: true,
+        precision: None,
+    },
+    FloatEnvDesc {
+        name: "std",
+        round: None,
+        round_map: [SoftRound::NearestEven; 4],
+        flush: SlotOr::Const(true),
+        default_nan: SlotOr::Const(true),
+        alt_half: SlotOr::Const(false),
+        sticky: Slot(18),
+        nan_rule: NanRule::Arm,
+        tininess_before: true,
+        precision: None,
+    },
+];
 
 static HELPERS: [HelperDesc; 2] = [
     HelperDesc {
@@ -110,6 +134,9 @@ enum Step {
     Store(u8, u8, u8),
     Exclusive(u8, u8),
     Vec(u16, u8, u8, u8, u8),
+    Table(u8, u8, u8),
+    Quad(bool, u8, u8),
+    Half(u8, u8),
     Float(u8, u8, u8, bool),
     Call(u8, u8),
     VarGet(u8),
@@ -150,6 +177,54 @@ fn leaf() -> impl Strategy<Value = Step> {
         2 => Just(Step::Mark),
         1 => (0u8..4, v()).prop_map(|(k, a)| Step::Exit(k, a)),
     ]
+}
+
+/// Mostly operations on vectors.
+fn vector_leaf() -> impl Strategy<Value = Step> {
+    let v = any::<u8>;
+    let s = || prop_oneof![prop::sample::select(QUADS.to_vec()), prop::sample::select(DOUBLES.to_vec())];
+    prop_oneof![
+        24 => (0..Vop::ALL.len() as u16, 0u8..4, v(), v(), v()).prop_map(|(o, l, a, b, c)| Step::Vec(o, l, a, b, c)),
+        8 => s().prop_map(Step::Get),
+        8 => (s(), v()).prop_map(|(s, a)| Step::Set(s, a)),
+        2 => (v(), v(), v()).prop_map(|(n, a, b)| Step::Table(n, a, b)),
+        2 => (any::<bool>(), v(), v()).prop_map(|(store, a, b)| Step::Quad(store, a, b)),
+        2 => (v(), v()).prop_map(|(a, lo)| Step::Half(a, lo)),
+        2 => (3u8..6, v(), v()).prop_map(|(o, a, b)| Step::Binary(o, a, b)),
+        1 => v().prop_map(|a| Step::Unary(0, a)),
+        2 => (v(), v(), v(), v()).prop_map(|(a, b, lo, len)| Step::Insert(a, b, lo & 0xf8, [7, 15, 31, 63][usize::from(len % 4)])),
+        1 => (v(), v(), v(), v()).prop_map(|(a, t, lo, len)| Step::Extract(a, t, lo, len)),
+        1 => (v(), v()).prop_map(|(a, b)| Step::Concat(a, b)),
+        1 => (0u8..8, v(), v(), any::<bool>()).prop_map(|(o, a, b, d)| Step::Float(o, a, b, d)),
+        1 => v().prop_map(|a| Step::Call(0, a)),
+        1 => Just(Step::Get(18)),
+        4 => leaf(),
+    ]
+}
+
+fn vector_steps() -> impl Strategy<Value = Vec<Step>> {
+    let body = || prop::collection::vec(vector_leaf(), 0..6);
+    let branch = (any::<u8>(), body(), body()).prop_map(|(c, a, b)| Step::If(c, a, b));
+    prop::collection::vec(prop_oneof![12 => vector_leaf(), 1 => branch], 1..40)
+}
+
+/// 64 bits for lanes: boundaries of every width, and of single precision.
+fn lanes() -> impl Strategy<Value = u64> {
+    let word = prop_oneof![
+        3 => prop::sample::select(vec![
+            0u32, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x8080_8080, 0x7f7f_7f7f, 0x8000_8000,
+            0x7fff_7fff, 0x00ff_ff00, 0x0001_ff80, 0x80ff_7f00, 0xffff_fffe, 0x0102_0304, 0x1f20_0fe0,
+        ]),
+        3 => prop::sample::select(vec![
+            0x0000_0001u32, 0x007f_ffff, 0x0080_0000, 0x0080_0001, 0x0100_0000, 0x8000_0001, 0x8080_0000, 0x1fff_ffff, 0x2000_0000, 0x1f80_0000,
+            0x2080_0000, 0x3f7f_ffff, 0x3f80_0000, 0x3f80_0001, 0xbf80_0000, 0x4b00_0001, 0x4eff_ffff, 0x4f00_0000, 0x4f7f_ffff, 0x4f80_0000,
+            0xcf00_0000, 0xbf00_0000, 0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x7f80_0001, 0xffc1_2345, 0x6000_0000,
+        ]),
+        // Ordinary numbers.
+        3 => (any::<u32>()).prop_map(|x| x & 0x80ff_ffff | 0x3f00_0000),
+        2 => any::<u32>(),
+    ];
+    (word.clone(), word).prop_map(|(low, high)| u64::from(low) | u64::from(high) << 32)
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -327,9 +402,16 @@ impl Maker<'_> {
             }
             Step::Vec(op, lane, a, b, c) => {
                 let op = Vop::ALL[*op as usize];
-                if op.is_float() || matches!(op, Vop::RecipEstU | Vop::RsqrtEstU) && *lane != 2 {
-                    return;
-                }
+                let lane = match op {
+                    Vop::F32ToF16 | Vop::F16ToF32 => 1,
+                    Vop::RecipEstU | Vop::RsqrtEstU => 2,
+                    // Pairs and permutations are of two lanes at least, and what widens has room.
+                    _ if op.is_float() => 2,
+                    _ if op.shape() != Shape::Same && op.shape() != Shape::Dup => *lane % 3,
+                    Vop::PairAddLongS | Vop::PairAddLongU => *lane % 3,
+                    _ if *a & 1 == 0 => *lane % 3,
+                    _ => *lane,
+                };
                 let ty = |at: usize| match op.shape() {
                     Shape::Widen => Type::I64,
                     Shape::Wide if at == 1 => Type::I64,
@@ -341,6 +423,8 @@ impl Maker<'_> {
                     [*a, *b, *c].into_iter().take(op.operands()).enumerate().map(|(at, v)| self.pick_as(v, ty(at))).collect();
                 let bits = 8u64 << lane;
                 let imm = match op {
+                    Vop::FToS | Vop::FToU | Vop::SToF | Vop::UToF => u64::from(*c & 1) | u64::from(*c >> 3 & *c >> 1 & 31) << 32,
+                    _ if op.is_float() => u64::from(*c % 4 != 0),
                     Vop::Dup => (u64::from(*b & 1) << 8) | (u64::from(*c) % (64 / bits)),
                     Vop::Ext => u64::from(*c % 8),
                     Vop::ShlImm
@@ -353,10 +437,45 @@ impl Maker<'_> {
                     _ => 1 + u64::from(*c) % bits,
                 };
                 if *c & 0x40 != 0 {
-                    let saturated = self.b.vec_sat(op, *lane, &args, imm);
+                    let saturated = self.b.vec_sat(op, lane, &args, imm);
                     self.pool.push(saturated);
+                    if *c & 0x20 != 0 {
+                        // Sticky.
+                        let old = self.b.get(Slot(13));
+                        let new = self.b.binary(Op::Or, old, saturated);
+                        self.b.set(Slot(13), new);
+                    }
                 }
-                self.b.vec(op, *lane, &args, imm)
+                self.b.vec(op, lane, &args, imm)
+            }
+            Step::Table(n, a, b) => {
+                let args: Vec<Value> = (0..3 + n % 4).map(|at| self.pick_as(a.wrapping_add(at * b), Type::I64)).collect();
+                self.b.table_lookup(args[0], args[1], &args[2..])
+            }
+            Step::Quad(store, a, q) => {
+                if self.depth > 0 {
+                    return;
+                }
+                self.mark();
+                let at = self.address(*a);
+                let eight = self.b.iconst(Type::I64, 8);
+                let next = self.b.binary(Op::Add, at, eight);
+                let (first, mem) = (self.mem(3, false), self.mem(3, false));
+                let first = Mem { align: if a & 1 != 0 { 8 } else { 1 }, ..first };
+                let (low, high) = [(6, 7), (28, 29)][usize::from(q & 1)];
+                if *store {
+                    let (x, y) = (self.b.get(Slot(low)), self.b.get(Slot(high)));
+                    self.b.store(first, at, x);
+                    return self.b.store(mem, next, y);
+                }
+                let x = self.b.load(first, at);
+                self.b.set(Slot(low), x);
+                let y = self.b.load(mem, next);
+                return self.b.set(Slot(high), y);
+            }
+            Step::Half(a, lo) => {
+                let a = self.pick_as(*a, Type::I128);
+                self.b.extract(Type::I64, a, 64 * (lo & 1), 64)
             }
             Step::Float(op, a, b, double) => {
                 let ty = if *double { Type::I64 } else { Type::I32 };
@@ -479,7 +598,7 @@ fn build(steps: &[Step], b: &mut Builder) {
     let zero = b.iconst(Type::I32, 0);
     let mut maker = Maker { b, pool: vec![zero], vars, pc: START, depth: 0 };
     maker.mark();
-    for slot in [0, 4, 5] {
+    for slot in [0, 4, 5, 25, 26, 27] {
         let v = maker.b.get(Slot(slot));
         maker.pool.push(v);
     }
@@ -634,48 +753,67 @@ fn well_formed(block: &Block) {
     assert_eq!(again.guest_insns, block.guest_insns);
 }
 
+fn agree(steps: Vec<Step>, initial: impl Fn(usize, u16) -> u128) -> Result<(), TestCaseError> {
+    let mut b = Builder::plain(&LAYOUT);
+    build(&steps, &mut b);
+    let plain = b.finish();
+    well_formed(&plain);
+    let isa = Random(steps.clone());
+    let mut b = Builder::for_isa(&isa);
+    build(&steps, &mut b);
+    let mut optimised = b.finish();
+    well_formed(&optimised);
+    Passes::new(&isa).optimise(&mut optimised);
+    well_formed(&optimised);
+
+    let bus = Bus::new(&[]);
+    let mut engine = Engine::new(Arc::new(isa), 0);
+    let mut state = engine.state().to_vec();
+    for (index, slot) in USED.into_iter().chain(QUADS).enumerate() {
+        LAYOUT.write(&mut state, Slot(slot), initial(index, slot));
+    }
+    LAYOUT.write(&mut state, PC, START.into());
+    let expected = outcome(&plain, &state, &bus.ram);
+    let better = outcome(&optimised, &state, &bus.ram);
+    prop_assert_eq!(
+        &expected.0,
+        &better.0,
+        "state after the passes\n{}\n{}",
+        text::print(&plain, &LAYOUT),
+        text::print(&optimised, &LAYOUT)
+    );
+    prop_assert!(expected.1 == better.1, "memory after the passes");
+
+    for tier in ["interpreter", "quick tier", "quick tier, again"] {
+        if tier == "quick tier" && !engine.use_quick_tier() {
+            break;
+        }
+        fill(&bus.ram);
+        engine.state_mut().copy_from_slice(&state);
+        engine.run(&bus);
+        prop_assert_eq!(engine.stats().interpreted, 0, "the quick tier takes every operation");
+        let mut bytes = vec![0; 0x3000];
+        bus.ram.copy_out(0x7000, &mut bytes);
+        prop_assert!(expected.1 == bytes, "memory after the {tier}\n{}", text::print(&optimised, &LAYOUT));
+        prop_assert_eq!(&expected.0[..], engine.state(), "state after the {}\n{}", tier, text::print(&optimised, &LAYOUT));
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
     fn executors_and_passes_agree(steps in steps(), seeds in prop::array::uniform8(any::<u64>())) {
-        let mut b = Builder::plain(&LAYOUT);
-        build(&steps, &mut b);
-        let plain = b.finish();
-        well_formed(&plain);
-        let isa = Random(steps.clone());
-        let mut b = Builder::for_isa(&isa);
-        build(&steps, &mut b);
-        let mut optimised = b.finish();
-        well_formed(&optimised);
-        Passes::new(&isa).optimise(&mut optimised);
-        well_formed(&optimised);
+        agree(steps, |index, _| u128::from(seeds[index % 8].rotate_left(index as u32)))?;
+    }
 
-        let bus = Bus::new(&[]);
-        let mut engine = Engine::new(Arc::new(isa), 0);
-        let mut state = engine.state().to_vec();
-        for (index, slot) in USED.into_iter().enumerate() {
-            LAYOUT.write(&mut state, Slot(slot), u128::from(seeds[index % 8].rotate_left(index as u32)));
-        }
-        LAYOUT.write(&mut state, PC, START.into());
-        let expected = outcome(&plain, &state, &bus.ram);
-        let better = outcome(&optimised, &state, &bus.ram);
-        prop_assert_eq!(&expected.0, &better.0, "state after the passes\n{}\n{}", text::print(&plain, &LAYOUT), text::print(&optimised, &LAYOUT));
-        prop_assert!(expected.1 == better.1, "memory after the passes");
-
-        for tier in ["interpreter", "quick tier"] {
-            if tier == "quick tier" && !engine.use_quick_tier() {
-                break;
-            }
-            fill(&bus.ram);
-            engine.state_mut().copy_from_slice(&state);
-            engine.run(&bus);
-            prop_assert_eq!(engine.stats().interpreted, 0, "the quick tier takes every operation");
-            let mut bytes = vec![0; 0x3000];
-            bus.ram.copy_out(0x7000, &mut bytes);
-            prop_assert!(expected.1 == bytes, "memory after the {tier}\n{}", text::print(&optimised, &LAYOUT));
-            prop_assert_eq!(&expected.0[..], engine.state(), "state after the {}\n{}", tier, text::print(&optimised, &LAYOUT));
-        }
+    #[test]
+    fn vectors_agree(steps in vector_steps(), seeds in prop::array::uniform8(lanes())) {
+        agree(steps, |index, slot| match QUADS.iter().position(|q| *q == slot) {
+            Some(quad) => u128::from(seeds[2 * quad]) | u128::from(seeds[2 * quad + 1]) << 64,
+            None => u128::from(seeds[index % 8]),
+        })?;
     }
 }
 

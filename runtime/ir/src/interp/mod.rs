@@ -855,9 +855,7 @@ impl<I: Isa> Engine<I> {
                         && self.rams[second.ram as usize].page_generation(second.page) == second.generation
                 }
             };
-            // A note that came late took the block from the quick tier: the page's next note would not find it.
-            let kept = self.quick.as_ref().is_none_or(|quick| quick.block(cached.code) == cached.native);
-            if fresh && same_second && kept {
+            if fresh && same_second {
                 return Ok(cached);
             }
         }

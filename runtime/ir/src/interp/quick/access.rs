@@ -174,10 +174,12 @@ impl Emitter<'_> {
                 if is_branch(c.op) || is_jump(c.op) || self.branches(here) > 0 || matches!(c.op, Bc::Memory | Bc::Call | Bc::Fence) {
                     break;
                 }
-                if let Some(b) = access(c).filter(|b| (b.base, b.mmu, b.x, b.align) == (a.base, a.mmu, a.x, a.align)) {
+                if let Some(b) = access(c).filter(|b| (b.base, b.mmu, b.x) == (a.base, a.mmu, a.x) && b.align <= a.align) {
                     let offset = b.offset.wrapping_add(step);
                     let (low, high) = (from.min(offset), to.max(offset.saturating_add(b.size)));
-                    if high - low <= SPAN && (offset - a.offset) & i64::from(a.align) == 0 {
+                    // The first offset is to be aligned as this access is.
+                    let align = if offset < from { a.align } else { b.align };
+                    if high - low <= SPAN && (offset - a.offset) & i64::from(align) == 0 {
                         (from, to, count) = (low, high, count + 1);
                         read |= !b.write;
                         write |= b.write;
@@ -194,21 +196,38 @@ impl Emitter<'_> {
         (from, to, count, read, write)
     }
 
-    /// The host address of an access whose page is known: register and offset from it. `None`: it is to be looked up by itself.
-    fn known(&mut self, a: &Access, at: u32) -> Option<(u8, i32)> {
-        if a.x != 32 && a.x != 0 || a.align > 15 || i32::try_from(a.offset).is_err() {
-            return None;
-        }
+    /// The host address of an access whose page was looked up: register and offset from it.
+    fn covered(&mut self, a: &Access) -> Option<(u8, i32)> {
         let find = |g: &Group| {
             let offset = a.offset.wrapping_add(g.step);
             let covered = g.from <= offset && offset + a.size <= g.to && (offset - g.from) & i64::from(a.align) == 0 && a.align <= g.align;
             let permitted = if a.write { g.write } else { g.read };
             ((g.base, g.mmu, g.x) == (a.base, a.mmu, a.x) && covered && permitted).then_some((g.pointer, (offset - g.from) as i32))
         };
-        if let Some((pointer, offset)) = self.groups.iter().find_map(find)
-            && let Some(reg) = self.pointer(pointer)
-        {
-            return Some((reg, offset));
+        let (pointer, offset) = self.groups.iter().find_map(find)?;
+        Some((self.pointer(pointer)?, offset))
+    }
+
+    /// The host address of two accesses of 8 bytes that follow each other, if one look is enough for both.
+    pub fn known_pair(&mut self, c: &Code, d: &Code, at: u32) -> Option<(u8, i32)> {
+        let (a, b) = (access(c)?, access(d)?);
+        let adjoin = (b.base, b.mmu, b.x, Some(b.offset)) == (a.base, a.mmu, a.x, a.offset.checked_add(8));
+        // A load's result is not the base.
+        if !adjoin || !a.write && [c.a, d.a].contains(&a.base) {
+            return None;
+        }
+        let (reg, offset) = self.known(&a, at)?;
+        self.covered(&b).filter(|second| *second == (reg, offset + 8))?;
+        Some((reg, offset))
+    }
+
+    /// The same, where its page is looked up now if others want it too. `None`: it is to be looked up by itself.
+    fn known(&mut self, a: &Access, at: u32) -> Option<(u8, i32)> {
+        if a.x != 32 && a.x != 0 || a.align > 15 || i32::try_from(a.offset).is_err() {
+            return None;
+        }
+        if let Some(known) = self.covered(a) {
+            return Some(known);
         }
         let (from, to, count, read, write) = self.together(at, a);
         if count < 2 || i32::try_from(from).is_err() {

@@ -45,6 +45,8 @@ pub enum Cold {
 pub enum Into {
     Rax,
     Xmm0,
+    /// 128 bits.
+    Wide,
 }
 
 /// The block being made.
@@ -60,6 +62,10 @@ pub struct Emitter<'a> {
     /// Code index of the first word.
     pub first: u32,
     pub cold: Vec<Cold>,
+    /// A word to come that is done already.
+    pub ahead: Option<u32>,
+    /// Constants of 128 bits, and their labels.
+    pub pool: Vec<(DynamicLabel, u128)>,
     /// Pointers to pages that were looked up.
     pub groups: Vec<Group>,
     /// The host's flags are those of the last addition or subtraction with flags: its word.
@@ -97,6 +103,8 @@ pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, bas
         words,
         first: block.code,
         cold: Vec::new(),
+        ahead: None,
+        pool: Vec::new(),
         groups: Vec::new(),
         host_flags: None,
         suited: Vec::new(),
@@ -199,9 +207,19 @@ impl Emitter<'_> {
             return self.branch(index);
         }
         self.sticky(&c);
+        if self.halves(index) {
+            self.invalidates_flags(true);
+            self.words[index..index + 2].iter().for_each(|c| self.after(c));
+            return index + 2;
+        }
         let keeps = matches!(c.op, Bc::Mov | Bc::MovI | Bc::Add32I);
         self.invalidates_flags(!keeps);
-        if c.op != Bc::Float || !self.float(&self.arena.side[c.imm as usize], at) {
+        let done = match c.op {
+            Bc::Float => self.float(&self.arena.side[c.imm as usize], at) || self.vector(&c, at),
+            Bc::Generic => self.ahead.take_if(|ahead| *ahead == at).is_some() || self.vector(&c, at),
+            _ => false,
+        };
+        if !done {
             self.word(&c, at);
         }
         self.after(&c);
@@ -400,10 +418,13 @@ impl Emitter<'_> {
         let Some(cell) = self.shape.sticky else { return };
         let operand = |o: &Operand| matches!(o, Operand::Cell(at) if *at == cell);
         let touched = match c.op {
-            Bc::Generic | Bc::Memory => {
+            Bc::Generic | Bc::Memory | Bc::Float => {
                 self.arena.side[c.imm as usize].args.iter().any(operand) || self.arena.side[c.imm as usize].result == cell
             }
-            Bc::Float | Bc::Enter | Bc::MovI | Bc::Call => c.op == Bc::MovI && c.a == cell,
+            Bc::AddFlags32 | Bc::AddFlags32I | Bc::SubFlags32 | Bc::SubFlags32I => {
+                [c.b, c.c].contains(&cell) || written(self.arena, c).is_some_and(|cells| cells.contains(&cell))
+            }
+            Bc::Enter | Bc::MovI | Bc::Call => c.op == Bc::MovI && c.a == cell,
             Bc::Select => [c.a, c.b, c.c, c.imm as u16].contains(&cell),
             _ => [c.a, c.b, c.c].contains(&cell),
         };
@@ -414,6 +435,10 @@ impl Emitter<'_> {
             dynasm!(self.ops ; .arch x64 ; call extern gather);
             self.called();
         }
+        if c.op == Bc::Float {
+            // What is called out of line writes it.
+            self.release(cell);
+        }
     }
 
     // ---- out of line
@@ -423,6 +448,7 @@ impl Emitter<'_> {
         while let Some(cold) = self.cold.pop() {
             self.out_of_line(cold);
         }
+        self.constants();
         self.ops.align(8, 0xcc);
         let mut slots = Vec::with_capacity(self.slots.len());
         let mut firsts = Vec::with_capacity(self.slots.len());
@@ -474,6 +500,7 @@ impl Emitter<'_> {
                 match into {
                     Into::Rax => dynasm!(self.ops ; .arch x64 ; mov rax, [rbx + from]),
                     Into::Xmm0 => dynasm!(self.ops ; .arch x64 ; movsd xmm0, [rbx + from]),
+                    Into::Wide => dynasm!(self.ops ; .arch x64 ; movups xmm0, [rbx + from]),
                 }
                 dynasm!(self.ops ; .arch x64 ; jmp =>back);
             }

@@ -1,7 +1,7 @@
 //! The quick tier: x86-64 code for each block, made in one pass from its bytecode.
 //!
 //! Data path: a block's bytecode, with its cells already assigned and comparisons already fused, becomes code ([`emit`]; integers in [`words`],
-//! accesses in [`access`], floating point in [`float`]) in a buffer of its own ([`buffer`]). Cells that are in use stay in host registers ([`regs`]).
+//! accesses in [`access`], floating point in [`float`], vectors in [`vector`] and what it names) in a buffer of its own ([`buffer`]). Cells that are in use stay in host registers ([`regs`]).
 //! Loads and stores look into the TLB's front in line. Jumps inside a page go through a slot each, others through the jump cache. What has no template
 //! is called ([`calls`]); `--stats` counts the words that go to the interpreter.
 //!
@@ -17,9 +17,14 @@ mod buffer;
 mod calls;
 mod emit;
 mod float;
+mod float_lanes;
+mod lanes;
+mod pieces;
 mod regs;
+mod saturation;
 mod shape;
 mod stubs;
+mod vector;
 mod words;
 
 use super::Context;

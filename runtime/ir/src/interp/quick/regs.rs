@@ -1,7 +1,8 @@
 //! Which cells the host's registers hold.
 //!
-//! A register that is not dirty equals its cell, so it may be forgotten at any time. A cell is in one register at most, general or vector. Pointers
-//! that accesses share ([`super::access`]) are kept under numbers no cell has, and are lost when their register is wanted.
+//! A register that is not dirty equals its cell, so it may be forgotten at any time. A cell is in one register at most, general or vector; beside that
+//! a vector register may hold it with its neighbour, as 128 bits. Then all agree, and one that is dirty is enough. Pointers that accesses share
+//! ([`super::access`]) are kept under numbers no cell has, and are lost when their register is wanted.
 
 use super::emit::Emitter;
 use dynasmrt::{DynasmApi, dynasm};
@@ -23,6 +24,8 @@ pub struct Held {
     pub cell: u16,
     /// Newer than the cell.
     dirty: bool,
+    /// The next cell too, in the high half of a vector register.
+    wide: bool,
     used: u32,
 }
 
@@ -31,13 +34,15 @@ pub struct Held {
 pub struct Registers {
     general: [Option<Held>; REGS.len()],
     vector: [Option<Held>; XMMS.len()],
+    /// A vector register may hold two cells.
+    wide: bool,
 }
 
 impl Registers {
     /// What both hold, in the same registers and clean.
     pub fn meet(&mut self, other: &Registers) {
         let meet = |a: &mut Option<Held>, b: &Option<Held>| {
-            *a = a.filter(|a| b.is_some_and(|b| a.cell == b.cell && !a.dirty && !b.dirty));
+            *a = a.filter(|a| b.is_some_and(|b| (a.cell, a.wide) == (b.cell, b.wide) && !a.dirty && !b.dirty));
         };
         self.general.iter_mut().zip(&other.general).for_each(|(a, b)| meet(a, b));
         self.vector.iter_mut().zip(&other.vector).for_each(|(a, b)| meet(a, b));
@@ -45,7 +50,7 @@ impl Registers {
 }
 
 fn find(regs: &[Option<Held>], cell: u16) -> Option<usize> {
-    regs.iter().position(|h| h.is_some_and(|h| h.cell == cell))
+    regs.iter().position(|h| h.is_some_and(|h| h.cell == cell && !h.wide))
 }
 
 /// A register to be used anew: a free one, else the one not used for longest.
@@ -77,8 +82,13 @@ impl Emitter<'_> {
         }
     }
 
-    fn store_vector(&mut self, xmm: u8, cell: u16) {
-        dynasm!(self.ops ; .arch x64 ; movsd [rbx + i32::from(cell) * 8], Rx(xmm));
+    fn store_vector(&mut self, xmm: u8, held: Held) {
+        let to = i32::from(held.cell) * 8;
+        if held.wide {
+            dynasm!(self.ops ; .arch x64 ; movups [rbx + to], Rx(xmm));
+        } else {
+            dynasm!(self.ops ; .arch x64 ; movsd [rbx + to], Rx(xmm));
+        }
     }
 
     fn fetch_vector(&mut self, xmm: u8, cell: u16) {
@@ -109,7 +119,7 @@ impl Emitter<'_> {
         }
         for (xmm, held) in XMMS.into_iter().zip(saved.vector) {
             if let Some(held) = held.filter(|h| h.dirty) {
-                self.store_vector(xmm, held.cell);
+                self.store_vector(xmm, held);
             }
         }
     }
@@ -117,8 +127,10 @@ impl Emitter<'_> {
     /// After a call out of line, which keeps general registers only: what the vector registers held there.
     pub fn reload(&mut self, saved: &Registers) {
         for (xmm, held) in XMMS.into_iter().zip(saved.vector) {
-            if let Some(held) = held {
-                self.fetch_vector(xmm, held.cell);
+            match held {
+                Some(held) if held.wide => dynasm!(self.ops ; .arch x64 ; movups Rx(xmm), [rbx + i32::from(held.cell) * 8]),
+                Some(held) => self.fetch_vector(xmm, held.cell),
+                None => {}
             }
         }
     }
@@ -126,6 +138,7 @@ impl Emitter<'_> {
     /// After a call in line: vector registers hold nothing, and general ones hold no pointers.
     pub fn called(&mut self) {
         self.regs.vector = Default::default();
+        self.regs.wide = false;
         self.forget_pointers();
     }
 
@@ -141,10 +154,24 @@ impl Emitter<'_> {
         self.groups.clear();
     }
 
-    /// The cell is in no register; what one held of it is lost.
+    /// The cell is in no register; what one held of it alone is lost.
     pub fn drop_cell(&mut self, cell: u16) {
+        self.split(cell);
         let held = |h: &&mut Option<Held>| h.is_some_and(|h| h.cell == cell);
         self.regs.general.iter_mut().chain(&mut self.regs.vector).filter(held).for_each(|h| *h = None);
+    }
+
+    /// The cell is in no register, but has its value.
+    pub fn release(&mut self, cell: u16) {
+        if let Some(index) = find(&self.regs.general, cell).filter(|index| self.regs.general[*index].is_some_and(|h| h.dirty)) {
+            self.store(REGS[index], cell);
+        }
+        if let Some(index) = find(&self.regs.vector, cell)
+            && let Some(held) = self.regs.vector[index].filter(|h| h.dirty)
+        {
+            self.store_vector(XMMS[index], held);
+        }
+        self.drop_cell(cell);
     }
 
     /// A general register for a cell, not one in use by this word. Host flags stay.
@@ -153,17 +180,112 @@ impl Emitter<'_> {
         if let Some(held) = self.regs.general[index].filter(|h| h.dirty) {
             self.store(REGS[index], held.cell);
         }
-        self.regs.general[index] = Some(Held { cell, dirty: false, used: self.clock });
+        self.regs.general[index] = Some(Held { cell, dirty: false, wide: false, used: self.clock });
         index
     }
 
     fn place_vector(&mut self, cell: u16) -> usize {
         let index = victim(&self.regs.vector);
         if let Some(held) = self.regs.vector[index].filter(|h| h.dirty) {
-            self.store_vector(XMMS[index], held.cell);
+            self.store_vector(XMMS[index], held);
         }
-        self.regs.vector[index] = Some(Held { cell, dirty: false, used: self.clock });
+        self.regs.vector[index] = Some(Held { cell, dirty: false, wide: false, used: self.clock });
         index
+    }
+
+    /// The vector register that holds a cell together with another, and whether as its high half.
+    fn find_half(&self, cell: u16) -> Option<(usize, bool)> {
+        if !self.regs.wide {
+            return None;
+        }
+        let wide = |h: &Held| h.wide && (h.cell == cell || h.cell + 1 == cell);
+        let index = self.regs.vector.iter().position(|h| h.as_ref().is_some_and(wide))?;
+        Some((index, self.regs.vector[index].is_some_and(|h| h.cell != cell)))
+    }
+
+    /// No register holds the cell together with another. Host flags stay.
+    fn split(&mut self, cell: u16) {
+        while let Some((index, _)) = self.find_half(cell) {
+            if let Some(held) = self.regs.vector[index].take().filter(|h| h.dirty) {
+                self.store_vector(XMMS[index], held);
+            }
+        }
+    }
+
+    /// Copies a cell's value to a general register. Host flags stay.
+    fn read(&mut self, reg: u8, cell: u16) {
+        match self.find_half(cell) {
+            Some((index, false)) => dynasm!(self.ops ; .arch x64 ; movq Rq(reg), Rx(XMMS[index])),
+            Some((index, true)) => dynasm!(self.ops ; .arch x64 ; pextrq Rq(reg), Rx(XMMS[index]), 1),
+            None => self.fetch(reg, cell),
+        }
+    }
+
+    /// The vector register that holds 128 bits from a cell on, if one does.
+    pub fn held_wide(&mut self, cell: u16) -> Option<u8> {
+        let (index, _) = self.find_half(cell).filter(|(_, high)| !high)?;
+        if let Some(held) = &mut self.regs.vector[index] {
+            held.used = self.clock;
+        }
+        Some(XMMS[index])
+    }
+
+    /// The vector register with 128 bits from a cell on.
+    pub fn get_wide(&mut self, cell: u16) -> u8 {
+        if let Some(xmm) = self.held_wide(cell) {
+            return xmm;
+        }
+        self.split(cell);
+        self.split(cell + 1);
+        let xmm = self.place_wide(cell, false);
+        let low = i32::from(cell) * 8;
+        let holder = |e: &Self, cell| (find(&e.regs.general, cell).map(|i| REGS[i]), find(&e.regs.vector, cell).map(|i| XMMS[i]));
+        let (first, second) = (holder(self, cell), holder(self, cell + 1));
+        match (first, second) {
+            ((None, None), (None, None)) => {
+                dynasm!(self.ops ; .arch x64 ; movups Rx(xmm), [rbx + low]);
+                return xmm;
+            }
+            ((Some(reg), _), _) => dynasm!(self.ops ; .arch x64 ; movq Rx(xmm), Rq(reg)),
+            ((_, Some(from)), _) => dynasm!(self.ops ; .arch x64 ; movaps Rx(xmm), Rx(from)),
+            _ => self.fetch_vector(xmm, cell),
+        }
+        match second {
+            (Some(reg), _) => dynasm!(self.ops ; .arch x64 ; pinsrq Rx(xmm), Rq(reg), 1),
+            (_, Some(from)) => dynasm!(self.ops ; .arch x64 ; punpcklqdq Rx(xmm), Rx(from)),
+            _ => dynasm!(self.ops ; .arch x64 ; movhps Rx(xmm), [rbx + low + 8]),
+        }
+        xmm
+    }
+
+    /// The vector register that is to get new 128 bits from a cell on.
+    pub fn def_wide(&mut self, cell: u16) -> u8 {
+        if let Some((index, false)) = self.find_half(cell) {
+            self.regs.vector[index] = None;
+        }
+        for cell in [cell, cell + 1] {
+            self.split(cell);
+            let alone = |h: &&mut Option<Held>| h.is_some_and(|h| h.cell == cell);
+            self.regs.general.iter_mut().chain(&mut self.regs.vector).filter(alone).for_each(|h| *h = None);
+        }
+        self.place_wide(cell, true)
+    }
+
+    fn place_wide(&mut self, cell: u16, dirty: bool) -> u8 {
+        let index = self.place_vector(cell);
+        self.regs.vector[index] = Some(Held { cell, dirty, wide: true, used: self.clock });
+        self.regs.wide = true;
+        XMMS[index]
+    }
+
+    /// A vector register for a constant: it is this word's only.
+    pub fn scratch_vector(&mut self, number: u16) -> u8 {
+        XMMS[self.place_vector(POINTERS + number)]
+    }
+
+    /// Vector registers hold no constants any more.
+    pub fn forget_scratch(&mut self) {
+        self.regs.vector.iter_mut().filter(|h| h.is_some_and(|h| h.cell >= POINTERS)).for_each(|h| *h = None);
     }
 
     /// The general register with a cell's value. Host flags stay.
@@ -176,7 +298,7 @@ impl Emitter<'_> {
                     dynasm!(self.ops ; .arch x64 ; movq Rq(REGS[index]), Rx(XMMS[from]));
                     self.regs.general[index] = self.regs.vector[from].take();
                 } else {
-                    self.fetch(REGS[index], cell);
+                    self.read(REGS[index], cell);
                 }
                 index
             }
@@ -189,11 +311,12 @@ impl Emitter<'_> {
 
     /// The general register that is to get a cell's new value. Host flags stay.
     pub fn def(&mut self, cell: u16) -> u8 {
+        self.split(cell);
         if let Some(from) = find(&self.regs.vector, cell) {
             self.regs.vector[from] = None;
         }
         let index = find(&self.regs.general, cell).unwrap_or_else(|| self.place(cell));
-        self.regs.general[index] = Some(Held { cell, dirty: cell < POINTERS, used: self.clock });
+        self.regs.general[index] = Some(Held { cell, dirty: cell < POINTERS, wide: false, used: self.clock });
         REGS[index]
     }
 
@@ -205,7 +328,7 @@ impl Emitter<'_> {
         if let Some(index) = find(&self.regs.vector, cell) {
             dynasm!(self.ops ; .arch x64 ; movq rax, Rx(XMMS[index]));
         } else {
-            self.fetch(RAX, cell);
+            self.read(RAX, cell);
         }
         RAX
     }
@@ -245,7 +368,11 @@ impl Emitter<'_> {
                     dynasm!(self.ops ; .arch x64 ; movq Rx(XMMS[index]), Rq(REGS[from]));
                     self.regs.vector[index] = self.regs.general[from].take();
                 } else {
-                    self.fetch_vector(XMMS[index], cell);
+                    match self.find_half(cell) {
+                        Some((from, false)) => dynasm!(self.ops ; .arch x64 ; movaps Rx(XMMS[index]), Rx(XMMS[from])),
+                        Some((from, true)) => dynasm!(self.ops ; .arch x64 ; pshufd Rx(XMMS[index]), Rx(XMMS[from]), 0xee_u8 as i8),
+                        None => self.fetch_vector(XMMS[index], cell),
+                    }
                 }
                 index
             }
@@ -258,11 +385,12 @@ impl Emitter<'_> {
 
     /// The vector register that is to get a cell's new value.
     pub fn def_vector(&mut self, cell: u16) -> u8 {
+        self.split(cell);
         if let Some(from) = find(&self.regs.general, cell) {
             self.regs.general[from] = None;
         }
         let index = find(&self.regs.vector, cell).unwrap_or_else(|| self.place_vector(cell));
-        self.regs.vector[index] = Some(Held { cell, dirty: true, used: self.clock });
+        self.regs.vector[index] = Some(Held { cell, dirty: true, wide: false, used: self.clock });
         XMMS[index]
     }
 

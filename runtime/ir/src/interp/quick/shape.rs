@@ -30,6 +30,12 @@ pub struct Shape {
     pub sticky: Option<u16>,
     /// By cell: it holds slots of the lowest byte only.
     bytes: Vec<bool>,
+    /// By cell: a slot of 128 bits begins there.
+    quads: Vec<bool>,
+    /// The host has SSE4.2 and what came before it.
+    pub sse: bool,
+    /// ... and AVX2.
+    pub avx2: bool,
     parts: &'static [KeyPart],
     /// Cells of floating-point controls.
     controls: Vec<u16>,
@@ -47,6 +53,8 @@ impl Shape {
                 bytes[first..first + cells].fill(false);
             }
         }
+        let mut quads = vec![false; layout.cells];
+        layout.slots.iter().filter(|desc| desc.bits == 128).for_each(|desc| quads[usize::from(desc.cell)] = true);
         let envs = isa.float_envs();
         let mut sticky: Vec<u16> = envs.iter().filter(|env| suits(env)).map(|env| cell(env.sticky)).collect();
         sticky.dedup();
@@ -68,6 +76,9 @@ impl Shape {
             constants: from(offset_of!(Context<I>, constants)),
             sticky: if let [one] = sticky[..] { Some(one) } else { None },
             bytes,
+            quads,
+            sse: std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("sse4.2"),
+            avx2: std::is_x86_feature_detected!("avx2"),
             parts: isa.key_parts(),
             controls: controls.collect(),
         }
@@ -75,6 +86,19 @@ impl Shape {
 
     pub fn is_byte(&self, cell: u16) -> bool {
         self.bytes.get(usize::from(cell)).is_some_and(|b| *b)
+    }
+
+    pub fn is_quad(&self, cell: u16) -> bool {
+        self.quads.get(usize::from(cell)).is_some_and(|q| *q)
+    }
+
+    /// An environment that rounds to nearest and flushes denormal numbers, whatever its controls, as ARM's does; the host gathers its sticky flags.
+    pub fn flushes(&self, env: u8) -> bool {
+        self.envs.get(usize::from(env)).is_some_and(|env| {
+            (env.flush, env.nan_rule, env.round) == (SlotOr::Const(true), NanRule::Arm, None)
+                && env.round_map[0] == Round::NearestEven
+                && self.sticky == Some(self.layout.slots[env.sticky.0 as usize].cell)
+        })
     }
 
     /// The block key depends on this cell.
