@@ -248,17 +248,7 @@ impl<I: Isa> Cpu for Vcpu<I> {
         Vcpu::set_register(self, name, value)
     }
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let s = self.stats();
-        vec![
-            ("instructions", s.instructions),
-            ("blocks", s.blocks),
-            ("translated", s.translated),
-            ("lookups", s.lookups),
-            ("tlb-misses", s.tlb_misses),
-            ("exceptions", s.exceptions),
-            ("interpreted", s.interpreted),
-            ("resumed", s.resumed),
-        ]
+        self.stats().named()
     }
     fn save(&self) -> serde_json::Value {
         serde_json::to_value(Vcpu::save(self)).unwrap_or_default()

@@ -74,6 +74,24 @@ pub struct Stats {
     pub flushes: u64,
 }
 
+impl Stats {
+    /// All of them by name, as `--stats` says them.
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("instructions", self.instructions),
+            ("blocks", self.blocks),
+            ("translated", self.translated),
+            ("words", self.words),
+            ("lookups", self.lookups),
+            ("tlb-misses", self.tlb_misses),
+            ("exceptions", self.exceptions),
+            ("interpreted", self.interpreted),
+            ("resumed", self.resumed),
+            ("flushes", self.flushes),
+        ]
+    }
+}
+
 /// Where a debugger wants an engine to stop. An engine without any runs as fast as ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DebugPoints {
