@@ -1,7 +1,7 @@
 //! The contract between a CPU and the machine.
 
 use emu_ir::gdb::{GdbDesc, GdbReg};
-use emu_ir::interp::DebugPoints;
+use emu_ir::interp::{DebugPoints, Explained};
 use emu_memory::{GuestBus, GuestPhys};
 
 /// Why a CPU's turn ended.
@@ -66,6 +66,10 @@ pub trait Cpu: Send {
     /// The physical address of data at `va` as the CPU sees it now; `None` if it is not mapped.
     fn translate(&mut self, _: &dyn GuestBus, va: u64) -> Option<GuestPhys> {
         Some(GuestPhys(va))
+    }
+    /// What blocks with an instruction at this virtual address were translated into, or would be ([`emu_ir::interp::Engine::explain_all`]).
+    fn explain(&mut self, _: &dyn GuestBus, _pc: u64) -> Vec<Explained> {
+        Vec::new()
     }
     /// Counters for statistics: name and value.
     fn counters(&self) -> Vec<(&'static str, u64)>;

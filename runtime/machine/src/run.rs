@@ -7,7 +7,7 @@ use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
-use emu_ir::interp::DebugPoints;
+use emu_ir::interp::{DebugPoints, Explained};
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -339,6 +339,12 @@ impl Machine {
     /// Executes guest code in the quick tier, on the CPUs that have one.
     pub fn use_quick_tier(&mut self) {
         self.cpus.iter_mut().for_each(|c| _ = c.cpu.use_quick_tier());
+    }
+
+    /// What a CPU's blocks with an instruction at this virtual address were translated into, or would be.
+    pub fn explain(&mut self, cpu: usize, pc: u64) -> Vec<Explained> {
+        let Some(slot) = self.cpus.get_mut(cpu) else { return Vec::new() };
+        slot.cpu.explain(&CpuBus { core: &self.core, cpu, limit: Cell::new(0) }, pc)
     }
 
     /// Where a debugger wants all CPUs to stop.

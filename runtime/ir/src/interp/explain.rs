@@ -23,6 +23,8 @@ pub struct Explained {
     pub ir: String,
     /// The bytecode, one text a word.
     pub words: Vec<String>,
+    /// State cells, which host code reaches at 8 times their number from `rbx`, with their names.
+    pub cells: Vec<(u16, &'static str)>,
     /// The quick tier's code, if the engine uses that.
     pub host: Option<HostCode>,
 }
@@ -105,14 +107,18 @@ impl<I: Isa> Engine<I> {
         let info = *arena.blocks.first()?;
         let layout = self.cx.isa.layout();
         let state = self.cx.state_cells as u16;
-        let names: FxHashMap<u16, &str> = layout.slots.iter().filter(|s| s.lo == 0).rev().map(|s| (s.cell, s.name)).collect();
+        let names: FxHashMap<u16, &'static str> = layout.slots.iter().filter(|s| s.lo == 0).rev().map(|s| (s.cell, s.name)).collect();
         let cell = |cell: u16| names.get(&cell).map_or_else(|| format!("t{}", cell.wrapping_sub(state)), |name| (*name).to_string());
+        let words = arena.code.iter().map(|c| word(c, &arena, &cell)).collect();
+        let mut cells: Vec<(u16, &'static str)> = names.into_iter().collect();
+        cells.sort_unstable();
         Some(Explained {
             pc: id.pc,
             key: id.key,
             guest: self.guest_insns(bus, id, &arena),
             ir: text::print(&block, layout),
-            words: arena.code.iter().map(|c| word(c, &arena, &cell)).collect(),
+            words,
+            cells,
             host: self.quick.as_ref().and_then(|quick| quick.explain(&arena, &info)),
         })
     }
