@@ -1,8 +1,10 @@
 //! Memory for generated code, mapped twice: once to be written, once to be executed.
+//!
+//! It is anonymous, not a memory file: Linux `perf` looks for names of code ([`crate::interp::PerfMap`]) in anonymous memory only.
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
+use std::ptr::null_mut;
 
 /// Bytes of code kept before everything is forgotten.
 const SIZE: usize = 64 << 20;
@@ -20,19 +22,19 @@ impl Buffer {
     /// # Errors
     /// The host refuses memory that is both.
     pub fn new() -> Result<Buffer, Errno> {
-        let file = memfd_create("emu-code", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, SIZE as u64)?;
-        // SAFETY: new mappings at places of the kernel's choice.
-        let map = |protection| unsafe { mmap(std::ptr::null_mut(), SIZE, protection, MapFlags::SHARED, &file, 0) };
-        let write = map(ProtFlags::READ | ProtFlags::WRITE)? as usize;
-        match map(ProtFlags::READ | ProtFlags::EXEC) {
-            Ok(execute) => Ok(Buffer { write, execute: execute as usize, used: 0 }),
-            Err(error) => {
-                // SAFETY: the mapping just made; nothing points into it.
-                _ = unsafe { munmap(write as *mut _, SIZE) };
-                Err(error)
-            }
-        }
+        // SAFETY: a new mapping at a place of the kernel's choice.
+        let execute = unsafe { mmap_anonymous(null_mut(), SIZE, ProtFlags::READ | ProtFlags::EXEC, MapFlags::SHARED) }?;
+        // SAFETY: nothing is unmapped: an old size of 0 asks for another mapping of the same shared pages (mremap(2)).
+        let write = unsafe { mremap(execute, 0, SIZE, MremapFlags::MAYMOVE) };
+        let unmap = |at| {
+            // SAFETY: a mapping just made; nothing points into it.
+            _ = unsafe { munmap(at, SIZE) };
+        };
+        let write = write.inspect_err(|_| unmap(execute))?;
+        // SAFETY: the mapping just made, which nobody uses yet.
+        let writable = unsafe { mprotect(write, SIZE, MprotectFlags::READ | MprotectFlags::WRITE) };
+        writable.inspect_err(|_| [write, execute].into_iter().for_each(unmap))?;
+        Ok(Buffer { write: write as usize, execute: execute as usize, used: 0 })
     }
 
     /// True if a block may not fit any more.
