@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use emu_boards::{Board, Plan, Request};
 use emu_host::chardev::{self, Backend};
 use emu_host::terminal::{self, Command as Key};
+use emu_ir::interp::PerfMap;
 use emu_machine::schema::Registry;
 use emu_machine::{Exit, Machine, TimeMode};
 use std::fmt::Write as _;
@@ -152,6 +153,9 @@ pub struct Run {
     /// Print counters at the end (or write them as JSON)
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     stats: Option<String>,
+    /// Name generated code for Linux perf, in /tmp/perf-PID.map
+    #[arg(long)]
+    perf_map: bool,
     /// What to log: a `tracing` filter such as `dev=trace`
     #[arg(long, value_name = "FILTER")]
     trace: Option<String>,
@@ -304,6 +308,9 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
     if run.jit != "off" {
         machine.use_quick_tier();
     }
+    if let Some(map) = perf_map(run.perf_map).map_err(usage)? {
+        machine.set_perf_map(&map);
+    }
     machine.no_reboot = run.no_reboot;
     machine.reset().map_err(usage)?;
     serials(run, &board, &plan, &mut machine).map_err(usage)?;
@@ -345,6 +352,12 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
         Ok(Exit::Reset | Exit::Paused | Exit::Debug(..)) => Ok(0),
         Err(e) => Err((USAGE, e)),
     }
+}
+
+/// The map for `perf`, if it is wanted.
+fn perf_map(wanted: bool) -> Result<Option<Arc<PerfMap>>, String> {
+    let create = || PerfMap::create().map_err(|e| format!("--perf-map: cannot create {}: {e}", PerfMap::path().display()));
+    wanted.then(create).transpose()
 }
 
 /// Runs to the end, or until so many instructions have been executed.

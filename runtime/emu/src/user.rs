@@ -25,6 +25,9 @@ pub struct Run {
     /// Print system calls
     #[arg(long)]
     strace: bool,
+    /// Name generated code for Linux perf, in /tmp/perf-PID.map
+    #[arg(long)]
+    perf_map: bool,
     /// Print counters at the end
     #[arg(long)]
     stats: bool,
@@ -47,7 +50,12 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         variables.insert(name.into(), value.into());
     }
     let environment: Vec<Vec<u8>> = variables.into_iter().map(|(n, v)| [n, v].join(&b'=')).collect();
-    let options = Options { cpu: run.cpu.clone(), sysroot: run.sysroot.clone(), strace: run.strace };
+    let options = Options {
+        cpu: run.cpu.clone(),
+        sysroot: run.sysroot.clone(),
+        strace: run.strace,
+        perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
+    };
     let mut process = Process::new(&program, &arguments, &environment, options).map_err(|e: Error| usage(e.to_string()))?;
     let status = process.run();
     if run.stats {

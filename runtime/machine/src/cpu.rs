@@ -1,8 +1,9 @@
 //! The contract between a CPU and the machine.
 
 use emu_ir::gdb::{GdbDesc, GdbReg};
-use emu_ir::interp::{DebugPoints, Explained};
+use emu_ir::interp::{DebugPoints, Explained, PerfMap};
 use emu_memory::{GuestBus, GuestPhys};
+use std::sync::Arc;
 
 /// Why a CPU's turn ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +68,8 @@ pub trait Cpu: Send {
     fn translate(&mut self, _: &dyn GuestBus, va: u64) -> Option<GuestPhys> {
         Some(GuestPhys(va))
     }
+    /// Enters generated code into this map from now on.
+    fn set_perf_map(&mut self, _: &Arc<PerfMap>) {}
     /// What blocks with an instruction at this virtual address were translated into, or would be ([`emu_ir::interp::Engine::explain_all`]).
     fn explain(&mut self, _: &dyn GuestBus, _pc: u64) -> Vec<Explained> {
         Vec::new()

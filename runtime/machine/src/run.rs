@@ -7,11 +7,12 @@ use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
-use emu_ir::interp::{DebugPoints, Explained};
+use emu_ir::interp::{DebugPoints, Explained, PerfMap};
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -339,6 +340,11 @@ impl Machine {
     /// Executes guest code in the quick tier, on the CPUs that have one.
     pub fn use_quick_tier(&mut self) {
         self.cpus.iter_mut().for_each(|c| _ = c.cpu.use_quick_tier());
+    }
+
+    /// Enters generated code of all CPUs into this map from now on.
+    pub fn set_perf_map(&mut self, map: &Arc<PerfMap>) {
+        self.cpus.iter_mut().for_each(|c| c.cpu.set_perf_map(map));
     }
 
     /// What a CPU's blocks with an instruction at this virtual address were translated into, or would be.

@@ -7,7 +7,7 @@ use crate::signal::{self, Info, Signals};
 use crate::space::{EXEC, READ, Space, WRITE};
 use crate::{Error, host, syscall};
 use emu_ir::guest::Exception;
-use emu_ir::interp::{Engine, Stats, Stop};
+use emu_ir::interp::{Engine, PerfMap, Stats, Stop};
 use emu_isa_arm::{Arm, System};
 use emu_memory::PAGE_SIZE;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub struct Options {
     pub sysroot: Option<PathBuf>,
     /// Print each system call.
     pub strace: bool,
+    /// Where generated code is made known to profilers.
+    pub perf_map: Option<Arc<PerfMap>>,
 }
 
 /// A running program.
@@ -82,6 +84,9 @@ impl Process {
         let mut engine = Engine::new(Arc::new(User { isa, space: space.clone() }), 0);
         engine.trap_exceptions();
         engine.use_quick_tier();
+        if let Some(map) = &options.perf_map {
+            engine.set_perf_map(map);
+        }
         arm::start(engine.state_mut(), begin.entry, stack);
         let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);

@@ -13,6 +13,7 @@ mod compile;
 mod exec;
 mod explain;
 mod memory;
+mod perf;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod quick;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -28,6 +29,7 @@ use compile::{Head, Target};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, PAGE_JUMPS, execute, jump_slot};
 pub use explain::{Explained, GuestInsn, HostCode};
+pub use perf::PerfMap;
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -301,6 +303,8 @@ pub struct Engine<I: Isa> {
     trapped: Option<Exception>,
     /// Code beyond this index is used once: it was fetched from a device.
     scratch: Option<(usize, usize, usize, usize)>,
+    /// Where generated code is made known to profilers.
+    perf_map: Option<Arc<PerfMap>>,
 }
 
 impl<I: Isa> Engine<I> {
@@ -355,6 +359,7 @@ impl<I: Isa> Engine<I> {
             trap: false,
             trapped: None,
             scratch: None,
+            perf_map: None,
         };
         engine.cx.tlb.select(0);
         engine.reset();
@@ -416,6 +421,7 @@ impl<I: Isa> Engine<I> {
     pub fn use_quick_tier(&mut self) -> bool {
         self.flush();
         self.quick = Quick::new(&*self.cx.isa);
+        self.note_stubs();
         self.quick.is_some()
     }
 
@@ -754,6 +760,7 @@ impl<I: Isa> Engine<I> {
         let (end, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
         let info = BlockInfo { code, end, marks: (marks, marks), pc: 0, key: BlockKey(0), linkable: false };
         let native = self.quick.as_mut().map_or(0, |quick| quick.add_entry(&self.arena, &info));
+        self.note_exception(native, id);
         self.exceptions[index] = Some((code, native));
         (code, native)
     }
@@ -881,6 +888,7 @@ impl<I: Isa> Engine<I> {
         if let Some(quick) = &mut self.quick {
             native = quick.add(&self.arena, &info, (id.ram, id.offset >> PAGE_BITS));
         }
+        self.note_block(native, id.pc, id.key);
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
         stats.translated += u64::from(block.guest_insns);

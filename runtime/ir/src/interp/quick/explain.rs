@@ -5,6 +5,16 @@ use super::super::explain::HostCode;
 use super::{Quick, emit};
 
 impl Quick {
+    /// Names and addresses of the pieces all blocks share, by ascending address.
+    pub fn stubs(&self) -> Vec<(String, usize)> {
+        self.stubs.named()
+    }
+
+    /// Where the code made last ends.
+    pub fn end(&self) -> usize {
+        self.buffer.next()
+    }
+
     /// The code of a block, and which word each piece of it is for.
     pub fn explain(&self, arena: &Arena, block: &BlockInfo) -> Option<HostCode> {
         let base = self.buffer.next();
@@ -21,7 +31,7 @@ impl Quick {
             words,
             cold,
             slots,
-            stubs: self.stubs.named().into_iter().map(|(name, at)| (at as u64, name)).collect(),
+            stubs: self.stubs().into_iter().map(|(name, at)| (at as u64, name)).collect(),
         })
     }
 }
