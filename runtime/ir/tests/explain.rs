@@ -69,3 +69,19 @@ fn translations_that_hold_an_instruction_are_found() {
     // Nothing was executed there.
     assert_eq!(engine.explain_all(&bus, 0x1020).iter().map(|e| e.pc).collect::<Vec<_>>(), [0x1020]);
 }
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn what_leaves_generated_code_is_counted() {
+    // A loop of two blocks over one page: each jump is linked once, and the page is found once.
+    let program = [asm(I::Li, 3, 0, 0x4000), asm(I::St, 2, 3, 4), asm(I::B, 0, 0, 1), asm(I::B, 0, 0, 2u32.wrapping_neg())];
+    let bus = Bus::new(&program);
+    let mut engine = Engine::new(Arc::new(Toy), 0);
+    assert!(engine.use_quick_tier());
+    LAYOUT.write(engine.state_mut(), PC, 0x1000);
+    bus.limit.set(1000);
+    engine.run(&bus);
+    let stats = engine.stats();
+    assert_eq!((stats.instructions, stats.links, stats.rekeys), (1000, 3, 0), "{stats:?}");
+    assert!((1..=2).contains(&stats.front_misses) && stats.lookups < 10, "{stats:?}");
+}

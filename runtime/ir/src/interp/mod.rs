@@ -64,8 +64,14 @@ pub struct Stats {
     pub translated: u64,
     /// Bytecode words made.
     pub words: u64,
-    /// Look-ups that left the bytecode loop.
+    /// Look-ups of the next block outside generated code and the bytecode loop: the jump cache did not know it, or it is to be linked.
     pub lookups: u64,
+    /// Jumps linked to their target.
+    pub links: u64,
+    /// Jumps of generated code after which the block key was computed from the state, by a call.
+    pub rekeys: u64,
+    /// Accesses of generated code that did not find their page in the TLB's front: misses of the TLB behind it, devices, pages that hold code, crossings.
+    pub front_misses: u64,
     /// Translation-table walks.
     pub tlb_misses: u64,
     /// Words of bytecode that the quick tier left to the interpreter, each time.
@@ -87,6 +93,9 @@ impl Stats {
             ("translated", self.translated),
             ("words", self.words),
             ("lookups", self.lookups),
+            ("links", self.links),
+            ("rekeys", self.rekeys),
+            ("front-misses", self.front_misses),
             ("tlb-misses", self.tlb_misses),
             ("exceptions", self.exceptions),
             ("interpreted", self.interpreted),
@@ -825,6 +834,7 @@ impl<I: Isa> Engine<I> {
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
                 let a = if from.op == Bc::Jump { from.a } else { 0 };
+                self.cx.stats.links += 1;
                 *from = Code { op: Bc::Linked, x: 0, a, b: 0, c: 0, imm: found.code.into() };
                 if let Some(quick) = &mut self.quick {
                     quick.link(at, found.code);
