@@ -84,6 +84,9 @@ impl Emulator {
         command.extend(self.command());
         let output = run(&command, program, functions, rounds)?;
         let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("guest code is interpreted") {
+            return Err(io::Error::other(format!("there is no quick tier under Valgrind:\n{said}")));
+        }
         let total = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
         total.ok_or_else(|| io::Error::other(format!("valgrind counted nothing:\n{said}")))
     }

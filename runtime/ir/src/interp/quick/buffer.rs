@@ -1,9 +1,12 @@
 //! Memory for generated code, mapped twice: once to be written, once to be executed.
 //!
-//! It is anonymous, not a memory file: Linux `perf` looks for names of code ([`crate::interp::PerfMap`]) in anonymous memory only.
+//! It is anonymous where it can be: Linux `perf` looks for names of code ([`crate::interp::PerfMap`]) in anonymous memory only. Who does not let it be
+//! mapped twice (Valgrind) gets a memory file.
 
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap, munmap};
+use std::ffi::c_void;
 use std::ptr::null_mut;
 
 /// Bytes of code kept before everything is forgotten.
@@ -22,18 +25,7 @@ impl Buffer {
     /// # Errors
     /// The host refuses memory that is both.
     pub fn new() -> Result<Buffer, Errno> {
-        // SAFETY: a new mapping at a place of the kernel's choice.
-        let execute = unsafe { mmap_anonymous(null_mut(), SIZE, ProtFlags::READ | ProtFlags::EXEC, MapFlags::SHARED) }?;
-        // SAFETY: nothing is unmapped: an old size of 0 asks for another mapping of the same shared pages (mremap(2)).
-        let write = unsafe { mremap(execute, 0, SIZE, MremapFlags::MAYMOVE) };
-        let unmap = |at| {
-            // SAFETY: a mapping just made; nothing points into it.
-            _ = unsafe { munmap(at, SIZE) };
-        };
-        let write = write.inspect_err(|_| unmap(execute))?;
-        // SAFETY: the mapping just made, which nobody uses yet.
-        let writable = unsafe { mprotect(write, SIZE, MprotectFlags::READ | MprotectFlags::WRITE) };
-        writable.inspect_err(|_| [write, execute].into_iter().for_each(unmap))?;
+        let (write, execute) = anonymous().or_else(|_| file())?;
         Ok(Buffer { write: write as usize, execute: execute as usize, used: 0 })
     }
 
@@ -71,6 +63,36 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.used = 0;
     }
+}
+
+const WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+const EXECUTE: ProtFlags = ProtFlags::READ.union(ProtFlags::EXEC);
+
+/// Views to write and to execute of anonymous memory.
+fn anonymous() -> Result<(*mut c_void, *mut c_void), Errno> {
+    // SAFETY: a new mapping at a place of the kernel's choice.
+    let execute = unsafe { mmap_anonymous(null_mut(), SIZE, EXECUTE, MapFlags::SHARED) }?;
+    // SAFETY: nothing is unmapped: an old size of 0 asks for another mapping of the same shared pages (mremap(2)).
+    let write = unsafe { mremap(execute, 0, SIZE, MremapFlags::MAYMOVE) }.inspect_err(|_| unmap(execute))?;
+    // SAFETY: the mapping just made, which nobody uses yet.
+    let writable = unsafe { mprotect(write, SIZE, MprotectFlags::READ | MprotectFlags::WRITE) };
+    writable.inspect_err(|_| [write, execute].into_iter().for_each(unmap))?;
+    Ok((write, execute))
+}
+
+/// Views to write and to execute of a memory file.
+fn file() -> Result<(*mut c_void, *mut c_void), Errno> {
+    let file = memfd_create("emu-code", MemfdFlags::CLOEXEC)?;
+    ftruncate(&file, SIZE as u64)?;
+    // SAFETY: new mappings at places of the kernel's choice.
+    let map = |protection| unsafe { mmap(null_mut(), SIZE, protection, MapFlags::SHARED, &file, 0) };
+    let write = map(WRITE)?;
+    Ok((write, map(EXECUTE).inspect_err(|_| unmap(write))?))
+}
+
+fn unmap(at: *mut c_void) {
+    // SAFETY: a mapping just made; nothing points into it.
+    _ = unsafe { munmap(at, SIZE) };
 }
 
 impl Drop for Buffer {
