@@ -6,6 +6,7 @@ mod console;
 mod cpus;
 mod debugger;
 mod doc;
+mod jit;
 mod start;
 mod user;
 
@@ -14,7 +15,7 @@ use emu_boards::tree::{number, size_text};
 use emu_boards::{Board, Plan, Request};
 use emu_host::chardev::{self, Backend};
 use emu_host::terminal::{self, Command as Key};
-use emu_ir::interp::CODE_CACHE;
+use emu_ir::interp::{CODE_CACHE, PerfMap};
 use emu_machine::schema::Registry;
 use emu_machine::{Exit, Machine, TimeMode};
 use std::fmt::Write as _;
@@ -35,6 +36,16 @@ struct Cli {
     run: Run,
 }
 
+impl Cli {
+    /// The filter of what to log.
+    fn trace(&self) -> Option<String> {
+        match &self.command {
+            Some(Command::Jit { command: jit::Jit::Explain(explain) }) => explain.run.trace.clone(),
+            _ => self.run.trace.clone(),
+        }
+    }
+}
+
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Look at boards without running them
@@ -51,6 +62,11 @@ enum Command {
     Isa {
         #[command(subcommand)]
         command: commands::Isa,
+    },
+    /// Look at generated code
+    Jit {
+        #[command(subcommand)]
+        command: jit::Jit,
     },
     /// Run one Linux program compiled for another CPU
     Run(user::Run),
@@ -85,8 +101,9 @@ impl BoardArgs {
     }
 }
 
+/// How to run a board.
 #[derive(Args, Debug)]
-struct Run {
+pub struct Run {
     /// The board: a file, or the name of a built-in board
     #[arg(long, value_name = "FILE")]
     board: Option<String>,
@@ -140,6 +157,9 @@ struct Run {
     /// Print counters at the end (or write them as JSON)
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     stats: Option<String>,
+    /// Name generated code for Linux perf, in /tmp/perf-PID.map
+    #[arg(long)]
+    perf_map: bool,
     /// What to log: a `tracing` filter such as `dev=trace`
     #[arg(long, value_name = "FILTER")]
     trace: Option<String>,
@@ -278,7 +298,11 @@ fn serials(run: &Run, board: &Board, plan: &Plan, machine: &mut Machine) -> Resu
     Ok(())
 }
 
-fn run(run: &Run) -> Result<i32, (i32, String)> {
+/// What is done with the machine when it has run; its text goes to standard output.
+type Last<'a> = &'a mut dyn FnMut(&mut Machine, &Board) -> String;
+
+/// Runs a board to its end, or until its CPUs have executed this many instructions.
+fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, String)> {
     let usage = |e: String| (USAGE, e);
     let Some(name) = &run.board else {
         return Err(usage("which board?\n  help: --board FILE, or the name of a built-in board (`emu board list`)".into()));
@@ -299,6 +323,9 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     }
     if run.jit != "off" {
         machine.use_quick_tier();
+    }
+    if let Some(map) = perf_map(run.perf_map).map_err(usage)? {
+        machine.set_perf_map(&map);
     }
     machine.no_reboot = run.no_reboot;
     machine.reset().map_err(usage)?;
@@ -326,19 +353,38 @@ fn run(run: &Run) -> Result<i32, (i32, String)> {
     let started = Instant::now();
     let exit = match &listener {
         Some(listener) => debugger::run(&mut machine, listener, run.paused),
-        None => machine.run(),
+        None => run_for(&mut machine, after),
     };
     let elapsed = started.elapsed();
     let report = report(run, &machine, elapsed);
+    let text = last(&mut machine, &board);
     // Everything the guest wrote is out before we speak, and before the terminal is given back.
     drop(machine);
     terminal::restore();
     eprint!("{report}");
+    print!("{text}");
     match exit {
         Ok(Exit::Stopped(code)) => Ok(code),
         Ok(Exit::Reset | Exit::Paused | Exit::Debug(..)) => Ok(0),
         Err(e) => Err((USAGE, e)),
     }
+}
+
+/// The map for `perf`, if it is wanted.
+fn perf_map(wanted: bool) -> Result<Option<Arc<PerfMap>>, String> {
+    let create = || PerfMap::create().map_err(|e| format!("--perf-map: cannot create {}: {e}", PerfMap::path().display()));
+    wanted.then(create).transpose()
+}
+
+/// Runs to the end, or until so many instructions have been executed.
+fn run_for(machine: &mut Machine, after: Option<u64>) -> Result<Exit, String> {
+    let Some(after) = after else { return machine.run() };
+    while machine.executed().iter().sum::<u64>() < after {
+        if let Some(exit) = machine.round()? {
+            return Ok(exit);
+        }
+    }
+    Ok(Exit::Paused)
 }
 
 /// What `--stats` and `-v` say at the end; statistics for a file are written to it.
@@ -380,7 +426,7 @@ fn report(run: &Run, machine: &Machine, elapsed: Duration) -> String {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = cli.run.trace.clone().unwrap_or_else(|| "warn".into());
+    let filter = cli.trace().unwrap_or_else(|| "warn".into());
     match filter.parse::<tracing_subscriber::EnvFilter>() {
         Ok(f) => tracing_subscriber::fmt().with_env_filter(f).with_writer(std::io::stderr).without_time().with_target(false).init(),
         Err(e) => {
@@ -394,10 +440,11 @@ fn main() -> ExitCode {
         hook(info);
     }));
     let result = match cli.command {
-        None => run(&cli.run),
+        None => run(&cli.run, None, &mut |_, _| String::new()),
         Some(Command::Board { command }) => commands::board(&command),
         Some(Command::Device { command }) => commands::device(&command),
         Some(Command::Isa { command }) => commands::isa(&command),
+        Some(Command::Jit { command }) => jit::jit(&command),
         Some(Command::Run(run)) => user::run(&run),
     };
     terminal::restore();

@@ -28,6 +28,12 @@ pub struct Run {
     /// Print system calls
     #[arg(long)]
     strace: bool,
+    /// Name generated code for Linux perf, in /tmp/perf-PID.map
+    #[arg(long)]
+    perf_map: bool,
+    /// Print counters at the end
+    #[arg(long)]
+    stats: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
@@ -47,7 +53,18 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         variables.insert(name.into(), value.into());
     }
     let environment: Vec<Vec<u8>> = variables.into_iter().map(|(n, v)| [n, v].join(&b'=')).collect();
-    let options = Options { cpu: run.cpu.clone(), sysroot: run.sysroot.clone(), strace: run.strace, code_cache: run.code_cache_size };
+    let options = Options {
+        cpu: run.cpu.clone(),
+        sysroot: run.sysroot.clone(),
+        strace: run.strace,
+        code_cache: run.code_cache_size,
+        perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
+    };
     let mut process = Process::new(&program, &arguments, &environment, options).map_err(|e: Error| usage(e.to_string()))?;
-    Ok(process.run())
+    let status = process.run();
+    if run.stats {
+        let counters: Vec<String> = process.stats().named().iter().map(|(n, v)| format!("{n} {v}")).collect();
+        eprintln!("{}", counters.join(", "));
+    }
+    Ok(status)
 }

@@ -1,8 +1,9 @@
 //! The contract between a CPU and the machine.
 
 use emu_ir::gdb::{GdbDesc, GdbReg};
-use emu_ir::interp::DebugPoints;
+use emu_ir::interp::{DebugPoints, Explained, PerfMap};
 use emu_memory::{GuestBus, GuestPhys};
+use std::sync::Arc;
 
 /// Why a CPU's turn ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +69,12 @@ pub trait Cpu: Send {
     /// The physical address of data at `va` as the CPU sees it now; `None` if it is not mapped.
     fn translate(&mut self, _: &dyn GuestBus, va: u64) -> Option<GuestPhys> {
         Some(GuestPhys(va))
+    }
+    /// Enters generated code into this map from now on.
+    fn set_perf_map(&mut self, _: &Arc<PerfMap>) {}
+    /// What blocks with an instruction at this virtual address were translated into, or would be ([`emu_ir::interp::Engine::explain_all`]).
+    fn explain(&mut self, _: &dyn GuestBus, _pc: u64) -> Vec<Explained> {
+        Vec::new()
     }
     /// Counters for statistics: name and value.
     fn counters(&self) -> Vec<(&'static str, u64)>;

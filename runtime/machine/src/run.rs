@@ -7,11 +7,12 @@ use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
-use emu_ir::interp::DebugPoints;
+use emu_ir::interp::{DebugPoints, Explained, PerfMap};
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -344,6 +345,17 @@ impl Machine {
     /// Limits each CPU's code cache to so many bytes, one of [`emu_ir::interp::CODE_CACHE`].
     pub fn set_code_cache(&mut self, bytes: usize) {
         self.cpus.iter_mut().for_each(|c| c.cpu.set_code_cache(bytes));
+    }
+
+    /// Enters generated code of all CPUs into this map from now on.
+    pub fn set_perf_map(&mut self, map: &Arc<PerfMap>) {
+        self.cpus.iter_mut().for_each(|c| c.cpu.set_perf_map(map));
+    }
+
+    /// What a CPU's blocks with an instruction at this virtual address were translated into, or would be.
+    pub fn explain(&mut self, cpu: usize, pc: u64) -> Vec<Explained> {
+        let Some(slot) = self.cpus.get_mut(cpu) else { return Vec::new() };
+        slot.cpu.explain(&CpuBus { core: &self.core, cpu, limit: Cell::new(0) }, pc)
     }
 
     /// Where a debugger wants all CPUs to stop.

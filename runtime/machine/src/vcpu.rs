@@ -6,7 +6,7 @@
 use crate::cpu::{Cpu, CpuStop};
 use emu_ir::gdb::{GdbDesc, GdbReg};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{DebugPoints, Engine, Stats, Stop};
+use emu_ir::interp::{DebugPoints, Engine, Explained, PerfMap, Stats, Stop};
 use emu_ir::state::{Slot, SlotDesc};
 use emu_memory::{GuestBus, GuestPhys};
 use serde::{Deserialize, Serialize};
@@ -250,20 +250,14 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn set_register(&mut self, name: &str, value: u128) -> bool {
         Vcpu::set_register(self, name, value)
     }
+    fn set_perf_map(&mut self, map: &Arc<PerfMap>) {
+        self.engine.set_perf_map(map);
+    }
+    fn explain(&mut self, bus: &dyn GuestBus, pc: u64) -> Vec<Explained> {
+        self.engine.explain_all(bus, pc)
+    }
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let s = self.stats();
-        vec![
-            ("instructions", s.instructions),
-            ("blocks", s.blocks),
-            ("translated", s.translated),
-            ("lookups", s.lookups),
-            ("jump-misses", s.jump_misses),
-            ("tlb-misses", s.tlb_misses),
-            ("exceptions", s.exceptions),
-            ("interpreted", s.interpreted),
-            ("resumed", s.resumed),
-            ("flushes", s.flushes),
-        ]
+        self.stats().named()
     }
     fn save(&self) -> serde_json::Value {
         serde_json::to_value(Vcpu::save(self)).unwrap_or_default()

@@ -7,7 +7,7 @@ use crate::signal::{self, Info, Signals};
 use crate::space::{EXEC, READ, Space, WRITE};
 use crate::{Error, host, syscall};
 use emu_ir::guest::Exception;
-use emu_ir::interp::{Engine, Stats, Stop};
+use emu_ir::interp::{Engine, PerfMap, Stats, Stop};
 use emu_isa_arm::{Arm, System};
 use emu_memory::PAGE_SIZE;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub struct Options {
     pub strace: bool,
     /// Bytes of generated code to keep, one of [`emu_ir::interp::CODE_CACHE`]; `None`: the engine's default.
     pub code_cache: Option<usize>,
+    /// Where generated code is made known to profilers.
+    pub perf_map: Option<Arc<PerfMap>>,
 }
 
 /// A running program.
@@ -87,6 +89,9 @@ impl Process {
             engine.set_code_cache(bytes);
         }
         engine.use_quick_tier();
+        if let Some(map) = &options.perf_map {
+            engine.set_perf_map(map);
+        }
         arm::start(engine.state_mut(), begin.entry, stack);
         let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);

@@ -4,8 +4,10 @@ mod chart;
 mod compare;
 mod guest;
 mod machines;
+mod program;
 mod smp;
 mod soak;
+mod translation;
 
 use clap::{Parser, Subcommand};
 use machines::Machine;
@@ -27,6 +29,8 @@ enum Task {
     Smp(smp::Smp),
     /// Two endless programs with a small code cache: right answers for so long?
     Soak(soak::Soak),
+    /// Host instructions for the translation of a block, counted by Callgrind, under emu and QEMU
+    Translation(translation::Translation),
 }
 
 /// Which guest, and where things are.
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Task::Compare(task) => compare::compare(&task),
         Task::Smp(task) => smp::smp(&task).map_err(|e| format!("emu: {e}")),
         Task::Soak(task) => soak::soak(&task),
+        Task::Translation(task) => translation::translation(&task).map_err(|e| e.to_string()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

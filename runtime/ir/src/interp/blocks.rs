@@ -94,6 +94,10 @@ impl Blocks {
         cached
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&BlockId, &Cached)> {
+        self.table.iter()
+    }
+
     pub fn remove(&mut self, id: &BlockId) {
         self.table.remove(id);
     }

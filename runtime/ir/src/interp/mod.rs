@@ -12,7 +12,9 @@ mod blocks;
 mod code;
 mod compile;
 mod exec;
+mod explain;
 mod memory;
+mod perf;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod quick;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -28,6 +30,8 @@ use code::{Arena, Bc, BlockInfo, Cells, Code, Extent, FRAME};
 use compile::{Head, Target};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, PAGE_JUMPS, execute, jump_slot};
+pub use explain::{Explained, GuestInsn, HostCode};
+pub use perf::PerfMap;
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -66,10 +70,16 @@ pub struct Stats {
     pub translated: u64,
     /// Bytecode words made.
     pub words: u64,
-    /// Look-ups that left the bytecode loop.
+    /// Look-ups of the next block outside generated code and the bytecode loop: the jump cache did not know it, or it is to be linked.
     pub lookups: u64,
     /// Look-ups by generated code of what its jump cache did not know.
     pub jump_misses: u64,
+    /// Jumps linked to their target.
+    pub links: u64,
+    /// Jumps of generated code after which the block key was computed from the state, by a call.
+    pub rekeys: u64,
+    /// Accesses of generated code that did not find their page in the TLB's front: misses of the TLB behind it, devices, pages that hold code, crossings.
+    pub front_misses: u64,
     /// Translation-table walks.
     pub tlb_misses: u64,
     /// Words of bytecode that the quick tier left to the interpreter, each time.
@@ -80,6 +90,28 @@ pub struct Stats {
     pub exceptions: u64,
     /// Times translations were forgotten: the code cache was full, or a debugger changed where to stop.
     pub flushes: u64,
+}
+
+impl Stats {
+    /// All of them by name, as `--stats` says them.
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("instructions", self.instructions),
+            ("blocks", self.blocks),
+            ("translated", self.translated),
+            ("words", self.words),
+            ("lookups", self.lookups),
+            ("jump-misses", self.jump_misses),
+            ("links", self.links),
+            ("rekeys", self.rekeys),
+            ("front-misses", self.front_misses),
+            ("tlb-misses", self.tlb_misses),
+            ("exceptions", self.exceptions),
+            ("interpreted", self.interpreted),
+            ("resumed", self.resumed),
+            ("flushes", self.flushes),
+        ]
+    }
 }
 
 /// Where a debugger wants an engine to stop. An engine without any runs as fast as ever.
@@ -292,6 +324,8 @@ pub struct Engine<I: Isa> {
     code_cache: usize,
     /// Code beyond this index is used once: it was fetched from a device.
     scratch: Option<Extent>,
+    /// Where generated code is made known to profilers.
+    perf_map: Option<Arc<PerfMap>>,
 }
 
 impl<I: Isa> Engine<I> {
@@ -348,6 +382,7 @@ impl<I: Isa> Engine<I> {
             trapped: None,
             code_cache: DEFAULT_CODE_CACHE,
             scratch: None,
+            perf_map: None,
         };
         engine.cx.tlb.select(0);
         engine.reset();
@@ -419,6 +454,7 @@ impl<I: Isa> Engine<I> {
     pub fn use_quick_tier(&mut self) -> bool {
         self.flush();
         self.quick = Quick::new(&*self.cx.isa, self.code_cache);
+        self.note_stubs();
         self.quick.is_some()
     }
 
@@ -759,6 +795,7 @@ impl<I: Isa> Engine<I> {
         let (end, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
         let info = BlockInfo { code, end, marks: (marks, marks), pc: 0, key: BlockKey(0), linkable: false };
         let native = self.quick.as_mut().map_or(0, |quick| quick.add_entry(&self.arena, &info));
+        self.note_exception(native, id);
         self.exceptions[index] = Some((code, native));
         (code, native)
     }
@@ -823,6 +860,7 @@ impl<I: Isa> Engine<I> {
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
                 let a = if from.op == Bc::Jump { from.a } else { 0 };
+                self.cx.stats.links += 1;
                 *from = Code { op: Bc::Linked, x: 0, a, b: 0, c: 0, imm: found.code.into() };
                 if let Some(quick) = &mut self.quick {
                     quick.link(at, found.code);
@@ -886,6 +924,7 @@ impl<I: Isa> Engine<I> {
         if let Some(quick) = &mut self.quick {
             native = quick.add(&self.arena, &info, id);
         }
+        self.note_block(native, id.pc, id.key);
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
         stats.translated += u64::from(block.guest_insns);

@@ -49,6 +49,18 @@ impl Quick {
         match *self {}
     }
 
+    pub fn stubs(&self) -> Vec<(String, usize)> {
+        match *self {}
+    }
+
+    pub fn end(&self) -> usize {
+        match *self {}
+    }
+
+    pub fn explain(&self, _: &Arena, _: &BlockInfo) -> Option<super::explain::HostCode> {
+        match *self {}
+    }
+
     pub fn link(&mut self, _: u32, _: u32) {
         match *self {}
     }

@@ -1,8 +1,13 @@
 //! Memory for generated code, mapped twice: once to be written, once to be executed.
+//!
+//! It is anonymous where it can be: Linux `perf` looks for names of code ([`crate::interp::PerfMap`]) in anonymous memory only. Who does not let it be
+//! mapped twice (Valgrind) gets a memory file.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap, munmap};
+use std::ffi::c_void;
+use std::ptr::null_mut;
 
 /// The buffer. Addresses are plain numbers; what is executed from it is the caller's care.
 pub struct Buffer {
@@ -18,19 +23,8 @@ impl Buffer {
     /// # Errors
     /// The host refuses memory that is both.
     pub fn new(size: usize) -> Result<Buffer, Errno> {
-        let file = memfd_create("emu-code", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, size as u64)?;
-        // SAFETY: new mappings at places of the kernel's choice.
-        let map = |protection| unsafe { mmap(std::ptr::null_mut(), size, protection, MapFlags::SHARED, &file, 0) };
-        let write = map(ProtFlags::READ | ProtFlags::WRITE)? as usize;
-        match map(ProtFlags::READ | ProtFlags::EXEC) {
-            Ok(execute) => Ok(Buffer { write, execute: execute as usize, used: 0, size }),
-            Err(error) => {
-                // SAFETY: the mapping just made; nothing points into it.
-                _ = unsafe { munmap(write as *mut _, size) };
-                Err(error)
-            }
-        }
+        let (write, execute) = anonymous(size).or_else(|_| file(size))?;
+        Ok(Buffer { write: write as usize, execute: execute as usize, used: 0, size })
     }
 
     /// True if a block may not fit any more.
@@ -67,6 +61,36 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.used = 0;
     }
+}
+
+const WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+const EXECUTE: ProtFlags = ProtFlags::READ.union(ProtFlags::EXEC);
+
+/// Views to write and to execute of anonymous memory.
+fn anonymous(size: usize) -> Result<(*mut c_void, *mut c_void), Errno> {
+    // SAFETY: a new mapping at a place of the kernel's choice.
+    let execute = unsafe { mmap_anonymous(null_mut(), size, EXECUTE, MapFlags::SHARED) }?;
+    // SAFETY: nothing is unmapped: an old size of 0 asks for another mapping of the same shared pages (mremap(2)).
+    let write = unsafe { mremap(execute, 0, size, MremapFlags::MAYMOVE) }.inspect_err(|_| unmap(execute, size))?;
+    // SAFETY: the mapping just made, which nobody uses yet.
+    let writable = unsafe { mprotect(write, size, MprotectFlags::READ | MprotectFlags::WRITE) };
+    writable.inspect_err(|_| [write, execute].into_iter().for_each(|at| unmap(at, size)))?;
+    Ok((write, execute))
+}
+
+/// Views to write and to execute of a memory file.
+fn file(size: usize) -> Result<(*mut c_void, *mut c_void), Errno> {
+    let file = memfd_create("emu-code", MemfdFlags::CLOEXEC)?;
+    ftruncate(&file, size as u64)?;
+    // SAFETY: new mappings at places of the kernel's choice.
+    let map = |protection| unsafe { mmap(null_mut(), size, protection, MapFlags::SHARED, &file, 0) };
+    let write = map(WRITE)?;
+    Ok((write, map(EXECUTE).inspect_err(|_| unmap(write, size))?))
+}
+
+fn unmap(at: *mut c_void, size: usize) {
+    // SAFETY: a mapping just made; nothing points into it.
+    _ = unsafe { munmap(at, size) };
 }
 
 impl Drop for Buffer {

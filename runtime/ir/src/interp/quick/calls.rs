@@ -39,6 +39,7 @@ impl<I: Isa> Run<'_, I> {
 extern "sysv64" fn load<I: Isa, const SIZE: u8>(run: &mut Run<'_, I>, at: u32, va: u64) -> Done {
     run.serve(at, |cx, run, c| {
         let mmu = c.c as u8;
+        cx.stats.front_misses += 1;
         let value = cx.slow_load(run.arena, run.bus, at, va, SIZE, mmu, c.c >> 8, c.x).map_err(|e| Leave::Fault(at, e))?;
         if cx.soon {
             cx.set_cell(c.a, value);
@@ -52,6 +53,7 @@ extern "sysv64" fn load<I: Isa, const SIZE: u8>(run: &mut Run<'_, I>, at: u32, v
 extern "sysv64" fn store<I: Isa, const SIZE: u8>(run: &mut Run<'_, I>, at: u32, va: u64, value: u64) -> Done {
     run.serve(at, |cx, run, c| {
         let mmu = c.c as u8;
+        cx.stats.front_misses += 1;
         cx.slow_store(run.arena, run.bus, at, va, SIZE, value, mmu, c.c >> 8, c.x).map_err(|e| Leave::Fault(at, e))?;
         if cx.soon {
             return Err(Leave::Soon(at));
@@ -76,6 +78,7 @@ pub fn stores<I: Isa>() -> [usize; 4] {
 pub extern "sysv64" fn probe<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64) -> Done {
     run.serve(at, |cx, run, c| {
         let mmu = c.c as u8;
+        cx.stats.front_misses += 1;
         cx.slow_probe(run.bus, va, c.a as u8, c.op == Bc::ProbeWrite, mmu, c.c >> 8, c.x).map_err(|e| Leave::Fault(at, e))?;
         cx.tlb.raise(va, mmu, cx.tag);
         Ok(0)
@@ -141,6 +144,7 @@ pub extern "sysv64" fn gather<I: Isa>(run: &mut Run<'_, I>) -> Done {
 pub extern "sysv64" fn rekey<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> u64 {
     // SAFETY: as in `serve`.
     let cx = unsafe { &mut *run.cx };
+    cx.stats.rekeys += 1;
     let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
     if let Some(entry) = cx.known_jump(pc, key) {
         return entry.native;
