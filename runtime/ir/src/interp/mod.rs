@@ -11,6 +11,7 @@
 mod code;
 mod compile;
 mod exec;
+mod explain;
 mod memory;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod quick;
@@ -26,6 +27,7 @@ use code::{Arena, Bc, BlockInfo, Cells, Code, FRAME};
 use compile::{Head, Target};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, PAGE_JUMPS, execute, jump_slot};
+pub use explain::{Explained, GuestInsn, HostCode};
 use quick::Quick;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;

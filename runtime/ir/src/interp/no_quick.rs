@@ -48,6 +48,10 @@ impl Quick {
         match *self {}
     }
 
+    pub fn explain(&self, _: &Arena, _: &BlockInfo) -> Option<super::explain::HostCode> {
+        match *self {}
+    }
+
     pub fn link(&mut self, _: u32, _: u32) {
         match *self {}
     }

@@ -39,6 +39,20 @@ pub enum Cold {
     Word { label: DynamicLabel, back: DynamicLabel, at: u32, cell: u16, into: Into, saved: Registers },
 }
 
+impl Cold {
+    /// Code index of the word it is for.
+    fn at(&self) -> u32 {
+        match *self {
+            Cold::Refuse { at, .. }
+            | Cold::Leave { at, .. }
+            | Cold::Miss { at, .. }
+            | Cold::Jump { at, .. }
+            | Cold::Access { at, .. }
+            | Cold::Word { at, .. } => at,
+        }
+    }
+}
+
 /// Where code out of line puts a result.
 pub enum Into {
     Rax,
@@ -84,6 +98,21 @@ struct Label {
 
 /// Translates one block; `base` is where it will be executed. Without a head it is an exception's entry: any key may be before it and after it.
 pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, base: usize) -> Option<Made> {
+    block_seen(shape, stubs, arena, block, base, &mut |_, _| ())
+}
+
+/// Says instead of a code index that what follows is out of line.
+pub const OUT_OF_LINE: u32 = u32::MAX;
+
+/// The same, for who wants to see where the code of each word begins, in line and out of line: `seen` gets code indices and offsets.
+pub fn block_seen(
+    shape: &Shape,
+    stubs: &Stubs,
+    arena: &Arena,
+    block: &BlockInfo,
+    base: usize,
+    seen: &mut impl FnMut(u32, usize),
+) -> Option<Made> {
     let words = &arena.code[block.code as usize..block.end as usize];
     let mut e = Emitter {
         ops: VecAssembler::new(base),
@@ -118,9 +147,10 @@ pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, bas
     }
     let mut index = usize::from(head.is_some());
     while index < words.len() {
+        seen(e.first + index as u32, e.ops.offset().0);
         index = e.step(index);
     }
-    e.finish(base)
+    e.finish(base, seen)
 }
 
 pub fn is_branch(op: Bc) -> bool {
@@ -417,9 +447,11 @@ impl Emitter<'_> {
 
     // ---- out of line
 
-    fn finish(mut self, base: usize) -> Option<Made> {
+    fn finish(mut self, base: usize, seen: &mut impl FnMut(u32, usize)) -> Option<Made> {
+        seen(OUT_OF_LINE, self.ops.offset().0);
         // Jumps out of line have ways out of line of their own.
         while let Some(cold) = self.cold.pop() {
+            seen(cold.at(), self.ops.offset().0);
             self.out_of_line(cold);
         }
         self.ops.align(8, 0xcc);

@@ -16,6 +16,7 @@ mod access;
 mod buffer;
 mod calls;
 mod emit;
+mod explain;
 mod float;
 mod regs;
 mod shape;

@@ -86,6 +86,27 @@ impl Maker<'_> {
 }
 
 impl Stubs {
+    /// Their names and addresses, by ascending address.
+    pub fn named(&self) -> Vec<(String, usize)> {
+        let sized = |name: &str, all: [usize; 4]| [1, 2, 4, 8].map(|size| format!("{name}{}", 8 * size)).into_iter().zip(all);
+        let single = [
+            ("enter", self.enter),
+            ("probe", self.probe),
+            ("word", self.word),
+            ("gather", self.gather),
+            ("rekey", self.rekey),
+            ("refuse", self.refuse),
+            ("miss", self.miss),
+            ("miss_link", self.miss_link),
+            ("again", self.again),
+            ("resume", self.resume),
+        ];
+        let single = single.into_iter().map(|(name, at)| (name.to_string(), at));
+        let mut all: Vec<(String, usize)> = single.chain(sized("load", self.load)).chain(sized("store", self.store)).collect();
+        all.sort_by_key(|(_, at)| *at);
+        all
+    }
+
     /// Makes them at the beginning of an empty buffer; `None` if they do not fit.
     pub fn new<I: Isa>(shape: &Shape, buffer: &mut Buffer) -> Option<Stubs> {
         let mut ops = VecAssembler::new(buffer.next());

@@ -1,0 +1,27 @@
+//! Code made for who wants to look at it: it goes nowhere.
+
+use super::super::code::{Arena, BlockInfo};
+use super::super::explain::HostCode;
+use super::{Quick, emit};
+
+impl Quick {
+    /// The code of a block, and which word each piece of it is for.
+    pub fn explain(&self, arena: &Arena, block: &BlockInfo) -> Option<HostCode> {
+        let base = self.buffer.next();
+        let mut words: Vec<(u32, u32)> = vec![(0, 0)];
+        let mut cold = 0;
+        let made = emit::block_seen(&self.shape, &self.stubs, arena, block, base, &mut |at, offset| match at {
+            emit::OUT_OF_LINE => cold = offset as u32,
+            at => words.push((at - block.code, offset as u32)),
+        })?;
+        let slots = made.slots.iter().map(|(_, offset, _)| *offset as u32).min().unwrap_or(made.code.len() as u32);
+        Some(HostCode {
+            base: base as u64,
+            bytes: made.code,
+            words,
+            cold,
+            slots,
+            stubs: self.stubs.named().into_iter().map(|(name, at)| (at as u64, name)).collect(),
+        })
+    }
+}
