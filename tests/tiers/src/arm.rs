@@ -176,6 +176,34 @@ impl Guest for Arm {
         BASE.nop
     }
 
+    fn plain(&self, token: usize) -> Vec<u64> {
+        let isa = self.isa();
+        let layout = isa.layout();
+        let mut cells = vec![0; layout.cells];
+        isa.reset(&mut cells);
+        for (name, value) in [("cpacr", 0x00f0_0000), ("fpexc_en", 1), ("T", token as u128)] {
+            layout.slot(name).into_iter().for_each(|slot| layout.write(&mut cells, slot, value));
+        }
+        cells
+    }
+
+    fn typical(&self, field: &str) -> Option<u64> {
+        Some(match field {
+            "cond" => 14,
+            "rd" | "rt" | "ld" | "lt" | "lo" | "vd" => 0,
+            "rn" | "ln" | "hi" | "rt2" | "vn" => 1,
+            "rm" | "lm" | "vm" => 2,
+            "rs" | "ra" => 3,
+            "imm8" | "imm12" | "imm5" => 4,
+            "regs" => 0b1110,
+            _ => return None,
+        })
+    }
+
+    fn variants(&self) -> &'static [&'static str] {
+        &["S"]
+    }
+
     fn case<'a>(&self, random: &'a mut Random, mut w: Writer<'a>, instructions: &'a mut Instructions<'a, Cpu>) -> Case {
         let isa = self.isa();
         let layout = isa.layout();

@@ -19,6 +19,12 @@ pub trait Guest {
     fn isa(&self) -> Self::Isa;
     /// The text of what does nothing.
     fn nop(&self) -> &'static str;
+    /// State at reset, but for what instructions of this token need to be executed.
+    fn plain(&self, token: usize) -> Vec<u64>;
+    /// What a field of an instruction holds that is to be an example.
+    fn typical(&self, field: &str) -> Option<u64>;
+    /// Fields of one bit that make another instruction of an example.
+    fn variants(&self) -> &'static [&'static str];
     /// A random program with its surroundings, written with `w`.
     fn case<'a>(&self, random: &'a mut Random, w: Writer<'a>, instructions: &'a mut Instructions<'a, Self::Isa>) -> Case;
 }
@@ -36,6 +42,8 @@ pub trait Target {
     fn compare(&self, case: &Case) -> Result<Outcome, Difference>;
     /// What does nothing, in place of a piece of the program.
     fn nothing(&self, item: &Item) -> Vec<u8>;
+    /// The table of the code that each instruction becomes.
+    fn quality(&self) -> String;
     /// The name of a part of the state.
     fn slot(&self, slot: Slot) -> &'static str;
     /// The text of a piece of the program.
@@ -87,6 +95,10 @@ impl<G: Guest> Target for Bench<G> {
 
     fn slot(&self, slot: Slot) -> &'static str {
         self.guest.isa().layout().slots[usize::from(slot.0)].name
+    }
+
+    fn quality(&self) -> String {
+        crate::quality::table(&self.guest, &self.assembler.isa)
     }
 
     fn text(&self, case: &Case, item: &Item) -> String {

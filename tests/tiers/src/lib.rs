@@ -11,6 +11,7 @@ pub mod guest;
 pub mod instructions;
 pub mod microblaze;
 pub mod program;
+pub mod quality;
 pub mod random;
 pub mod shrink;
 pub mod writer;

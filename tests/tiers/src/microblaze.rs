@@ -107,6 +107,27 @@ impl Guest for Microblaze {
         DIALECT.nop
     }
 
+    fn plain(&self, _: usize) -> Vec<u64> {
+        let isa = self.isa();
+        let mut cells = vec![0; isa.layout().cells];
+        isa.reset(&mut cells);
+        cells
+    }
+
+    fn typical(&self, field: &str) -> Option<u64> {
+        Some(match field {
+            "rd" => 3,
+            "ra" => 4,
+            "rb" => 5,
+            "i16" | "n" => 4,
+            _ => return None,
+        })
+    }
+
+    fn variants(&self) -> &'static [&'static str] {
+        &["K", "C", "D", "L"]
+    }
+
     fn case<'a>(&self, random: &'a mut Random, mut w: Writer<'a>, instructions: &'a mut Instructions<'a, Cpu>) -> Case {
         let isa = self.isa();
         let layout = isa.layout();

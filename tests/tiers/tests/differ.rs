@@ -5,7 +5,7 @@ use emu_tiers::shrink::{compare, show, shrink};
 #[test]
 fn tiers_agree_on_random_programs() {
     for target in emu_tiers::targets() {
-        for seed in 1..=60 {
+        for seed in 1..=25 {
             let case = target.case(seed);
             if let Err(difference) = compare(&*target, &case) {
                 let (case, difference) = shrink(&*target, &case, difference);
