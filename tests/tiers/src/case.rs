@@ -1,0 +1,147 @@
+//! One case: a CPU's state, its memory, and where to stop; and the comparison of two tiers on it.
+
+use crate::bus::{Bus, RAM};
+use emu_ir::guest::Isa;
+use emu_ir::interp::{Engine, Stop};
+use emu_ir::{Slot, StateLayout};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A piece of the program that can be replaced by something that does nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// Its address.
+    pub at: u32,
+    /// Its length, bytes.
+    pub len: u32,
+    /// The block key it is meant for.
+    pub key: u64,
+}
+
+/// A run of both, compared at its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Instructions at most.
+    pub budget: u64,
+    /// State that is changed before, as by a debugger.
+    pub pokes: Vec<(Slot, u128)>,
+    /// Levels the lines get before.
+    pub levels: Option<u64>,
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Case {
+    /// State cells at the beginning.
+    pub cells: Vec<u64>,
+    /// RAM at the beginning.
+    pub ram: Vec<u8>,
+    /// The program in it.
+    pub items: Vec<Item>,
+    /// What is done.
+    pub runs: Vec<Run>,
+}
+
+/// What both did.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Instructions.
+    pub executed: u64,
+    /// Exceptions and interrupts taken.
+    pub exceptions: u64,
+    /// Blocks that the quick tier made.
+    pub blocks: u64,
+}
+
+/// Where they went different ways.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// At the end of which run.
+    pub run: usize,
+    /// How, line by line: the interpreter's, then the quick tier's.
+    pub what: String,
+}
+
+/// A CPU in one tier, and its machine.
+struct Side<I: Isa> {
+    engine: Engine<I>,
+    bus: Bus,
+    executed: u64,
+    bytes: Vec<u8>,
+}
+
+impl<I: Isa> Side<I> {
+    fn new(isa: I, case: &Case) -> Side<I> {
+        let mut engine = Engine::new(Arc::new(isa), 0);
+        engine.state_mut().copy_from_slice(&case.cells);
+        Side { engine, bus: Bus::new(&case.ram), executed: 0, bytes: vec![0; RAM as usize] }
+    }
+
+    fn run(&mut self, run: &Run, layout: &StateLayout) -> Stop {
+        self.bus.begin(run.budget, run.levels);
+        for (slot, value) in &run.pokes {
+            layout.write(self.engine.registers_mut(), *slot, *value);
+        }
+        let stop = self.engine.run(&self.bus);
+        self.executed += self.engine.executed();
+        self.bus.end(self.engine.executed());
+        self.bus.ram.copy_out(0, &mut self.bytes);
+        stop
+    }
+}
+
+/// Runs a case in both tiers.
+///
+/// # Errors
+/// The first difference.
+pub fn compare<I: Isa>(isa: impl Fn() -> I, case: &Case) -> Result<Outcome, Difference> {
+    let (mut plain, mut quick) = (Side::new(isa(), case), Side::new(isa(), case));
+    quick.engine.use_quick_tier();
+    let layout = isa().layout();
+    for (index, run) in case.runs.iter().enumerate() {
+        let stops = (plain.run(run, layout), quick.run(run, layout));
+        let what = differences(&plain, &quick, stops, layout);
+        if !what.is_empty() {
+            return Err(Difference { run: index, what });
+        }
+        if plain.engine.is_asleep() {
+            // Nothing would wake it: it goes on, as after an event.
+            for side in [&mut plain, &mut quick] {
+                let event = side.engine.event();
+                side.engine.set_sleep(None, event);
+            }
+        }
+    }
+    Ok(Outcome { executed: plain.executed, exceptions: plain.engine.stats().exceptions, blocks: quick.engine.stats().blocks })
+}
+
+fn differences<I: Isa>(plain: &Side<I>, quick: &Side<I>, stops: (Stop, Stop), layout: &StateLayout) -> String {
+    let mut what = String::new();
+    if stops.0 != stops.1 {
+        _ = writeln!(what, "stopped by {:?}, {:?}", stops.0, stops.1);
+    }
+    let mut number = |name: &str, x: u64, y: u64| {
+        if x != y {
+            _ = writeln!(what, "{name}: {x:#x}, {y:#x}");
+        }
+    };
+    number("instructions executed", plain.executed, quick.executed);
+    number("exceptions", plain.engine.stats().exceptions, quick.engine.stats().exceptions);
+    number("device accesses, hashed", plain.bus.accesses(), quick.bus.accesses());
+    number("event", plain.engine.event().into(), quick.engine.event().into());
+    if plain.engine.state() != quick.engine.state() {
+        for slot in layout.slots {
+            let (x, y) = (slot.read(plain.engine.state()), slot.read(quick.engine.state()));
+            if x != y {
+                _ = writeln!(what, "{}: {x:#x}, {y:#x}", slot.name);
+            }
+        }
+    }
+    if plain.bytes != quick.bytes {
+        let pairs = plain.bytes.iter().zip(&quick.bytes).enumerate().filter(|(_, (x, y))| x != y);
+        for (at, (x, y)) in pairs.take(8) {
+            _ = writeln!(what, "byte at {at:#x}: {x:#04x}, {y:#04x}");
+        }
+    }
+    what
+}
