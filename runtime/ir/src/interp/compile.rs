@@ -5,6 +5,7 @@
 //! vanish: a value read from a slot stays in the slot's cell as long as nothing overwrites it, and a result goes to its slot's cell
 //! directly when nobody can see it there too early.
 
+use super::analysis::{Analysis, Flags, NEVER, Place};
 use super::code::*;
 use crate::fold::low_mask;
 use crate::guest::FloatEnvDesc;
@@ -21,7 +22,7 @@ pub struct Target {
     /// For each slot: it has its cell (or cells) to itself.
     whole: Vec<bool>,
     /// State bit ranges floating-point operations read or write behind the IR's back.
-    float: Vec<Slot>,
+    pub float: Vec<Slot>,
 }
 
 impl Target {
@@ -48,56 +49,34 @@ pub struct Head {
     pub generation: u32,
 }
 
-const NEVER: u32 = u32::MAX;
-
-/// Where the value of a set-able thing lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    Slot(Slot),
-    Var(Var),
+/// What the compiler works with, kept from block to block for its memory.
+#[derive(Default)]
+pub struct Work {
+    known: Analysis,
+    /// Sets that need no code: their value was put in place.
+    placed: Vec<bool>,
+    vars: Vec<u16>,
+    /// For each state cell, how long values read from it are needed.
+    alias_until: Vec<u32>,
+    free: [Vec<u16>; 2],
+    /// By instruction: the first of the cells to be freed after it, in `dead`.
+    dies: Vec<u32>,
+    /// Cells to be freed: the first, how many, and the next entry.
+    dead: Vec<(u16, u16, u32)>,
+    scratch: Vec<u16>,
 }
 
 struct Compiler<'a> {
     target: &'a Target,
     block: &'a Block,
     arena: &'a mut Arena,
-    /// Index of the defining instruction.
-    def: Vec<u32>,
-    uses: Vec<u32>,
-    /// The value whose cell this one shares.
-    root: Vec<Value>,
-    /// By root: index of the last instruction that reads it.
-    last: Vec<u32>,
-    /// Emitted with its user.
-    fused: Vec<bool>,
-    /// For the result of an addition or subtraction: its flags, computed with it.
-    groups: Vec<Option<Flags>>,
-    /// Computed with the addition or subtraction it is a flag of.
-    flags: Vec<bool>,
-    cell: Vec<u16>,
-    /// Sets that need no code: their value was put in place.
-    placed: Vec<bool>,
-    vars: Vec<u16>,
-    /// For each state cell, how long values read from it are needed.
-    alias_until: Vec<u32>,
+    work: &'a mut Work,
     next_temp: u16,
-    free: [Vec<u16>; 2],
-    /// Cells to be freed: (after which instruction, cell, cells).
-    dying: Vec<(u32, u16, u16)>,
-    scratch: Vec<u16>,
     at: u32,
     mark: u32,
     mark_info: Option<(u64, u16)>,
     page_of: Option<u64>,
     open: Vec<Open>,
-}
-
-/// The flags of an addition or subtraction of 32 bits: negative, zero, carry, overflow.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Flags {
-    values: [Option<Value>; 4],
-    /// The constant subtracted, if it is written as an addition.
-    minus: Option<u128>,
 }
 
 struct Open {
@@ -110,34 +89,19 @@ struct Open {
 
 /// Appends the code of `block` to the arena; its [`BlockInfo`] is the caller's to add. Without a head it has no `Enter` (exception entries).
 /// `page_of`: direct jumps into the page of this address may be linked.
-pub fn compile(target: &Target, block: &Block, arena: &mut Arena, head: Option<Head>, page_of: Option<u64>) -> Result<(), TooBig> {
+pub fn compile(
+    target: &Target,
+    work: &mut Work,
+    block: &Block,
+    arena: &mut Arena,
+    head: Option<Head>,
+    page_of: Option<u64>,
+) -> Result<(), TooBig> {
     let (code, side, marks) = (arena.code.len(), arena.side.len(), arena.marks.len());
-    let values = block.values.len();
-    let mut compiler = Compiler {
-        target,
-        block,
-        arena,
-        def: vec![NEVER; values],
-        uses: vec![0; values],
-        root: (0..values as u32).map(Value).collect(),
-        last: vec![0; values],
-        fused: vec![false; values],
-        groups: vec![None; values],
-        flags: vec![false; values],
-        cell: vec![u16::MAX; values],
-        placed: vec![false; block.insts.len()],
-        vars: Vec::new(),
-        alias_until: vec![0; target.layout.cells],
-        next_temp: target.layout.cells as u16,
-        free: [Vec::new(), Vec::new()],
-        dying: Vec::new(),
-        scratch: Vec::new(),
-        at: 0,
-        mark: 0,
-        mark_info: None,
-        page_of,
-        open: Vec::new(),
-    };
+    work.begin(target, block);
+    let next_temp = target.layout.cells as u16;
+    let mut compiler =
+        Compiler { target, block, arena, work, next_temp, at: 0, mark: 0, mark_info: None, page_of, open: Vec::new() };
     let result = compiler.run(head);
     if result.is_err() {
         arena.code.truncate(code);
@@ -147,213 +111,90 @@ pub fn compile(target: &Target, block: &Block, arena: &mut Arena, head: Option<H
     result
 }
 
+impl Work {
+    fn begin(&mut self, target: &Target, block: &Block) {
+        self.known.of(target, block);
+        self.placed.clear();
+        self.placed.resize(block.insts.len(), false);
+        self.alias_until.clear();
+        self.alias_until.resize(target.layout.cells, 0);
+        self.dies.clear();
+        self.dies.resize(block.insts.len(), NEVER);
+        self.free.iter_mut().chain([&mut self.vars, &mut self.scratch]).for_each(Vec::clear);
+        self.dead.clear();
+    }
+
+    fn free_after(&mut self, at: u32, cell: u16, cells: u16) {
+        self.dead.push((cell, cells, self.dies[at as usize]));
+        self.dies[at as usize] = self.dead.len() as u32 - 1;
+    }
+
+    /// Frees what no instruction behind one needs.
+    fn free_dead(&mut self, at: usize) {
+        self.free[0].append(&mut self.scratch);
+        let mut next = self.dies[at];
+        while let Some((cell, cells, more)) = self.dead.get(next as usize).copied() {
+            self.free[usize::from(cells) - 1].push(cell);
+            next = more;
+        }
+    }
+}
+
 impl Compiler<'_> {
     fn run(&mut self, head: Option<Head>) -> Result<(), TooBig> {
-        self.count_uses();
-        self.fuse();
-        self.group_flags();
-        self.find_last_uses();
         for ty in &self.block.vars {
             let cell = self.temp(ty.cells())?;
-            self.vars.push(cell);
+            self.work.vars.push(cell);
         }
         if let Some(head) = head {
             let imm = u64::from(head.page) << 32 | u64::from(head.generation);
             self.emit(Code { op: Bc::Enter, x: 0, a: self.block.guest_insns as u16, b: head.ram, c: 0, imm });
         }
         // Locals begin as 0; most are written before they are read, which the dead-value pass has used up already.
-        for at in 0..self.vars.len() {
+        for at in 0..self.work.vars.len() {
             if self.reads_var_first(Var(at as u32)) {
                 for cell in 0..self.block.vars[at].cells() {
-                    self.word(Bc::MovI, self.vars[at] + cell, 0, 0, 0);
+                    self.word(Bc::MovI, self.work.vars[at] + cell, 0, 0, 0);
                 }
             }
         }
-        for at in 0..self.block.insts.len() {
+        for (at, inst) in self.block.insts.iter().enumerate() {
             self.at = at as u32;
-            self.inst(&self.block.insts[at])?;
-            for cell in std::mem::take(&mut self.scratch) {
-                self.free[0].push(cell);
-            }
-            let mut index = 0;
-            while index < self.dying.len() {
-                if self.dying[index].0 <= self.at {
-                    let (_, cell, cells) = self.dying.swap_remove(index);
-                    self.free[cells as usize - 1].push(cell);
-                } else {
-                    index += 1;
-                }
-            }
+            self.inst(inst)?;
+            self.work.free_dead(at);
         }
         self.word(Bc::Trap, 0, 0, 0, 0);
         Ok(())
     }
 
-    // ---- analysis
-
-    fn count_uses(&mut self) {
-        for (at, inst) in self.block.insts.iter().enumerate() {
-            for v in inst.operands() {
-                self.uses[v.0 as usize] += 1;
-            }
-            if inst.res != Value::NONE {
-                self.def[inst.res.0 as usize] = at as u32;
-                let from = inst.operands().next();
-                let bits = |v: Value| self.block.values[v.0 as usize].bits();
-                let shares = match (inst.op, from) {
-                    (Op::Bitcast, Some(_)) => true,
-                    (Op::Zext, Some(v)) => inst.ty.bits() <= 64 && bits(v) <= 64,
-                    (Op::Trunc, Some(v)) => inst.ty.bits() == 64 && bits(v) == 128,
-                    _ => false,
-                };
-                if let Some(v) = from.filter(|v| shares && self.constant(*v).is_none()) {
-                    self.root[inst.res.0 as usize] = self.root[v.0 as usize];
-                }
-            }
-        }
-    }
+    // ---- what is known of the block
 
     fn root(&self, v: Value) -> Value {
-        self.root[v.0 as usize]
+        self.work.known.values[v.0 as usize].root
+    }
+
+    fn last(&self, v: Value) -> u32 {
+        self.work.known.values[v.0 as usize].last
     }
 
     fn def(&self, v: Value) -> Option<&Inst> {
-        self.block.insts.get(self.def[v.0 as usize] as usize)
+        self.work.known.def(self.block, v)
     }
 
     fn constant(&self, v: Value) -> Option<u128> {
-        self.def(v).and_then(Inst::constant)
+        self.work.known.constant(self.block, v)
+    }
+
+    fn two_ways(&self, inst: &Inst) -> Option<(Value, u64, u64)> {
+        self.work.known.two_ways(self.block, inst)
+    }
+
+    fn is_fused(&self, v: Value) -> bool {
+        self.work.known.values[v.0 as usize].fused
     }
 
     fn bits(&self, v: Value) -> u32 {
         self.block.values[v.0 as usize].bits()
-    }
-
-    /// A condition with no other use is not computed: comparisons become branches, and what joins them several.
-    fn fuse_condition(&mut self, v: Value) {
-        let Some(def) = self.def(v).copied().filter(|_| self.uses[v.0 as usize] == 1) else { return };
-        let joins = matches!(def.op, Op::And | Op::Or | Op::Not) && def.ty == Type::I1;
-        self.fused[v.0 as usize] = match def.op {
-            Op::Cmp(cond) => {
-                let bits = self.bits(def.args[0]);
-                bits == 32 || bits == 64 || (bits < 64 && !matches!(cond, Cond::Slt | Cond::Sle))
-            }
-            _ => joins,
-        };
-        if joins {
-            def.operands().for_each(|v| self.fuse_condition(v));
-        }
-    }
-
-    fn fuse(&mut self) {
-        for inst in &self.block.insts {
-            match inst.op {
-                Op::If | Op::BreakIf => self.fuse_condition(inst.args[0]),
-                Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => {
-                    let v = inst.args[0];
-                    let fits = self.def(v).is_some_and(|def| def.op == Op::Add && self.constant(def.args[1]).is_some());
-                    self.fused[v.0 as usize] = fits && self.uses[v.0 as usize] == 1;
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Finds the flags computed beside additions and subtractions, so that one word does it all.
-    fn group_flags(&mut self) {
-        for at in 0..self.block.insts.len() {
-            let inst = &self.block.insts[at];
-            if !matches!(inst.op, Op::Add | Op::Sub) || inst.ty != Type::I32 || self.fused[inst.res.0 as usize] {
-                continue;
-            }
-            let (r, [x, y, ..]) = (inst.res, inst.args);
-            let plus = self.constant(y);
-            let minus = plus.map(|k| k.wrapping_neg() & Type::I32.mask());
-            let is = |v: Value, k: Option<u128>| k.is_some() && self.constant(v) == k;
-            // y inverted, as the overflow of a subtraction has it.
-            let inverted = |v: Value| match minus {
-                Some(k) => self.constant(v) == Some(!k & Type::I32.mask()),
-                None => self.def(v).is_some_and(|def| def.op == Op::Not && def.args[0] == y),
-            };
-            let (mut added, mut subtracted) = (Flags::default(), Flags { minus, ..Flags::default() });
-            for other in
-                self.block.insts[at + 1..].iter().take_while(|i| i.op.is_pure() || matches!(i.op, Op::Set(_) | Op::Get(_))).take(16)
-            {
-                let ([a, b, c, ..], v) = (other.args, other.res);
-                let found = match other.op {
-                    Op::Extract { lo: 31, len: 1 } if a == r && other.ty.bits() <= 64 => (Some(0), Some(0)),
-                    Op::Cmp(Cond::Slt) if a == r && is(b, Some(0)) => (Some(0), Some(0)),
-                    Op::Cmp(Cond::Eq) if a == r && is(b, Some(0)) => (Some(1), Some(1)),
-                    Op::CarryAdd if (a, b) == (x, y) && is(c, Some(0)) => (Some(2), None),
-                    Op::Cmp(Cond::Ule) if b == x && (a == y && plus.is_none() || is(a, minus)) => (None, Some(2)),
-                    Op::OverflowAdd if (a, b) == (x, y) && is(c, Some(0)) => (Some(3), None),
-                    Op::OverflowAdd if a == x && inverted(b) && is(c, Some(1)) => (None, Some(3)),
-                    _ => continue,
-                };
-                if self.uses[v.0 as usize] == 0 || self.fused[v.0 as usize] || self.flags[v.0 as usize] {
-                    continue;
-                }
-                for (flags, index) in [(&mut added, found.0), (&mut subtracted, found.1)] {
-                    if let Some(index) = index {
-                        flags.values[index].get_or_insert(v);
-                    }
-                }
-            }
-            // An addition of a constant is a subtraction if its carry or overflow say so.
-            let known = |f: &Flags| f.values[2..].iter().flatten().count();
-            let as_subtraction = inst.op == Op::Sub || minus.is_some() && known(&subtracted) > known(&added);
-            let flags = if as_subtraction { subtracted } else { added };
-            if inst.op == Op::Sub && minus.is_some() || flags.values.iter().flatten().count() < 3 {
-                continue;
-            }
-            for v in flags.values.into_iter().flatten() {
-                self.flags[v.0 as usize] = true;
-            }
-            self.groups[r.0 as usize] = Some(flags);
-        }
-    }
-
-    fn find_last_uses(&mut self) {
-        let mut open: Vec<(u32, u32)> = Vec::new();
-        let mut ends = vec![0; self.block.insts.len()];
-        let mut starts = Vec::new();
-        for (at, inst) in self.block.insts.iter().enumerate() {
-            match inst.op {
-                Op::Repeat => starts.push(at),
-                Op::EndRepeat => {
-                    if let Some(start) = starts.pop() {
-                        ends[start] = at as u32;
-                    }
-                }
-                _ => {}
-            }
-        }
-        for (at, inst) in self.block.insts.iter().enumerate() {
-            match inst.op {
-                Op::Repeat => open.push((at as u32, ends[at])),
-                Op::EndRepeat => {
-                    open.pop();
-                }
-                _ => {}
-            }
-            if inst.res != Value::NONE && (self.fused[inst.res.0 as usize] || self.flags[inst.res.0 as usize]) {
-                continue;
-            }
-            let mut operands: Vec<Value> = inst.operands().collect();
-            operands.extend(self.two_ways(inst).map(|(cond, ..)| cond));
-            while let Some(v) = operands.pop() {
-                if self.fused[v.0 as usize] {
-                    if let Some(def) = self.def(v) {
-                        operands.extend(def.operands());
-                    }
-                    continue;
-                }
-                let root = self.root(v).0 as usize;
-                // A value from outside a loop is needed in every round.
-                let outer = open.iter().find(|(start, _)| *start > self.def[root]);
-                self.last[root] = self.last[root].max(outer.map_or(at as u32, |(_, end)| *end));
-            }
-        }
     }
 
     fn reads_var_first(&self, var: Var) -> bool {
@@ -373,7 +214,7 @@ impl Compiler<'_> {
     // ---- cells
 
     fn temp(&mut self, cells: u16) -> Result<u16, TooBig> {
-        if let Some(cell) = self.free[cells as usize - 1].pop() {
+        if let Some(cell) = self.work.free[cells as usize - 1].pop() {
             return Ok(cell);
         }
         let cell = self.next_temp;
@@ -385,26 +226,11 @@ impl Compiler<'_> {
     fn cell(&mut self, v: Value) -> Result<u16, TooBig> {
         if let Some(x) = self.constant(v) {
             let cell = self.temp(1)?;
-            self.scratch.push(cell);
+            self.work.scratch.push(cell);
             self.word(Bc::MovI, cell, 0, 0, x as u64);
             return Ok(cell);
         }
-        Ok(self.cell[self.root(v).0 as usize])
-    }
-
-    /// True if `inst` may change the place, other than by being the set at hand.
-    fn writes(&self, inst: &Inst, place: Place) -> bool {
-        match (inst.op, place) {
-            (Op::Set(s), Place::Slot(slot)) => self.target.layout.overlap(s, slot),
-            (Op::VarSet(v), Place::Var(var)) => v == var,
-            (Op::Call(_), Place::Slot(_)) => true,
-            (
-                Op::Float { .. } | Op::FloatRound { .. } | Op::FloatConvert { .. } | Op::FloatToInt { .. } | Op::IntToFloat { .. },
-                Place::Slot(slot),
-            ) => self.target.float.iter().any(|s| self.target.layout.overlap(*s, slot)),
-            (Op::Vec(op, _), Place::Slot(slot)) if op.is_float() => self.target.float.iter().any(|s| self.target.layout.overlap(*s, slot)),
-            _ => false,
-        }
+        Ok(self.work.known.values[self.root(v).0 as usize].cell)
     }
 
     fn place_cells(&self, place: Place) -> (u16, u16) {
@@ -413,96 +239,62 @@ impl Compiler<'_> {
                 let desc = self.target.layout.slots[slot.0 as usize];
                 (desc.cell, desc.ty.cells())
             }
-            Place::Var(var) => (self.vars[var.0 as usize], self.block.vars[var.0 as usize].cells()),
+            Place::Var(var) => (self.work.vars[var.0 as usize], self.block.vars[var.0 as usize].cells()),
         }
     }
 
     /// Where instruction `at`'s result may be computed in place: the slot or local it is set to soon.
     fn home(&self, at: u32, v: Value) -> Option<(u32, Place)> {
-        let last = self.last[v.0 as usize];
-        let insts = &self.block.insts;
-        let (set, place) = (at + 1..=last).find_map(|i| {
-            let inst = &insts[i as usize];
-            match inst.op {
-                Op::If | Op::Else | Op::EndIf | Op::Repeat | Op::EndRepeat | Op::BreakIf => Some(None),
-                Op::Set(slot) if self.root(inst.args[0]) == v => Some(Some((i, Place::Slot(slot)))),
-                Op::VarSet(var) if self.root(inst.args[0]) == v => Some(Some((i, Place::Var(var)))),
-                _ => None,
-            }
-        })??;
+        let info = self.work.known.values[v.0 as usize];
+        let set = self.block.insts.get(info.set as usize)?;
+        let access = self.work.known.accesses[info.set as usize];
+        // Nobody may see the place before the set, and it must stay there as long as it is needed.
+        if access.free_from > at + 1 || access.next_write < info.last {
+            return None;
+        }
         let result = self.block.values[v.0 as usize];
-        if let Place::Slot(slot) = place {
-            let desc = self.target.layout.slots[slot.0 as usize];
-            // The value may be shared by a narrower root; it must fill the slot.
-            if !self.target.whole[slot.0 as usize] || u32::from(desc.bits) < result.bits() || desc.ty.cells() != result.cells() {
-                return None;
+        match set.op {
+            Op::Set(slot) => {
+                let desc = self.target.layout.slots[slot.0 as usize];
+                // The value may be shared by a narrower root; it must fill the slot.
+                let fills = self.target.whole[slot.0 as usize] && u32::from(desc.bits) >= result.bits() && desc.ty.cells() == result.cells();
+                let aliased = (desc.cell..desc.cell + desc.ty.cells()).any(|cell| self.work.alias_until[cell as usize] > at);
+                (fills && !aliased).then_some((info.set, Place::Slot(slot)))
             }
-            if (desc.cell..desc.cell + desc.ty.cells()).any(|cell| self.alias_until[cell as usize] > at) {
-                return None;
+            Op::VarSet(var) => {
+                let fits = set.ty.cells() == result.cells() && !self.var_aliased(var, at);
+                fits.then_some((info.set, Place::Var(var)))
             }
-        } else if self.block.insts[set as usize].ty.cells() != result.cells() {
-            return None;
+            _ => None,
         }
-        for inst in &insts[at as usize + 1..set as usize] {
-            let seen = match (inst.op, place) {
-                (Op::Get(s), Place::Slot(slot)) => self.target.layout.overlap(s, slot),
-                (Op::VarGet(v), Place::Var(var)) => v == var,
-                (op, Place::Slot(_)) => {
-                    op.is_memory() || op.is_exit() || matches!(op, Op::Mark | Op::Call(_)) || self.touches_float_state(op, place)
-                }
-                _ => false,
-            };
-            if seen || self.writes(inst, place) {
-                return None;
-            }
-        }
-        // Then it must stay there as long as it is needed.
-        if insts[set as usize + 1..last.max(set + 1) as usize].iter().any(|inst| self.writes(inst, place)) {
-            return None;
-        }
-        if let Place::Var(var) = place
-            && self.var_aliased(var, at)
-        {
-            return None;
-        }
-        Some((set, place))
-    }
-
-    fn touches_float_state(&self, op: Op, place: Place) -> bool {
-        // Environments read rounding, flush and NaN slots: a control register is never computed across an operation.
-        let float = matches!(
-            op,
-            Op::Float { .. } | Op::FloatRound { .. } | Op::FloatConvert { .. } | Op::FloatToInt { .. } | Op::IntToFloat { .. }
-        ) || matches!(op, Op::Vec(v, _) if v.is_float());
-        float && matches!(place, Place::Slot(slot) if self.target.layout.slots[slot.0 as usize].ty.is_int())
     }
 
     fn var_aliased(&self, var: Var, at: u32) -> bool {
-        let cell = self.vars[var.0 as usize];
-        self.block.insts[..at as usize].iter().any(|inst| {
-            matches!(inst.op, Op::VarGet(v) if v == var) && self.cell[inst.res.0 as usize] == cell && self.last[inst.res.0 as usize] > at
-        })
+        let cell = self.work.vars[var.0 as usize];
+        let aliases = |v: Value| self.work.known.values[v.0 as usize].cell == cell && self.last(v) > at;
+        self.block.insts[..at as usize].iter().any(|inst| matches!(inst.op, Op::VarGet(v) if v == var) && aliases(inst.res))
     }
 
     /// The cell for the result of the current instruction.
     fn result(&mut self, v: Value) -> Result<u16, TooBig> {
         let ty = self.block.values[v.0 as usize];
         let cell = if let Some((set, place)) = self.home(self.at, v) {
-            self.placed[set as usize] = true;
+            self.work.placed[set as usize] = true;
             let (cell, cells) = self.place_cells(place);
             if let Place::Slot(_) = place {
                 for cell in cell..cell + cells {
-                    let until = &mut self.alias_until[cell as usize];
-                    *until = (*until).max(self.last[v.0 as usize]);
+                    let last = self.last(v);
+                    let until = &mut self.work.alias_until[cell as usize];
+                    *until = (*until).max(last);
                 }
             }
             cell
         } else {
             let cell = self.temp(ty.cells())?;
-            self.dying.push((self.last[v.0 as usize].max(self.at), cell, ty.cells()));
+            self.work.free_after(self.last(v).max(self.at), cell, ty.cells());
             cell
         };
-        self.cell[v.0 as usize] = cell;
+        self.work.known.values[v.0 as usize].cell = cell;
         Ok(cell)
     }
 
@@ -529,13 +321,14 @@ impl Compiler<'_> {
     fn inst(&mut self, inst: &Inst) -> Result<(), TooBig> {
         let v = inst.res;
         if v != Value::NONE {
-            if let Some(flags) = self.groups[v.0 as usize] {
+            if let Some(flags) = self.work.known.flags(v) {
                 return self.with_flags(inst, flags);
             }
-            let unused = self.last[v.0 as usize] == 0;
-            if self.fused[v.0 as usize]
-                || self.flags[v.0 as usize]
-                || inst.op == Op::Const
+            let info = self.work.known.values[v.0 as usize];
+            let unused = info.last == 0;
+            if info.fused
+                || info.flag
+                || matches!(inst.op, Op::Const)
                 || self.root(v) != v
                 || (unused && inst.op.is_pure())
             {
@@ -577,7 +370,7 @@ impl Compiler<'_> {
 
     fn get(&mut self, inst: &Inst, place: Place) -> Result<(), TooBig> {
         let v = inst.res;
-        let last = self.last[v.0 as usize];
+        let last = self.last(v);
         if last == 0 {
             return Ok(());
         }
@@ -586,12 +379,11 @@ impl Compiler<'_> {
             Place::Slot(slot) => self.target.whole[slot.0 as usize],
             Place::Var(_) => true,
         };
-        let between = &self.block.insts[self.at as usize + 1..last.max(self.at + 1) as usize];
-        if whole && !between.iter().any(|inst| self.writes(inst, place)) && !self.set_at_loop_end(last, place) {
-            self.cell[v.0 as usize] = cell;
+        if whole && self.work.known.accesses[self.at as usize].next_write >= last {
+            self.work.known.values[v.0 as usize].cell = cell;
             if let Place::Slot(_) = place {
                 for cell in cell..cell + cells {
-                    let until = &mut self.alias_until[cell as usize];
+                    let until = &mut self.work.alias_until[cell as usize];
                     *until = (*until).max(last);
                 }
             }
@@ -609,13 +401,8 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// A value needed in every round of a loop ends at the loop's end, whose body [`Compiler::get`] has looked through already.
-    fn set_at_loop_end(&self, last: u32, place: Place) -> bool {
-        self.block.insts[last as usize].op == Op::EndRepeat && self.writes(&self.block.insts[last as usize], place)
-    }
-
     fn set(&mut self, inst: &Inst, place: Place) -> Result<(), TooBig> {
-        if self.placed[self.at as usize] {
+        if self.work.placed[self.at as usize] {
             return Ok(());
         }
         let v = inst.args[0];
@@ -656,7 +443,7 @@ impl Compiler<'_> {
             side.types[at] = self.block.values[v.0 as usize];
             side.args[at] = match self.constant(*v) {
                 Some(x) => Operand::Const(x),
-                None => Operand::Cell(self.cell[self.root(*v).0 as usize]),
+                None => Operand::Cell(self.work.known.values[self.root(*v).0 as usize].cell),
             };
         }
         self.arena.side.push(side);
@@ -680,7 +467,7 @@ impl Compiler<'_> {
 
     /// The base cell and offset of an address.
     fn address(&mut self, v: Value) -> Result<(u16, u64), TooBig> {
-        if self.fused[v.0 as usize]
+        if self.is_fused(v)
             && let Some(def) = self.def(v).copied()
         {
             let offset = self.constant(def.args[1]).unwrap_or(0);
@@ -714,7 +501,7 @@ impl Compiler<'_> {
             let mut a = self.cell(inst.args[1])?;
             if swap {
                 let swapped = self.temp(1)?;
-                self.scratch.push(swapped);
+                self.work.scratch.push(swapped);
                 self.emit(Code { op: Bc::Bswap, x: swap_x, a: swapped, b: a, c: 0, imm: 0 });
                 a = swapped;
             }
@@ -736,7 +523,7 @@ impl Compiler<'_> {
             }
             return Ok(());
         }
-        if self.fused[cond.0 as usize]
+        if self.is_fused(cond)
             && let Some(def) = self.def(cond).copied()
         {
             match def.op {
@@ -833,15 +620,6 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// The condition and the two pcs, if a jump's pc is one of two constants.
-    fn two_ways(&self, inst: &Inst) -> Option<(Value, u64, u64)> {
-        let pc = if inst.op == Op::JumpTo { inst.args[0] } else { return None };
-        let select = self.def(pc).filter(|def| def.op == Op::Select)?;
-        let [cond, yes, no, ..] = select.args;
-        self.constant(cond).is_none().then_some(())?;
-        Some((cond, self.constant(yes)? as u64, self.constant(no)? as u64))
-    }
-
     fn jump(&mut self, pc: u64, a: u16) {
         let near = self.page_of.is_some_and(|page| page >> emu_memory::PAGE_BITS == pc >> emu_memory::PAGE_BITS);
         self.emit(Code { op: Bc::Jump, x: near.into(), a, b: 0, c: 0, imm: pc });
@@ -888,7 +666,7 @@ impl Compiler<'_> {
             && inst.ty.bits() <= 64
             && (lo >= 64 || lo + len <= 64)
         {
-            let b = self.cell[self.root(inst.args[0]).0 as usize] + u16::from(lo / 64);
+            let b = self.work.known.values[self.root(inst.args[0]).0 as usize].cell + u16::from(lo / 64);
             let a = self.result(inst.res)?;
             self.emit(Code { op: Bc::Extract, x: lo % 64, a, b, c: 0, imm: low_mask(len.into()) as u64 });
             return Ok(());
@@ -911,7 +689,7 @@ impl Compiler<'_> {
             Some(k) if k <= u128::from(u16::MAX) => (k as u16, true),
             Some(k) => {
                 let cell = self.temp(1)?;
-                self.scratch.push(cell);
+                self.work.scratch.push(cell);
                 self.word(Bc::MovI, cell, 0, 0, k as u64);
                 (cell, false)
             }
@@ -920,13 +698,13 @@ impl Compiler<'_> {
         let mut nowhere = None;
         let mut cells = [0; 5];
         for (v, cell) in [Some(inst.res)].into_iter().chain(flags.values).zip(&mut cells) {
-            *cell = match v.filter(|v| self.last[v.0 as usize] > 0) {
+            *cell = match v.filter(|v| self.last(*v) > 0) {
                 Some(v) => self.result(v)?,
                 None => match nowhere {
                     Some(cell) => cell,
                     None => {
                         let cell = self.temp(1)?;
-                        self.scratch.push(cell);
+                        self.work.scratch.push(cell);
                         *nowhere.insert(cell)
                     }
                 },

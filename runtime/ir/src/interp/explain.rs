@@ -122,8 +122,8 @@ impl<I: Isa> Engine<I> {
         })
     }
 
-    fn compile_alone(&self, block: &Block, arena: &mut Arena, id: BlockId, head: Head) -> bool {
-        let fits = compile::compile(&self.target, block, arena, Some(head), Some(id.pc)).is_ok();
+    fn compile_alone(&mut self, block: &Block, arena: &mut Arena, id: BlockId, head: Head) -> bool {
+        let fits = compile::compile(&self.target, &mut self.work, block, arena, Some(head), Some(id.pc)).is_ok();
         let (end, marks) = (arena.code.len() as u32, arena.marks.len() as u32);
         arena.add_block(BlockInfo { code: 0, end, marks: (0, marks), pc: id.pc, key: id.key, linkable: false });
         fits

@@ -8,6 +8,7 @@
 //! Counting: `executed` counts instructions that completed, and those that faulted (so that a fault loop ends with the budget).
 //! A block that does not fit the remaining budget is executed instruction by instruction, so a budget is never overrun.
 
+mod analysis;
 mod blocks;
 mod code;
 mod compile;
@@ -27,7 +28,7 @@ use crate::op::{Block, Op};
 use crate::passes::Passes;
 use blocks::{BlockId, Blocks, Cached, SecondPage};
 use code::{Arena, Bc, BlockInfo, Cells, Code, Extent, FRAME};
-use compile::{Head, Target};
+use compile::{Head, Target, Work};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, PAGE_JUMPS, execute, jump_slot};
 pub use explain::{Explained, GuestInsn, HostCode};
@@ -302,6 +303,7 @@ pub enum Stop {
 pub struct Engine<I: Isa> {
     cx: Box<Context<I>>,
     target: Target,
+    work: Work,
     passes: Passes,
     arena: Arena,
     quick: Option<Quick>,
@@ -368,6 +370,7 @@ impl<I: Isa> Engine<I> {
         let mut engine = Engine {
             cx: Box::new(cx),
             target,
+            work: Work::default(),
             passes,
             arena: Arena::default(),
             quick: None,
@@ -786,7 +789,7 @@ impl<I: Isa> Engine<I> {
         let mut block = builder.finish();
         self.passes.optimise(&mut block);
         let code = self.arena.code.len() as u32;
-        let fits = compile::compile(&self.target, &block, &mut self.arena, None, None);
+        let fits = compile::compile(&self.target, &mut self.work, &block, &mut self.arena, None, None);
         assert!(fits.is_ok(), "the entry of exception {} has too many values", isa.exception_name(id));
         let index = id as usize;
         if self.exceptions.len() <= index {
@@ -914,7 +917,7 @@ impl<I: Isa> Engine<I> {
     /// Compiles a block; `None` if it is too big.
     fn add(&mut self, block: &Block, id: BlockId, head: Head, second: Option<SecondPage>) -> Option<Cached> {
         let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
-        compile::compile(&self.target, block, &mut self.arena, Some(head), Some(id.pc)).ok()?;
+        compile::compile(&self.target, &mut self.work, block, &mut self.arena, Some(head), Some(id.pc)).ok()?;
         let end = self.arena.code.len() as u32;
         let linkable = second.is_none() && !id.is_single();
         let marks = (marks, self.arena.marks.len() as u32);
@@ -1039,7 +1042,7 @@ impl<I: Isa> Engine<I> {
         self.cx.after_bus(bus);
         self.scratch = Some(self.arena.extent());
         let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
-        let fits = compile::compile(&self.target, &block, &mut self.arena, None, None);
+        let fits = compile::compile(&self.target, &mut self.work, &block, &mut self.arena, None, None);
         assert!(fits.is_ok(), "one instruction at {pc:#x} has too many values");
         let end = self.arena.code.len() as u32;
         let marks = (marks, self.arena.marks.len() as u32);
