@@ -84,6 +84,11 @@ impl Core {
         (0..self.cpus.len()).for_each(|cpu| self.attend(cpu, bits));
     }
 
+    /// Asks all vCPUs but one.
+    pub fn attend_others(&self, me: usize, bits: u32) {
+        (0..self.cpus.len()).filter(|cpu| *cpu != me).for_each(|cpu| self.attend(cpu, bits));
+    }
+
     /// Sleeps on the host until one of these bits is in the vCPU's attention word, or for a time.
     pub fn sleep(&self, cpu: usize, bits: u32, time: Option<Duration>) {
         let c = &self.cpus[cpu];

@@ -325,7 +325,7 @@ impl GuestBus for CpuBus<'_> {
     }
 
     fn send_event(&self) {
-        self.core.attend_all(Attention::EVENT);
+        self.core.attend_others(self.cpu, Attention::EVENT);
     }
 
     fn wait_for_others(&self, bits: u32) {
@@ -333,7 +333,7 @@ impl GuestBus for CpuBus<'_> {
     }
 
     fn flush_other_tlbs(&self) {
-        (0..self.core.cpus.len()).filter(|cpu| *cpu != self.cpu).for_each(|cpu| self.core.attend(cpu, Attention::FLUSH_TLB));
+        self.core.attend_others(self.cpu, Attention::FLUSH_TLB);
         self.core.wait_for_others(self.cpu, Attention::FLUSH_TLB);
     }
 }

@@ -32,6 +32,8 @@ pub trait Cpu: Send {
     fn wakes_on_event(&self) -> bool {
         true
     }
+    /// A number that is another, but for rare chance, when its registers are: it has not got on since it was asked last if it is the same.
+    fn digest(&self) -> u64;
     /// The program counter.
     fn pc(&self) -> u64;
     /// Sets the program counter.

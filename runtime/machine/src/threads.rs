@@ -12,10 +12,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A vCPU that woke and slept again within so many instructions woke in vain: it can only have looked at something. One that takes a lock or hands on
-/// a turn executes more.
-const VAIN: u64 = 8;
-/// After so many times an event no longer wakes it at once: a CPU that waits in a loop for something rare (a boot loader's pen) would be woken at every
+/// A vCPU that woke and slept again with all its registers as they were woke in vain: it has looked at something that had not changed.
+/// After so many times an event no longer wakes it at once: one that waits in a loop for something rare (a boot loader's pen) would be woken at every
 /// unlocking of the others, which costs them more than it gains.
 const MOST_VAIN: u32 = 64;
 /// It then looks for events this often.
@@ -67,7 +65,7 @@ impl CpuSlot {
     /// Runs until the threads are to end; where the debugger is to hear of, if it is there.
     fn run(&mut self, core: &Core, cpu: usize) -> Option<CpuStop> {
         let _ends = EndsAll(core);
-        let mut vain = 0u32;
+        let (mut vain, mut before) = (0u32, self.cpu.digest());
         loop {
             // Before it looks for the reason: one that comes later asks again.
             core.acknowledge(cpu, Attention::EXIT);
@@ -86,12 +84,14 @@ impl CpuSlot {
                     false => core.sleep(cpu, lines, None),
                 }
             }
-            let (stop, executed) = self.execute(core, cpu, u64::MAX, false);
+            let (stop, _) = self.execute(core, cpu, u64::MAX, false);
             match stop {
                 CpuStop::Ran | CpuStop::Asleep => {}
                 stop => return Some(stop),
             }
-            vain = if executed < VAIN { vain.saturating_add(1) } else { 0 };
+            let now = self.cpu.digest();
+            vain = if now == before { vain.saturating_add(1) } else { 0 };
+            before = now;
         }
     }
 }

@@ -9,8 +9,10 @@ use emu_ir::guest::Isa;
 use emu_ir::interp::{DebugPoints, Engine, Explained, PerfMap, Stats, Stop};
 use emu_ir::state::{Slot, SlotDesc};
 use emu_memory::{GuestBus, GuestPhys};
+use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The state of a vCPU in a snapshot.
@@ -195,6 +197,11 @@ fn stopped(stop: Stop) -> CpuStop {
 }
 
 impl<I: Isa> Cpu for Vcpu<I> {
+    fn digest(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.engine.state().hash(&mut hasher);
+        hasher.finish()
+    }
     fn reset(&mut self) {
         Vcpu::reset(self);
     }

@@ -140,6 +140,9 @@ struct Script {
 }
 
 impl Cpu for Script {
+    fn digest(&self) -> u64 {
+        self.pc
+    }
     fn reset(&mut self) {
         (self.pc, self.asleep, self.event) = (0, None, false);
     }

@@ -80,7 +80,7 @@ pub trait GuestBus: PhysBus {
     /// Guest time, nanoseconds since power-on, at the published instruction.
     fn now(&self) -> u64;
 
-    /// Sends an event (`SEV`) to all vCPUs, this one included.
+    /// Sends an event (`SEV`) to the other vCPUs; this one's own is the caller's.
     fn send_event(&self);
 
     /// Returns when every other vCPU has taken these bits of its attention word, or will before its next guest access. Nothing to do for a lone one.

@@ -305,6 +305,10 @@ impl<I: Isa> Context<I> {
                 }
             }
             Op::Probe(_) => self.probe(bus, va, mem.size, kind, mem.mmu, width)?,
+            Op::LoadExclusive(_) if self.monitor_ram(va, mem) => {
+                let value = self.monitor.map_or(0, |monitor| monitor.value);
+                self.set_result(side, swap(value.into()));
+            }
             Op::LoadExclusive(_) => {
                 let value = self.slow_load(arena, bus, at, va, mem.size, mem.mmu, 0, width)?;
                 let phys = self.resolve(bus, va, AccessKind::Read, mem.mmu)?;
@@ -346,6 +350,25 @@ impl<I: Isa> Context<I> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An exclusive load from a page of RAM that the TLB knows, into the monitor; false if it is none.
+    fn monitor_ram(&mut self, va: u64, mem: Mem) -> bool {
+        let (mmu, tag, size) = (mem.mmu, self.tag, mem.size);
+        let value = match size {
+            1 => self.tlb.read_u8(va, mmu, tag).map(u64::from),
+            2 => self.tlb.read_u16(va, mmu, tag).map(u64::from),
+            4 => self.tlb.read_u32(va, mmu, tag).map(u64::from),
+            _ => self.tlb.read_u64(va, mmu, tag),
+        };
+        let place = self.tlb.lookup(va, mmu, tag).map(|page| GuestPhys(page.phys.0 | va & (PAGE_SIZE - 1)));
+        match value.zip(place) {
+            Some((value, phys)) => {
+                self.monitor = Some(Monitor { phys, size, value });
+                true
+            }
+            None => false,
+        }
     }
 
     #[cold]
@@ -444,6 +467,7 @@ impl<I: Isa> Context<I> {
             self.soon = true;
         }
         if event {
+            self.event = true;
             bus.send_event();
         }
         if others {

@@ -163,6 +163,8 @@ pub struct Context<I: Isa> {
     /// End the block after this instruction.
     soon: bool,
     monitor: Option<Monitor>,
+    /// The event register (`SEV`).
+    event: bool,
     jumps: [JumpEntry; JUMP_MASK + 1],
     /// The jump cache's epoch, above the bits of a block key; never 0. That of code in global pages, those of all space tags, and the last given.
     epoch: u64,
@@ -315,8 +317,6 @@ pub struct Engine<I: Isa> {
     exceptions: Vec<Option<(u32, u64)>>,
     /// Sleeping: until an event (true), or an interrupt.
     asleep: Option<bool>,
-    /// The event register (`SEV`).
-    event: bool,
     /// Instructions a debugger wants to stop before. No block has one inside, and none that begins with one is linked or in the jump cache.
     breakpoints: BTreeSet<u64>,
     /// Exceptions are given to the caller; the one that came up.
@@ -352,6 +352,7 @@ impl<I: Isa> Engine<I> {
             native: false,
             soon: false,
             monitor: None,
+            event: false,
             jumps: [NO_JUMP; JUMP_MASK + 1],
             epoch: 0,
             global_epoch: 0,
@@ -379,7 +380,6 @@ impl<I: Isa> Engine<I> {
             keeper: Arc::default(),
             exceptions: Vec::new(),
             asleep: None,
-            event: false,
             breakpoints: BTreeSet::new(),
             trap: false,
             trapped: None,
@@ -405,7 +405,7 @@ impl<I: Isa> Engine<I> {
         cx.tlb.flush_all();
         cx.forget_jumps();
         cx.monitor = None;
-        (self.asleep, self.event) = (None, false);
+        (self.asleep, cx.event) = (None, false);
     }
 
     /// The state cells.
@@ -473,13 +473,13 @@ impl<I: Isa> Engine<I> {
 
     /// The event register, for snapshots.
     pub fn event(&self) -> bool {
-        self.event
+        self.cx.event
     }
 
     /// Restores sleep and event register from a snapshot; the exclusive monitor is clear after it.
     pub fn set_sleep(&mut self, asleep: Option<bool>, event: bool) {
         self.cx.monitor = None;
-        (self.asleep, self.event) = (asleep, event);
+        (self.asleep, self.cx.event) = (asleep, event);
     }
 
     /// How it sleeps: until an event (true), or an interrupt.
@@ -574,7 +574,7 @@ impl<I: Isa> Engine<I> {
                 if bits & Attention::CODE != 0 {
                     self.take_notes();
                 }
-                self.event |= bits & Attention::EVENT != 0;
+                self.cx.event |= bits & Attention::EVENT != 0;
                 if bits & Attention::EXIT != 0 {
                     return Stop::Exit;
                 }
@@ -583,7 +583,7 @@ impl<I: Isa> Engine<I> {
             if let Some(for_event) = self.asleep {
                 let woken = interrupt.is_some()
                     || self.cx.levels != 0 && self.cx.isa.wakes(self.state(), self.cx.levels)
-                    || for_event && std::mem::take(&mut self.event);
+                    || for_event && std::mem::take(&mut self.cx.event);
                 if !woken {
                     return Stop::Asleep(for_event);
                 }
