@@ -242,7 +242,16 @@ impl Default for SoftTlb {
 impl SoftTlb {
     /// An empty TLB of 2048 entries.
     pub fn new() -> SoftTlb {
-        let none = TlbPage { phys: GuestPhys(0), read: false, write: false, execute: false, attributes: 0, page_bits: 12, global: false, ram: None };
+        let none = TlbPage {
+            phys: GuestPhys(0),
+            read: false,
+            write: false,
+            execute: false,
+            attributes: 0,
+            page_bits: 12,
+            global: false,
+            ram: None,
+        };
         SoftTlb {
             sets: vec![Set([EMPTY; WAYS]); SETS].into(),
             pages: vec![[none; WAYS]; SETS].into(),

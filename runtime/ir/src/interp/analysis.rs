@@ -167,7 +167,8 @@ impl Analysis {
     /// Finds the flags computed beside additions and subtractions, so that one word does it all.
     fn group_flags(&mut self, block: &Block) {
         for (at, inst) in block.insts.iter().enumerate() {
-            if !matches!(inst.op, Op::Add | Op::Sub) || inst.ty != Type::I32 || self.info(inst.res).fused {
+            // Two flags at least are of the result.
+            if !matches!(inst.op, Op::Add | Op::Sub) || inst.ty != Type::I32 || self.info(inst.res).uses < 2 {
                 continue;
             }
             let (r, [x, y, ..]) = (inst.res, inst.args);

@@ -100,8 +100,7 @@ pub fn compile(
     let (code, side, marks) = (arena.code.len(), arena.side.len(), arena.marks.len());
     work.begin(target, block);
     let next_temp = target.layout.cells as u16;
-    let mut compiler =
-        Compiler { target, block, arena, work, next_temp, at: 0, mark: 0, mark_info: None, page_of, open: Vec::new() };
+    let mut compiler = Compiler { target, block, arena, work, next_temp, at: 0, mark: 0, mark_info: None, page_of, open: Vec::new() };
     let result = compiler.run(head);
     if result.is_err() {
         arena.code.truncate(code);
@@ -257,7 +256,8 @@ impl Compiler<'_> {
             Op::Set(slot) => {
                 let desc = self.target.layout.slots[slot.0 as usize];
                 // The value may be shared by a narrower root; it must fill the slot.
-                let fills = self.target.whole[slot.0 as usize] && u32::from(desc.bits) >= result.bits() && desc.ty.cells() == result.cells();
+                let fills =
+                    self.target.whole[slot.0 as usize] && u32::from(desc.bits) >= result.bits() && desc.ty.cells() == result.cells();
                 let aliased = (desc.cell..desc.cell + desc.ty.cells()).any(|cell| self.work.alias_until[cell as usize] > at);
                 (fills && !aliased).then_some((info.set, Place::Slot(slot)))
             }
@@ -326,12 +326,7 @@ impl Compiler<'_> {
             }
             let info = self.work.known.values[v.0 as usize];
             let unused = info.last == 0;
-            if info.fused
-                || info.flag
-                || matches!(inst.op, Op::Const)
-                || self.root(v) != v
-                || (unused && inst.op.is_pure())
-            {
+            if info.fused || info.flag || matches!(inst.op, Op::Const) || self.root(v) != v || (unused && inst.op.is_pure()) {
                 return Ok(());
             }
         }

@@ -242,7 +242,8 @@ impl<I: Isa> Context<I> {
     #[inline(always)]
     fn known_jump(&self, pc: u64, key: BlockKey) -> Option<&JumpEntry> {
         let slot = jump_slot(pc);
-        let matches = |entry: &&JumpEntry| entry.pc == pc && (entry.stamp == self.epoch | key.0 || entry.stamp == self.global_epoch | key.0);
+        let matches =
+            |entry: &&JumpEntry| entry.pc == pc && (entry.stamp == self.epoch | key.0 || entry.stamp == self.global_epoch | key.0);
         [slot, slot ^ OTHER_JUMP].into_iter().map(|slot| &self.jumps[slot]).find(matches)
     }
     /// Lets the jump cache know the block at `pc`, whose page is in the TLB.

@@ -69,7 +69,15 @@ impl Quick {
         match *self {}
     }
 
-    pub fn execute<I: Isa>(&self, _: &mut Context<I>, _: &Arena, _: &[Arc<RamBlock>], _: Option<&Blocks>, _: &dyn GuestBus, _: u64) -> Leave {
+    pub fn execute<I: Isa>(
+        &self,
+        _: &mut Context<I>,
+        _: &Arena,
+        _: &[Arc<RamBlock>],
+        _: Option<&Blocks>,
+        _: &dyn GuestBus,
+        _: u64,
+    ) -> Leave {
         match *self {}
     }
 }

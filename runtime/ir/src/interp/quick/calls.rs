@@ -1,11 +1,11 @@
 //! What generated code calls.
 
 use super::super::Context;
-use super::super::code::{Bc, Code};
 use super::super::blocks::BlockId;
+use super::super::code::{Bc, Code};
 use super::super::exec::{Leave, execute};
-use super::{Exit, Run};
 use super::access::Together;
+use super::{Exit, Run};
 use crate::guest::{AccessKind, BlockKey, Isa};
 use crate::op::Op;
 use emu_memory::PAGE_BITS;

@@ -49,7 +49,8 @@ impl Cold {
             | Cold::Leave { at, .. }
             | Cold::Miss { at, .. }
             | Cold::Jump { at, .. }
-            | Cold::Access { at, .. } | Cold::Refill { at, .. }
+            | Cold::Access { at, .. }
+            | Cold::Refill { at, .. }
             | Cold::Word { at, .. } => at,
         }
     }

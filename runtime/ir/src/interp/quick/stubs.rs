@@ -3,14 +3,14 @@
 //! A call out of a block's middle finds the address in `rax`, the word's code index in `edx` and a value to store in `rcx`; it keeps all general
 //! registers that hold cells, returns a loaded value in `rax`, and does not return at all if the block is to be left.
 
+use super::super::exec::{JumpEntry, OTHER_JUMP};
 use super::Exit;
 use super::buffer::Buffer;
 use super::calls;
-use super::super::exec::{JumpEntry, OTHER_JUMP};
 use super::shape::Shape;
 use crate::guest::Isa;
-use std::mem::offset_of;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
+use std::mem::offset_of;
 
 /// Their addresses.
 #[derive(Clone, Copy, Default)]
