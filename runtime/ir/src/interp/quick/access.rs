@@ -186,7 +186,7 @@ impl Emitter<'_> {
                     }
                 }
             }
-            if written(self.arena, c).is_none_or(|cells| cells.contains(&a.base)) {
+            if written(self.arena, c).is_none_or(|cells| cells.has(a.base)) {
                 match step_of(c) {
                     Some(more) if c.a == a.base && (c.op == Bc::Add32I) == (a.x == 32) => step = step.wrapping_add(more),
                     _ => break,
