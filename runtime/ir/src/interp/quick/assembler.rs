@@ -173,19 +173,34 @@ impl DynasmLabelApi for Assembler {
         self.failed = true;
     }
 
-    fn dynamic_relocation(&mut self, to: DynamicLabel, add: isize, field: u8, from: u8, kind: X64Relocation) {
-        debug_assert!(matches!(kind.kind(), RelocationKind::Relative) && kind.size() == 4, "labels are used by distances of 32 bits");
+    #[inline]
+    fn dynamic_reloc(&mut self, to: DynamicLabel, add: isize, field: u8, from: u8, kind: u8) {
+        debug_assert!(is_distance(kind, RelocationKind::Relative), "labels are used by distances of 32 bits");
         let here = self.used as u32;
         self.distances.push(Distance { at: here - u32::from(field), from: here - u32::from(from), add: add as i32, to });
     }
 
     #[inline]
-    fn value_relocation(&mut self, value: usize, field: u8, from: u8, kind: X64Relocation) {
-        debug_assert!(matches!(kind.kind(), RelocationKind::RelToAbs) && kind.size() == 4, "addresses are used by distances of 32 bits");
+    fn value_reloc(&mut self, value: usize, field: u8, from: u8, kind: u8) {
+        debug_assert!(is_distance(kind, RelocationKind::RelToAbs), "addresses are used by distances of 32 bits");
         let distance = value.wrapping_sub(self.base + self.used - usize::from(from)) as isize;
         self.failed |= i32::try_from(distance).is_err();
         put(&mut self.code, self.used - usize::from(field), (distance as i32).to_le_bytes());
     }
+
+    fn dynamic_relocation(&mut self, _: DynamicLabel, _: isize, _: u8, _: u8, _: X64Relocation) {
+        self.failed = true;
+    }
+
+    fn value_relocation(&mut self, _: usize, _: u8, _: u8, _: X64Relocation) {
+        self.failed = true;
+    }
+}
+
+/// What `dynasm!` asks for is a distance of 32 bits of this kind.
+fn is_distance(encoding: u8, kind: RelocationKind) -> bool {
+    let asked = X64Relocation::from_encoding(encoding);
+    std::mem::discriminant(&asked.kind()) == std::mem::discriminant(&kind) && asked.size() == 4
 }
 
 #[cfg(test)]

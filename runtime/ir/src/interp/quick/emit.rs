@@ -259,44 +259,59 @@ pub fn is_jump(op: Bc) -> bool {
     matches!(op, Bc::Jump | Bc::JumpTo | Bc::JumpRekey)
 }
 
-/// The cells a word writes: at most two that it names, and the four of flags.
-pub struct Written {
-    cells: [u16; 5],
-    count: u8,
+/// Which cells a word writes.
+#[derive(Clone, Copy, PartialEq)]
+enum Writes {
+    Nothing,
+    /// The cell it names first.
+    One,
+    /// That, and the four of flags that the immediate names.
+    Flags,
+    /// The result that the side table says.
+    Result,
+    /// Any.
+    Any,
 }
 
-impl Written {
-    pub fn cells(&self) -> &[u16] {
-        &self.cells[..usize::from(self.count).min(5)]
-    }
-
-    pub fn has(&self, cell: u16) -> bool {
-        self.cells().iter().any(|c| *c == cell)
-    }
-}
-
-/// The cells a word writes. `None`: any.
 #[inline]
-pub fn written(arena: &Arena, c: &Code) -> Option<Written> {
+fn writes(op: Bc) -> Writes {
     use Bc::*;
-    let (cells, count) = match c.op {
-        Call => return None,
-        Generic | Float | Memory => {
-            let Side { inst, result, .. } = &arena.side[c.imm as usize];
-            let count = if inst.res == Value::NONE { 0 } else { inst.ty.cells() as u8 };
-            ([*result, result.wrapping_add(1), 0, 0, 0], count)
-        }
-        AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => {
-            let flag = |n: u32| (c.imm >> (16 * n)) as u16;
-            ([c.a, flag(0), flag(1), flag(2), flag(3)], 5)
-        }
+    match op {
+        Call => Writes::Any,
+        Generic | Float | Memory => Writes::Result,
+        AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => Writes::Flags,
         Enter | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite | Fence | ClearExclusive | Raise | Wait | Trap | Linked => {
-            ([0; 5], 0)
+            Writes::Nothing
         }
-        op if is_branch(op) || is_jump(op) => ([0; 5], 0),
-        _ => ([c.a, 0, 0, 0, 0], 1),
-    };
-    Some(Written { cells, count })
+        op if is_branch(op) || is_jump(op) => Writes::Nothing,
+        _ => Writes::One,
+    }
+}
+
+/// The cells of flags of an addition or subtraction with them.
+fn flags_of(c: &Code) -> [u16; 4] {
+    [0, 16, 32, 48].map(|at| (c.imm >> at) as u16)
+}
+
+/// The first cell of a word's result in the side table, and how many it has.
+fn result_of(arena: &Arena, c: &Code) -> (u16, u16) {
+    let Side { inst, result, .. } = &arena.side[c.imm as usize];
+    (*result, if inst.res == Value::NONE { 0 } else { inst.ty.cells() })
+}
+
+/// Whether a word writes a cell, or may.
+#[inline]
+pub fn is_written(arena: &Arena, c: &Code, cell: u16) -> bool {
+    match writes(c.op) {
+        Writes::Nothing => false,
+        Writes::One => c.a == cell,
+        Writes::Flags => c.a == cell || flags_of(c).into_iter().any(|flag| flag == cell),
+        Writes::Result => {
+            let (first, count) = result_of(arena, c);
+            cell.wrapping_sub(first) < count
+        }
+        Writes::Any => true,
+    }
 }
 
 impl Emitter<'_> {
@@ -381,27 +396,38 @@ impl Emitter<'_> {
 
     /// What a word wrote is no longer what was known of it.
     fn after(&mut self, c: &Code) {
-        let Some(cells) = written(self.arena, c) else {
-            self.suited.clear();
-            self.rekeyed.push(u16::MAX);
-            return;
-        };
-        let flags = matches!(c.op, Bc::AddFlags32 | Bc::AddFlags32I | Bc::SubFlags32 | Bc::SubFlags32I);
-        for cell in cells.cells().iter().copied() {
-            if !self.groups.is_empty() {
-                self.base_written(c, cell);
+        match writes(c.op) {
+            Writes::Nothing => {}
+            Writes::One => self.cell_written(c, c.a),
+            Writes::Flags => {
+                self.cell_written(c, c.a);
+                flags_of(c).into_iter().for_each(|flag| self.cell_written(c, flag));
             }
-            if !flags && let Some(f) = &self.host_flags {
-                let is_flag = f.a == cell || (0..4).any(|n| (f.imm >> (16 * n)) as u16 == cell);
-                self.host_flags.take_if(|_| is_flag);
+            Writes::Result => {
+                let (first, count) = result_of(self.arena, c);
+                (0..count).for_each(|n| self.cell_written(c, first + n));
             }
-            let role = self.shape.role(cell);
-            if role & KEY != 0 && !self.rekeyed.contains(&cell) {
-                self.rekeyed.push(cell);
-            }
-            if role & CONTROLS != 0 {
+            Writes::Any => {
                 self.suited.clear();
+                self.rekeyed.push(u16::MAX);
             }
+        }
+    }
+
+    fn cell_written(&mut self, c: &Code, cell: u16) {
+        if !self.groups.is_empty() {
+            self.base_written(c, cell);
+        }
+        // Those of this very word are new.
+        if writes(c.op) != Writes::Flags {
+            self.host_flags.take_if(|f| f.a == cell || flags_of(f).into_iter().any(|flag| flag == cell));
+        }
+        let role = self.shape.role(cell);
+        if role & KEY != 0 && !self.rekeyed.contains(&cell) {
+            self.rekeyed.push(cell);
+        }
+        if role & CONTROLS != 0 {
+            self.suited.clear();
         }
     }
 
@@ -528,9 +554,18 @@ impl Emitter<'_> {
         self.write_back();
         let stub = self.stubs.word;
         dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; call extern stub);
-        match written(self.arena, c) {
-            Some(cells) => cells.cells().iter().for_each(|cell| self.drop_cell(*cell)),
-            None => self.forget(),
+        match writes(c.op) {
+            Writes::Nothing => {}
+            Writes::One => self.drop_cell(c.a),
+            Writes::Flags => {
+                self.drop_cell(c.a);
+                flags_of(c).into_iter().for_each(|flag| self.drop_cell(flag));
+            }
+            Writes::Result => {
+                let (first, count) = result_of(self.arena, c);
+                (0..count).for_each(|n| self.drop_cell(first + n));
+            }
+            Writes::Any => self.forget(),
         }
         self.called();
     }
@@ -561,7 +596,7 @@ impl Emitter<'_> {
                 side.args.iter().any(operand) || side.result == cell
             }
             Bc::AddFlags32 | Bc::AddFlags32I | Bc::SubFlags32 | Bc::SubFlags32I => {
-                c.b == cell || c.c == cell || written(self.arena, c).is_some_and(|cells| cells.has(cell))
+                c.b == cell || c.c == cell || is_written(self.arena, c, cell)
             }
             Bc::Enter | Bc::MovI | Bc::Call => c.op == Bc::MovI && c.a == cell,
             Bc::Select if c.imm as u16 == cell => true,

@@ -154,33 +154,28 @@ impl Emitter<'_> {
         dynasm!(self.ops ; .arch x64 ; movsd Rx(xmm), [rbx + i32::from(cell) * 8]);
     }
 
-    /// Writes back what dirty registers hold.
-    fn save_numbers(&mut self, regs: &Registers, set: u32) {
-        for number in numbers(set & regs.dirty) {
-            let (reg, cell) = (REGS[number], regs.cells[number]);
-            if number < FIRST_VECTOR {
-                self.store(reg, cell);
-            } else {
-                self.store_vector(reg, cell, regs.is_wide(number));
-            }
+    /// Writes back what a register holds.
+    fn save_one(&mut self, number: usize, cell: u16, wide: bool) {
+        if number < FIRST_VECTOR {
+            self.store(REGS[number], cell);
+        } else {
+            self.store_vector(REGS[number], cell, wide);
         }
     }
 
     /// Writes back what a register holds, if it is dirty.
-    fn save_one(&mut self, number: usize) {
+    fn save_dirty(&mut self, number: usize) {
         if self.regs.is_dirty(number) {
-            let regs = self.regs;
-            self.save_numbers(&regs, 1 << number);
+            self.save_one(number, self.regs.cells[number], self.regs.is_wide(number));
         }
     }
 
     /// Writes all cells back; registers go on holding them. Host flags stay.
     pub fn write_back(&mut self) {
-        if self.regs.dirty != 0 {
-            let regs = self.regs;
-            self.save(&regs);
-            self.regs.dirty = 0;
+        for number in numbers(self.regs.dirty) {
+            self.save_one(number, self.regs.cells[number], self.regs.is_wide(number));
         }
+        self.regs.dirty = 0;
     }
 
     /// Nothing but the state is wanted any more: temporary cells are not written back.
@@ -192,7 +187,9 @@ impl Emitter<'_> {
 
     /// Writes back what was dirty at some place, on a path out of line. Host flags stay.
     pub fn save(&mut self, saved: &Registers) {
-        self.save_numbers(saved, saved.dirty);
+        for number in numbers(saved.dirty) {
+            self.save_one(number, saved.cells[number], saved.is_wide(number));
+        }
     }
 
     /// After a call out of line, which keeps general registers only: what the vector registers held there.
@@ -234,7 +231,7 @@ impl Emitter<'_> {
     /// The cell is in no register, but has its value.
     pub fn release(&mut self, cell: u16) {
         for number in [self.regs.general(cell), self.regs.vector(cell)].into_iter().flatten() {
-            self.save_one(number);
+            self.save_dirty(number);
         }
         self.drop_cell(cell);
     }
@@ -243,7 +240,7 @@ impl Emitter<'_> {
     fn place_in(&mut self, among: u32, cell: u16) -> usize {
         let number = first(among & !self.regs.held).unwrap_or_else(|| {
             let oldest = numbers(among).min_by_key(|n| self.ages[*n]).unwrap_or(0);
-            self.save_one(oldest);
+            self.save_dirty(oldest);
             oldest
         });
         self.regs.hold(number, cell, false, false);
@@ -278,7 +275,7 @@ impl Emitter<'_> {
     /// No register holds the cell together with another. Host flags stay.
     fn split(&mut self, cell: u16) {
         while let Some((number, _)) = self.find_half(cell) {
-            self.save_one(number);
+            self.save_dirty(number);
             self.regs.drop(1 << number);
         }
     }
@@ -354,6 +351,7 @@ impl Emitter<'_> {
     }
 
     /// The general register with a cell's value. Host flags stay.
+    #[inline]
     pub fn get(&mut self, cell: u16) -> u8 {
         let number = self.regs.general(cell).unwrap_or_else(|| self.get_anew(cell));
         self.ages[number] = self.clock;
@@ -361,6 +359,7 @@ impl Emitter<'_> {
     }
 
     /// The same, if none holds it.
+    #[inline(never)]
     fn get_anew(&mut self, cell: u16) -> usize {
         let number = self.place(cell);
         if let Some(from) = self.regs.vector(cell) {
