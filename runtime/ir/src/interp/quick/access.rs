@@ -5,7 +5,7 @@
 //! rest of the block.
 
 use super::super::code::{Bc, Code};
-use super::emit::{Cold, Emitter, is_branch, is_jump, written};
+use super::emit::{Cold, Emitter, is_branch, is_jump, is_written};
 use super::regs::{POINTERS, RAX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS};
@@ -186,7 +186,7 @@ impl Emitter<'_> {
                     }
                 }
             }
-            if written(self.arena, c).is_none_or(|cells| cells.contains(&a.base)) {
+            if is_written(self.arena, c, a.base) {
                 match step_of(c) {
                     Some(more) if c.a == a.base && (c.op == Bc::Add32I) == (a.x == 32) => step = step.wrapping_add(more),
                     _ => break,
@@ -228,6 +228,12 @@ impl Emitter<'_> {
         }
         if let Some(known) = self.covered(a) {
             return Some(known);
+        }
+        // Most bases serve one access only.
+        let index = (at - self.first) as usize;
+        let rest = &self.words[index + 1..(index + WINDOW).min(self.words.len())];
+        if !rest.iter().any(|c| c.b == a.base && access(c).is_some()) {
+            return None;
         }
         let (from, to, count, read, write) = self.together(at, a);
         if count < 2 || i32::try_from(from).is_err() {

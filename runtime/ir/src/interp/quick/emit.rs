@@ -7,20 +7,46 @@
 use super::super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
 use super::super::exec::{JUMP_MASK, JumpEntry, PAGE_JUMPS, jump_slot};
 use super::access::Group;
-use super::regs::{RAX, RDX, Registers};
-use super::shape::Shape;
+use super::assembler::Assembler;
+use super::regs::{NUMBERS, RAX, RDX, Registers};
+use super::shape::{CONTROLS, KEY, Shape};
 use super::stubs::Stubs;
 use crate::guest::BlockKey;
 use crate::op::Value;
-use dynasmrt::x64::X64Relocation;
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
-use rustc_hash::FxHashMap;
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use std::mem::offset_of;
 
 /// Code of a block, and where its slots are in it: code index, offset of the slot, offset of what it leads to at first.
-pub struct Made {
-    pub code: Vec<u8>,
-    pub slots: Vec<(u32, usize, usize)>,
+pub struct Made<'a> {
+    pub code: &'a [u8],
+    pub slots: &'a [(u32, usize, usize)],
+}
+
+/// Memory that the making of one block leaves to the next.
+#[derive(Default)]
+pub struct Scratch {
+    ops: Assembler,
+    cold: Vec<Cold>,
+    pool: Vec<(DynamicLabel, u128)>,
+    groups: Vec<Group>,
+    suited: Vec<u16>,
+    labels: Labels,
+    jumps: Vec<(DynamicLabel, u32, DynamicLabel)>,
+    rekeyed: Vec<u16>,
+    slots: Vec<(u32, usize, usize)>,
+}
+
+impl Scratch {
+    fn clear(&mut self, base: usize) {
+        self.ops.restart(base);
+        self.cold.clear();
+        self.pool.clear();
+        self.groups.clear();
+        self.suited.clear();
+        self.jumps.clear();
+        self.rekeyed.clear();
+        self.slots.clear();
+    }
 }
 
 /// Code out of line, emitted behind the block.
@@ -66,9 +92,11 @@ pub enum Into {
 
 /// The block being made.
 pub struct Emitter<'a> {
-    pub ops: VecAssembler<X64Relocation>,
+    pub ops: &'a mut Assembler,
     pub regs: Registers,
-    /// Number of the word, for the age of what registers hold.
+    /// By number of a register: the word that used it last.
+    pub ages: [u32; NUMBERS],
+    /// Number of the word.
     pub clock: u32,
     pub shape: &'a Shape,
     pub stubs: &'a Stubs,
@@ -76,23 +104,74 @@ pub struct Emitter<'a> {
     pub words: &'a [Code],
     /// Code index of the first word.
     pub first: u32,
-    pub cold: Vec<Cold>,
+    pub cold: &'a mut Vec<Cold>,
     /// A word to come that is done already.
     pub ahead: Option<u32>,
     /// Constants of 128 bits, and their labels.
-    pub pool: Vec<(DynamicLabel, u128)>,
+    pub pool: &'a mut Vec<(DynamicLabel, u128)>,
     /// Pointers to pages that were looked up.
-    pub groups: Vec<Group>,
+    pub groups: &'a mut Vec<Group>,
     /// The host's flags are those of the last addition or subtraction with flags: its word.
     pub host_flags: Option<Code>,
     /// Floating-point environments whose controls are known to suit the host.
-    pub suited: Vec<u16>,
+    pub suited: &'a mut Vec<u16>,
     key: BlockKey,
-    labels: FxHashMap<u32, Label>,
+    labels: &'a mut Labels,
     /// Jumps through a slot: label of the slot, code index, where it leads at first.
-    slots: Vec<(DynamicLabel, u32, DynamicLabel)>,
+    jumps: &'a mut Vec<(DynamicLabel, u32, DynamicLabel)>,
     /// Cells the block has written, of those the key is made of; [`u16::MAX`]: any.
-    rekeyed: Vec<u16>,
+    rekeyed: &'a mut Vec<u16>,
+}
+
+/// The places that branches lead to.
+#[derive(Default)]
+struct Labels {
+    /// Code index of the block's first word.
+    first: u32,
+    /// By word: one more than its label's number; 0: it has none.
+    numbers: Vec<u16>,
+    all: Vec<Label>,
+}
+
+impl Labels {
+    /// Finds the labels of a block; `None` if a branch leads elsewhere.
+    fn restart(&mut self, words: &[Code], first: u32, ops: &mut Assembler) -> Option<()> {
+        self.first = first;
+        self.all.clear();
+        self.numbers.clear();
+        self.numbers.resize(words.len(), 0);
+        for (c, at) in words.iter().zip(first..).filter(|(c, _)| is_branch(c.op)) {
+            let number = self.numbers.get_mut((c.imm as usize).checked_sub(first as usize)?)?;
+            if *number == 0 {
+                self.all.push(Label { label: ops.new_dynamic_label(), branches: 0, backward: false, regs: None });
+                *number = u16::try_from(self.all.len()).ok()?;
+            }
+            let label = &mut self.all[usize::from(*number) - 1];
+            label.branches += 1;
+            label.backward |= c.imm <= u64::from(at);
+        }
+        Some(())
+    }
+
+    fn number(&self, at: u32) -> Option<usize> {
+        let number = *self.numbers.get(at.wrapping_sub(self.first) as usize)?;
+        usize::from(number).checked_sub(1)
+    }
+
+    fn get(&self, at: u32) -> Option<&Label> {
+        self.all.get(self.number(at)?)
+    }
+
+    fn get_mut(&mut self, at: u32) -> Option<&mut Label> {
+        let number = self.number(at)?;
+        self.all.get_mut(number)
+    }
+
+    fn remove(&mut self, at: u32) {
+        if let Some(number) = self.numbers.get_mut(at.wrapping_sub(self.first) as usize) {
+            *number = 0;
+        }
+    }
 }
 
 /// A place that branches lead to.
@@ -106,51 +185,54 @@ struct Label {
 }
 
 /// Translates one block; `base` is where it will be executed. Without a head it is an exception's entry: any key may be before it and after it.
-pub fn block(shape: &Shape, stubs: &Stubs, arena: &Arena, block: &BlockInfo, base: usize) -> Option<Made> {
-    block_seen(shape, stubs, arena, block, base, &mut |_, _| ())
+pub fn block<'a>(
+    scratch: &'a mut Scratch,
+    shape: &Shape,
+    stubs: &Stubs,
+    arena: &Arena,
+    block: &BlockInfo,
+    base: usize,
+) -> Option<Made<'a>> {
+    block_seen(scratch, shape, stubs, arena, block, base, &mut |_, _| ())
 }
 
 /// Says instead of a code index that what follows is out of line.
 pub const OUT_OF_LINE: u32 = u32::MAX;
 
 /// The same, for who wants to see where the code of each word begins, in line and out of line: `seen` gets code indices and offsets.
-pub fn block_seen(
+pub fn block_seen<'a>(
+    scratch: &'a mut Scratch,
     shape: &Shape,
     stubs: &Stubs,
     arena: &Arena,
     block: &BlockInfo,
     base: usize,
     seen: &mut impl FnMut(u32, usize),
-) -> Option<Made> {
+) -> Option<Made<'a>> {
     let words = &arena.code[block.code as usize..block.end as usize];
+    scratch.clear(base);
+    scratch.labels.restart(words, block.code, &mut scratch.ops)?;
     let mut e = Emitter {
-        ops: VecAssembler::new(base),
+        ops: &mut scratch.ops,
         regs: Registers::default(),
+        ages: [0; NUMBERS],
         clock: 0,
         shape,
         stubs,
         arena,
         words,
         first: block.code,
-        cold: Vec::new(),
+        cold: &mut scratch.cold,
         ahead: None,
-        pool: Vec::new(),
-        groups: Vec::new(),
+        pool: &mut scratch.pool,
+        groups: &mut scratch.groups,
         host_flags: None,
-        suited: Vec::new(),
+        suited: &mut scratch.suited,
         key: block.key,
-        labels: FxHashMap::default(),
-        slots: Vec::new(),
-        rekeyed: Vec::new(),
+        labels: &mut scratch.labels,
+        jumps: &mut scratch.jumps,
+        rekeyed: &mut scratch.rekeyed,
     };
-    for (c, at) in words.iter().zip(block.code..) {
-        if is_branch(c.op) {
-            let label = e.ops.new_dynamic_label();
-            let entry = e.labels.entry(c.imm as u32).or_insert(Label { label, branches: 0, backward: false, regs: None });
-            entry.branches += 1;
-            entry.backward |= c.imm <= u64::from(at);
-        }
-    }
     let head = words.first().filter(|c| c.op == Bc::Enter);
     match head {
         Some(head) => e.enter(head),
@@ -160,8 +242,12 @@ pub fn block_seen(
     while index < words.len() {
         seen(e.first + index as u32, e.ops.offset().0);
         index = e.step(index);
+        if e.ops.is_full() {
+            return None;
+        }
     }
-    e.finish(base, seen)
+    e.finish(base, &mut scratch.slots, seen)?;
+    Some(Made { code: scratch.ops.code(), slots: &scratch.slots })
 }
 
 pub fn is_branch(op: Bc) -> bool {
@@ -173,27 +259,58 @@ pub fn is_jump(op: Bc) -> bool {
     matches!(op, Bc::Jump | Bc::JumpTo | Bc::JumpRekey)
 }
 
-/// The cells a word writes: at most two that it names, and the four of flags. `None`: any.
-pub fn written(arena: &Arena, c: &Code) -> Option<[u16; 5]> {
+/// Which cells a word writes.
+#[derive(Clone, Copy, PartialEq)]
+enum Writes {
+    Nothing,
+    /// The cell it names first.
+    One,
+    /// That, and the four of flags that the immediate names.
+    Flags,
+    /// The result that the side table says.
+    Result,
+    /// Any.
+    Any,
+}
+
+#[inline]
+fn writes(op: Bc) -> Writes {
     use Bc::*;
-    const NO: u16 = u16::MAX;
-    let side = |index: u64| {
-        let Side { inst, result, .. } = &arena.side[index as usize];
-        let second = if inst.ty.cells() == 2 { result + 1 } else { NO };
-        if inst.res == Value::NONE { [NO; 5] } else { [*result, second, NO, NO, NO] }
-    };
-    match c.op {
-        Call => None,
-        Generic | Float | Memory => Some(side(c.imm)),
-        AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => {
-            let flag = |n: u32| (c.imm >> (16 * n)) as u16;
-            Some([c.a, flag(0), flag(1), flag(2), flag(3)])
-        }
+    match op {
+        Call => Writes::Any,
+        Generic | Float | Memory => Writes::Result,
+        AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => Writes::Flags,
         Enter | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite | Fence | ClearExclusive | Raise | Wait | Trap | Linked => {
-            Some([NO; 5])
+            Writes::Nothing
         }
-        op if is_branch(op) || is_jump(op) => Some([NO; 5]),
-        _ => Some([c.a, NO, NO, NO, NO]),
+        op if is_branch(op) || is_jump(op) => Writes::Nothing,
+        _ => Writes::One,
+    }
+}
+
+/// The cells of flags of an addition or subtraction with them.
+fn flags_of(c: &Code) -> [u16; 4] {
+    [0, 16, 32, 48].map(|at| (c.imm >> at) as u16)
+}
+
+/// The first cell of a word's result in the side table, and how many it has.
+fn result_of(arena: &Arena, c: &Code) -> (u16, u16) {
+    let Side { inst, result, .. } = &arena.side[c.imm as usize];
+    (*result, if inst.res == Value::NONE { 0 } else { inst.ty.cells() })
+}
+
+/// Whether a word writes a cell, or may.
+#[inline]
+pub fn is_written(arena: &Arena, c: &Code, cell: u16) -> bool {
+    match writes(c.op) {
+        Writes::Nothing => false,
+        Writes::One => c.a == cell,
+        Writes::Flags => c.a == cell || flags_of(c).into_iter().any(|flag| flag == cell),
+        Writes::Result => {
+            let (first, count) = result_of(arena, c);
+            cell.wrapping_sub(first) < count
+        }
+        Writes::Any => true,
     }
 }
 
@@ -204,30 +321,30 @@ impl Emitter<'_> {
 
     /// The label of a branch's target.
     pub fn target(&self, c: &Code) -> Option<DynamicLabel> {
-        self.labels.get(&(c.imm as u32)).map(|l| l.label)
+        self.labels.get(c.imm as u32).map(|l| l.label)
     }
 
     /// A branch to here is being made: registers are clean, and hold this.
     pub fn branches_to(&mut self, target: u64) {
-        if let Some(label) = self.labels.get_mut(&(target as u32)) {
+        if let Some(label) = self.labels.get_mut(target as u32) {
             label.regs.get_or_insert(self.regs).meet(&self.regs);
         }
     }
 
     /// How many branches lead to a word.
     pub fn branches(&self, at: u32) -> u32 {
-        self.labels.get(&at).map_or(0, |l| l.branches)
+        self.labels.get(at).map_or(0, |l| l.branches)
     }
 
     /// All branches to a word were made without its label.
     pub fn forget_label(&mut self, at: u32) {
-        self.labels.remove(&at);
+        self.labels.remove(at);
     }
 
     /// Emits the word at an index, and others with it if they go together; the index of the next.
     fn step(&mut self, index: usize) -> usize {
         let at = self.first + index as u32;
-        if self.labels.contains_key(&at) {
+        if self.labels.number(at).is_some() {
             self.write_back();
             self.arrive(at);
         }
@@ -265,7 +382,7 @@ impl Emitter<'_> {
 
     /// A place that branches lead to: registers hold what they hold on every way.
     fn arrive(&mut self, at: u32) {
-        let Some(label) = self.labels.get(&at) else { return };
+        let Some(label) = self.labels.get(at) else { return };
         let (name, known) = (label.label, label.regs.filter(|_| !label.backward));
         match known {
             Some(known) => self.regs.meet(&known),
@@ -279,22 +396,38 @@ impl Emitter<'_> {
 
     /// What a word wrote is no longer what was known of it.
     fn after(&mut self, c: &Code) {
-        let Some(cells) = written(self.arena, c) else {
-            self.suited.clear();
-            self.rekeyed.push(u16::MAX);
-            return;
-        };
-        for cell in cells.into_iter().filter(|cell| *cell != u16::MAX) {
-            self.base_written(c, cell);
-            let flags = matches!(c.op, Bc::AddFlags32 | Bc::AddFlags32I | Bc::SubFlags32 | Bc::SubFlags32I);
-            let is_flag = |f: &Code| f.a == cell || (0..4).any(|n| (f.imm >> (16 * n)) as u16 == cell);
-            self.host_flags = self.host_flags.filter(|f| flags || !is_flag(f));
-            if self.shape.is_key(cell) && !self.rekeyed.contains(&cell) {
-                self.rekeyed.push(cell);
+        match writes(c.op) {
+            Writes::Nothing => {}
+            Writes::One => self.cell_written(c, c.a),
+            Writes::Flags => {
+                self.cell_written(c, c.a);
+                flags_of(c).into_iter().for_each(|flag| self.cell_written(c, flag));
             }
-            if self.shape.controls(cell) {
+            Writes::Result => {
+                let (first, count) = result_of(self.arena, c);
+                (0..count).for_each(|n| self.cell_written(c, first + n));
+            }
+            Writes::Any => {
                 self.suited.clear();
+                self.rekeyed.push(u16::MAX);
             }
+        }
+    }
+
+    fn cell_written(&mut self, c: &Code, cell: u16) {
+        if !self.groups.is_empty() {
+            self.base_written(c, cell);
+        }
+        // Those of this very word are new.
+        if writes(c.op) != Writes::Flags {
+            self.host_flags.take_if(|f| f.a == cell || flags_of(f).into_iter().any(|flag| flag == cell));
+        }
+        let role = self.shape.role(cell);
+        if role & KEY != 0 && !self.rekeyed.contains(&cell) {
+            self.rekeyed.push(cell);
+        }
+        if role & CONTROLS != 0 {
+            self.suited.clear();
         }
     }
 
@@ -343,7 +476,7 @@ impl Emitter<'_> {
                 self.uncount(c.a);
                 let (slot, miss) = (self.label(), self.label());
                 self.cold.push(Cold::Miss { label: miss, at, pc: c.imm });
-                self.slots.push((slot, at, miss));
+                self.jumps.push((slot, at, miss));
                 dynasm!(self.ops ; .arch x64 ; jmp QWORD [=>slot]);
             }
             Bc::Jump => {
@@ -367,7 +500,7 @@ impl Emitter<'_> {
     /// Goes on at the pc in `rax`, with the key that the state says.
     fn rekey(&mut self) {
         let rekey = self.stubs.rekey;
-        let Some((key, copies)) = self.shape.key_after(self.key, &self.rekeyed) else {
+        let Some((key, copies)) = self.shape.key_after(self.key, self.rekeyed) else {
             return dynasm!(self.ops ; .arch x64 ; jmp extern rekey);
         };
         self.constant(RDX, key);
@@ -421,9 +554,18 @@ impl Emitter<'_> {
         self.write_back();
         let stub = self.stubs.word;
         dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; call extern stub);
-        match written(self.arena, c) {
-            Some(cells) => cells.into_iter().for_each(|cell| self.drop_cell(cell)),
-            None => self.forget(),
+        match writes(c.op) {
+            Writes::Nothing => {}
+            Writes::One => self.drop_cell(c.a),
+            Writes::Flags => {
+                self.drop_cell(c.a);
+                flags_of(c).into_iter().for_each(|flag| self.drop_cell(flag));
+            }
+            Writes::Result => {
+                let (first, count) = result_of(self.arena, c);
+                (0..count).for_each(|n| self.drop_cell(first + n));
+            }
+            Writes::Any => self.forget(),
         }
         self.called();
     }
@@ -450,14 +592,15 @@ impl Emitter<'_> {
         let operand = |o: &Operand| matches!(o, Operand::Cell(at) if *at == cell);
         let touched = match c.op {
             Bc::Generic | Bc::Memory | Bc::Float => {
-                self.arena.side[c.imm as usize].args.iter().any(operand) || self.arena.side[c.imm as usize].result == cell
+                let side = &self.arena.side[c.imm as usize];
+                side.args.iter().any(operand) || side.result == cell
             }
             Bc::AddFlags32 | Bc::AddFlags32I | Bc::SubFlags32 | Bc::SubFlags32I => {
-                [c.b, c.c].contains(&cell) || written(self.arena, c).is_some_and(|cells| cells.contains(&cell))
+                c.b == cell || c.c == cell || is_written(self.arena, c, cell)
             }
             Bc::Enter | Bc::MovI | Bc::Call => c.op == Bc::MovI && c.a == cell,
-            Bc::Select => [c.a, c.b, c.c, c.imm as u16].contains(&cell),
-            _ => [c.a, c.b, c.c].contains(&cell),
+            Bc::Select if c.imm as u16 == cell => true,
+            _ => c.a == cell || c.b == cell || c.c == cell,
         };
         if touched && !is_branch(c.op) && !is_jump(c.op) {
             self.write_back();
@@ -474,30 +617,27 @@ impl Emitter<'_> {
 
     // ---- out of line
 
-    fn finish(mut self, base: usize, seen: &mut impl FnMut(u32, usize)) -> Option<Made> {
+    fn finish(mut self, base: usize, slots: &mut Vec<(u32, usize, usize)>, seen: &mut impl FnMut(u32, usize)) -> Option<()> {
         seen(OUT_OF_LINE, self.ops.offset().0);
         // Jumps out of line have ways out of line of their own.
         while let Some(cold) = self.cold.pop() {
             seen(cold.at(), self.ops.offset().0);
             self.out_of_line(cold);
+            if self.ops.is_full() {
+                return None;
+            }
         }
-        self.constants();
+        self.constants()?;
         self.ops.align(8, 0xcc);
-        let mut slots = Vec::with_capacity(self.slots.len());
-        let mut firsts = Vec::with_capacity(self.slots.len());
-        for (slot, at, first) in std::mem::take(&mut self.slots) {
-            slots.push((at, self.ops.offset().0));
-            firsts.push(first);
-            dynasm!(self.ops ; .arch x64 ; =>slot ; .u64 0);
+        for (slot, at, first) in self.jumps.drain(..) {
+            let (offset, first) = (self.ops.offset().0, self.ops.place(first)?);
+            slots.push((at, offset, first));
+            dynasm!(self.ops ; .arch x64 ; =>slot ; .u64 (base + first) as u64);
+            if self.ops.is_full() {
+                return None;
+            }
         }
-        self.ops.commit().ok()?;
-        let firsts: Vec<usize> =
-            firsts.into_iter().map(|l| self.ops.labels().resolve_dynamic(l).map(|at| at.0)).collect::<Result<_, _>>().ok()?;
-        let mut code = self.ops.finalize().ok()?;
-        for ((_, offset), first) in slots.iter().zip(&firsts) {
-            code[*offset..offset + 8].copy_from_slice(&((base + first) as u64).to_le_bytes());
-        }
-        Some(Made { code, slots: slots.into_iter().zip(firsts).map(|((at, slot), first)| (at, slot, first)).collect() })
+        self.ops.commit()
     }
 
     fn out_of_line(&mut self, cold: Cold) {

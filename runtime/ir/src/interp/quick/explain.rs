@@ -20,14 +20,15 @@ impl Quick {
         let base = self.buffer.next();
         let mut words: Vec<(u32, u32)> = vec![(0, 0)];
         let mut cold = 0;
-        let made = emit::block_seen(&self.shape, &self.stubs, arena, block, base, &mut |at, offset| match at {
+        let mut scratch = emit::Scratch::default();
+        let made = emit::block_seen(&mut scratch, &self.shape, &self.stubs, arena, block, base, &mut |at, offset| match at {
             emit::OUT_OF_LINE => cold = offset as u32,
             at => words.push((at - block.code, offset as u32)),
         })?;
         let slots = made.slots.iter().map(|(_, offset, _)| *offset as u32).min().unwrap_or(made.code.len() as u32);
         Some(HostCode {
             base: base as u64,
-            bytes: made.code,
+            bytes: made.code.to_vec(),
             words,
             cold,
             slots,

@@ -13,6 +13,7 @@
 #![allow(clippy::useless_conversion, reason = "what `dynasm!` makes of a register's number")]
 
 mod access;
+mod assembler;
 mod buffer;
 mod calls;
 mod emit;
@@ -97,6 +98,7 @@ pub struct Quick {
     slots: FxHashMap<u32, Slot>,
     /// By RAM and page: the blocks there.
     pages: FxHashMap<(u16, u64), Vec<Made>>,
+    scratch: emit::Scratch,
 }
 
 impl Quick {
@@ -116,6 +118,7 @@ impl Quick {
             blocks: FxHashMap::default(),
             slots: FxHashMap::default(),
             pages: FxHashMap::default(),
+            scratch: emit::Scratch::default(),
         };
         quick.clear::<I>();
         Some(quick)
@@ -147,19 +150,19 @@ impl Quick {
 
     /// Makes code for a block, and returns where; one that cannot have any, 0, stays with the interpreter.
     pub fn add(&mut self, arena: &Arena, block: &BlockInfo, id: BlockId) -> u64 {
-        let Some(made) = emit::block(&self.shape, &self.stubs, arena, block, self.buffer.next()) else { return 0 };
-        let Some(at) = self.buffer.push(&made.code) else { return 0 };
+        let Some(made) = emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, block, self.buffer.next()) else { return 0 };
+        let Some(at) = self.buffer.push(made.code) else { return 0 };
         self.blocks.insert(block.code, at);
         let jumps = made.slots.iter().map(|(code, ..)| *code).collect();
-        self.slots.extend(made.slots.into_iter().map(|(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
+        self.slots.extend(made.slots.iter().map(|&(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
         self.pages.entry(id.page()).or_default().push(Made { code: block.code, id, jumps });
         at as u64
     }
 
     /// Makes code for the entry of an exception; its code, or 0.
     pub fn add_entry(&mut self, arena: &Arena, entry: &BlockInfo) -> u64 {
-        let Some(made) = emit::block(&self.shape, &self.stubs, arena, entry, self.buffer.next()) else { return 0 };
-        let Some(at) = self.buffer.push(&made.code) else { return 0 };
+        let Some(made) = emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, entry, self.buffer.next()) else { return 0 };
+        let Some(at) = self.buffer.push(made.code) else { return 0 };
         self.blocks.insert(entry.code, at);
         at as u64
     }

@@ -3,14 +3,19 @@
 //! A register that is not dirty equals its cell, so it may be forgotten at any time. A cell is in one register at most, general or vector; beside that
 //! a vector register may hold it with its neighbour, as 128 bits. Then all agree, and one that is dirty is enough. Pointers that accesses share
 //! ([`super::access`]) are kept under numbers no cell has, and are lost when their register is wanted.
+//!
+//! Registers have numbers here, general ones from 0 on and vector ones from [`FIRST_VECTOR`] on; sets of them are bits.
 
 use super::emit::Emitter;
 use dynasmrt::{DynasmApi, dynasm};
 
-/// General registers that hold cells: rsi rdi r8-r13 rbp.
-pub const REGS: [u8; 9] = [6, 7, 8, 9, 10, 11, 12, 13, 5];
-/// Vector registers that hold cells.
-const XMMS: [u8; 12] = [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+/// Places for numbers of registers.
+pub const NUMBERS: usize = 32;
+const FIRST_VECTOR: usize = 16;
+/// By number: the host's register. General ones: rsi rdi r8-r13 rbp.
+const REGS: [u8; NUMBERS] = [6, 7, 8, 9, 10, 11, 12, 13, 5, 0, 0, 0, 0, 0, 0, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 0, 0, 0];
+const GENERAL: u32 = (1 << 9) - 1;
+const VECTOR: u32 = ((1 << 12) - 1) << FIRST_VECTOR;
 pub const RAX: u8 = 0;
 pub const RCX: u8 = 1;
 pub const RDX: u8 = 2;
@@ -18,46 +23,100 @@ pub const RDX: u8 = 2;
 /// From this number on, what a register holds is no cell.
 pub const POINTERS: u16 = 0xff00;
 
-/// A register's contents.
-#[derive(Clone, Copy)]
-pub struct Held {
-    pub cell: u16,
-    /// Newer than the cell.
-    dirty: bool,
-    /// The next cell too, in the high half of a vector register.
-    wide: bool,
-    used: u32,
-}
-
 /// What the registers hold at some place of the code.
 #[derive(Clone, Copy, Default)]
 pub struct Registers {
-    general: [Option<Held>; REGS.len()],
-    vector: [Option<Held>; XMMS.len()],
-    /// A vector register may hold two cells.
-    wide: bool,
+    /// By number, for those that hold something.
+    cells: [u16; NUMBERS],
+    held: u32,
+    /// Newer than the cell; those are held too.
+    dirty: u32,
+    /// Vector registers that may hold the next cell too, in the high half; those that are held do.
+    wide: u32,
+}
+
+/// The numbers in a set, ascending.
+fn numbers(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let number = first(set);
+        set &= set.wrapping_sub(1);
+        number
+    })
+}
+
+fn first(set: u32) -> Option<usize> {
+    (set != 0).then(|| set.trailing_zeros() as usize % NUMBERS)
+}
+
+/// Which of sixteen numbers are this one.
+#[inline]
+fn equal(cells: &[u16; 16], cell: u16) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16};
+    // SAFETY: sixteen numbers are two vectors, and every x86-64 host has SSE2.
+    unsafe {
+        let wanted = _mm_set1_epi16(cell as i16);
+        let half = |at: usize| _mm_cmpeq_epi16(_mm_loadu_si128(cells.as_ptr().add(at).cast()), wanted);
+        _mm_movemask_epi8(_mm_packs_epi16(half(0), half(8))) as u32
+    }
 }
 
 impl Registers {
     /// What both hold, in the same registers and clean.
     pub fn meet(&mut self, other: &Registers) {
-        let meet = |a: &mut Option<Held>, b: &Option<Held>| {
-            *a = a.filter(|a| b.is_some_and(|b| (a.cell, a.wide) == (b.cell, b.wide) && !a.dirty && !b.dirty));
-        };
-        self.general.iter_mut().zip(&other.general).for_each(|(a, b)| meet(a, b));
-        self.vector.iter_mut().zip(&other.vector).for_each(|(a, b)| meet(a, b));
+        let both = self.held & other.held & !(self.dirty | other.dirty | self.wide ^ other.wide);
+        self.held = numbers(both).filter(|n| self.cells[*n] == other.cells[*n]).fold(0, |set, n| set | 1 << n);
+        self.dirty = 0;
     }
-}
 
-fn find(regs: &[Option<Held>], cell: u16) -> Option<usize> {
-    regs.iter().position(|h| h.is_some_and(|h| h.cell == cell && !h.wide))
-}
+    /// General registers that hold a cell: one at most.
+    fn generals(&self, cell: u16) -> u32 {
+        equal(&self.cells.as_chunks().0[0], cell) & self.held & GENERAL
+    }
 
-/// A register to be used anew: a free one, else the one not used for longest.
-fn victim(regs: &[Option<Held>]) -> usize {
-    let free = regs.iter().position(Option::is_none);
-    let used = |i: &usize| regs[*i].map_or(0, |h| h.used);
-    free.unwrap_or_else(|| (0..regs.len()).min_by_key(used).unwrap_or(0))
+    /// Vector registers that hold a cell, alone or as their low half.
+    fn vectors(&self, cell: u16) -> u32 {
+        if self.held & VECTOR == 0 {
+            return 0;
+        }
+        equal(&self.cells.as_chunks().0[1], cell) << FIRST_VECTOR & self.held
+    }
+
+    /// The general register that holds a cell.
+    fn general(&self, cell: u16) -> Option<usize> {
+        first(self.generals(cell))
+    }
+
+    /// The vector register that holds a cell alone.
+    fn vector(&self, cell: u16) -> Option<usize> {
+        first(self.vectors(cell) & !self.wide)
+    }
+
+    /// Registers that hold something else than cells.
+    fn pointers(&self) -> u32 {
+        numbers(self.held).filter(|n| self.cells[*n] >= POINTERS).fold(0, |set, n| set | 1 << n)
+    }
+
+    fn drop(&mut self, set: u32) {
+        self.held &= !set;
+        self.dirty &= !set;
+    }
+
+    fn is_dirty(&self, number: usize) -> bool {
+        self.dirty >> number & 1 != 0
+    }
+
+    fn is_wide(&self, number: usize) -> bool {
+        self.wide >> number & 1 != 0
+    }
+
+    /// A register holds a cell from now on, and nothing else.
+    fn hold(&mut self, number: usize, cell: u16, dirty: bool, wide: bool) {
+        let bit = |is: bool| u32::from(is) << number;
+        self.cells[number] = cell;
+        self.held |= bit(true);
+        self.dirty = self.dirty & !bit(true) | bit(dirty);
+        self.wide = self.wide & !bit(true) | bit(wide);
+    }
 }
 
 impl Emitter<'_> {
@@ -82,9 +141,9 @@ impl Emitter<'_> {
         }
     }
 
-    fn store_vector(&mut self, xmm: u8, held: Held) {
-        let to = i32::from(held.cell) * 8;
-        if held.wide {
+    fn store_vector(&mut self, xmm: u8, cell: u16, wide: bool) {
+        let to = i32::from(cell) * 8;
+        if wide {
             dynasm!(self.ops ; .arch x64 ; movups [rbx + to], Rx(xmm));
         } else {
             dynasm!(self.ops ; .arch x64 ; movsd [rbx + to], Rx(xmm));
@@ -95,56 +154,65 @@ impl Emitter<'_> {
         dynasm!(self.ops ; .arch x64 ; movsd Rx(xmm), [rbx + i32::from(cell) * 8]);
     }
 
+    /// Writes back what a register holds.
+    fn save_one(&mut self, number: usize, cell: u16, wide: bool) {
+        if number < FIRST_VECTOR {
+            self.store(REGS[number], cell);
+        } else {
+            self.store_vector(REGS[number], cell, wide);
+        }
+    }
+
+    /// Writes back what a register holds, if it is dirty.
+    fn save_dirty(&mut self, number: usize) {
+        if self.regs.is_dirty(number) {
+            self.save_one(number, self.regs.cells[number], self.regs.is_wide(number));
+        }
+    }
+
     /// Writes all cells back; registers go on holding them. Host flags stay.
     pub fn write_back(&mut self) {
-        let regs = self.regs;
-        self.save(&regs);
-        let clean = |h: &mut Held| h.dirty = false;
-        self.regs.general.iter_mut().chain(&mut self.regs.vector).flatten().for_each(clean);
+        for number in numbers(self.regs.dirty) {
+            self.save_one(number, self.regs.cells[number], self.regs.is_wide(number));
+        }
+        self.regs.dirty = 0;
     }
 
     /// Nothing but the state is wanted any more: temporary cells are not written back.
     pub fn only_state(&mut self) {
         let temporary = self.shape.layout.cells as u16;
-        let gone = |h: &mut Option<Held>| *h = h.filter(|h| h.cell < temporary);
-        self.regs.general.iter_mut().chain(&mut self.regs.vector).for_each(gone);
+        let gone = numbers(self.regs.held).filter(|n| self.regs.cells[*n] >= temporary).fold(0, |set, n| set | 1 << n);
+        self.regs.drop(gone);
     }
 
     /// Writes back what was dirty at some place, on a path out of line. Host flags stay.
     pub fn save(&mut self, saved: &Registers) {
-        for (reg, held) in REGS.into_iter().zip(saved.general) {
-            if let Some(held) = held.filter(|h| h.dirty) {
-                self.store(reg, held.cell);
-            }
-        }
-        for (xmm, held) in XMMS.into_iter().zip(saved.vector) {
-            if let Some(held) = held.filter(|h| h.dirty) {
-                self.store_vector(xmm, held);
-            }
+        for number in numbers(saved.dirty) {
+            self.save_one(number, saved.cells[number], saved.is_wide(number));
         }
     }
 
     /// After a call out of line, which keeps general registers only: what the vector registers held there.
     pub fn reload(&mut self, saved: &Registers) {
-        for (xmm, held) in XMMS.into_iter().zip(saved.vector) {
-            match held {
-                Some(held) if held.wide => dynasm!(self.ops ; .arch x64 ; movups Rx(xmm), [rbx + i32::from(held.cell) * 8]),
-                Some(held) => self.fetch_vector(xmm, held.cell),
-                None => {}
+        for number in numbers(saved.held & VECTOR) {
+            let (xmm, cell) = (REGS[number], saved.cells[number]);
+            if saved.is_wide(number) {
+                dynasm!(self.ops ; .arch x64 ; movups Rx(xmm), [rbx + i32::from(cell) * 8]);
+            } else {
+                self.fetch_vector(xmm, cell);
             }
         }
     }
 
     /// After a call in line: vector registers hold nothing, and general ones hold no pointers.
     pub fn called(&mut self) {
-        self.regs.vector = Default::default();
-        self.regs.wide = false;
+        self.regs.drop(VECTOR);
         self.forget_pointers();
     }
 
     /// Forgets pointers.
     pub fn forget_pointers(&mut self) {
-        self.regs.general.iter_mut().filter(|h| h.is_some_and(|h| h.cell >= POINTERS)).for_each(|h| *h = None);
+        self.regs.drop(self.regs.pointers() & GENERAL);
         self.groups.clear();
     }
 
@@ -157,77 +225,75 @@ impl Emitter<'_> {
     /// The cell is in no register; what one held of it alone is lost.
     pub fn drop_cell(&mut self, cell: u16) {
         self.split(cell);
-        let held = |h: &&mut Option<Held>| h.is_some_and(|h| h.cell == cell);
-        self.regs.general.iter_mut().chain(&mut self.regs.vector).filter(held).for_each(|h| *h = None);
+        self.regs.drop(self.regs.generals(cell) | self.regs.vectors(cell));
     }
 
     /// The cell is in no register, but has its value.
     pub fn release(&mut self, cell: u16) {
-        if let Some(index) = find(&self.regs.general, cell).filter(|index| self.regs.general[*index].is_some_and(|h| h.dirty)) {
-            self.store(REGS[index], cell);
-        }
-        if let Some(index) = find(&self.regs.vector, cell)
-            && let Some(held) = self.regs.vector[index].filter(|h| h.dirty)
-        {
-            self.store_vector(XMMS[index], held);
+        for number in [self.regs.general(cell), self.regs.vector(cell)].into_iter().flatten() {
+            self.save_dirty(number);
         }
         self.drop_cell(cell);
     }
 
+    /// One of these registers to be used anew: a free one, else the one not used for longest. Host flags stay.
+    fn place_in(&mut self, among: u32, cell: u16) -> usize {
+        let number = first(among & !self.regs.held).unwrap_or_else(|| {
+            let oldest = numbers(among).min_by_key(|n| self.ages[*n]).unwrap_or(0);
+            self.save_dirty(oldest);
+            oldest
+        });
+        self.regs.hold(number, cell, false, false);
+        self.ages[number] = self.clock;
+        number
+    }
+
     /// A general register for a cell, not one in use by this word. Host flags stay.
     fn place(&mut self, cell: u16) -> usize {
-        let index = victim(&self.regs.general);
-        if let Some(held) = self.regs.general[index].filter(|h| h.dirty) {
-            self.store(REGS[index], held.cell);
-        }
-        self.regs.general[index] = Some(Held { cell, dirty: false, wide: false, used: self.clock });
-        index
+        self.place_in(GENERAL, cell)
     }
 
     fn place_vector(&mut self, cell: u16) -> usize {
-        let index = victim(&self.regs.vector);
-        if let Some(held) = self.regs.vector[index].filter(|h| h.dirty) {
-            self.store_vector(XMMS[index], held);
-        }
-        self.regs.vector[index] = Some(Held { cell, dirty: false, wide: false, used: self.clock });
-        index
+        self.place_in(VECTOR, cell)
+    }
+
+    /// A register takes over what another holds of a cell.
+    fn take_over(&mut self, number: usize, from: usize) {
+        self.regs.hold(number, self.regs.cells[from], self.regs.is_dirty(from), false);
+        self.regs.drop(1 << from);
     }
 
     /// The vector register that holds a cell together with another, and whether as its high half.
     fn find_half(&self, cell: u16) -> Option<(usize, bool)> {
-        if !self.regs.wide {
+        if self.regs.held & self.regs.wide == 0 {
             return None;
         }
-        let wide = |h: &Held| h.wide && (h.cell == cell || h.cell + 1 == cell);
-        let index = self.regs.vector.iter().position(|h| h.as_ref().is_some_and(wide))?;
-        Some((index, self.regs.vector[index].is_some_and(|h| h.cell != cell)))
+        let set = (self.regs.vectors(cell) | self.regs.vectors(cell.wrapping_sub(1))) & self.regs.wide;
+        first(set).map(|number| (number, self.regs.cells[number] != cell))
     }
 
     /// No register holds the cell together with another. Host flags stay.
     fn split(&mut self, cell: u16) {
-        while let Some((index, _)) = self.find_half(cell) {
-            if let Some(held) = self.regs.vector[index].take().filter(|h| h.dirty) {
-                self.store_vector(XMMS[index], held);
-            }
+        while let Some((number, _)) = self.find_half(cell) {
+            self.save_dirty(number);
+            self.regs.drop(1 << number);
         }
     }
 
     /// Copies a cell's value to a general register. Host flags stay.
     fn read(&mut self, reg: u8, cell: u16) {
         match self.find_half(cell) {
-            Some((index, false)) => dynasm!(self.ops ; .arch x64 ; movq Rq(reg), Rx(XMMS[index])),
-            Some((index, true)) => dynasm!(self.ops ; .arch x64 ; pextrq Rq(reg), Rx(XMMS[index]), 1),
+            Some((number, false)) => dynasm!(self.ops ; .arch x64 ; movq Rq(reg), Rx(REGS[number])),
+            Some((number, true)) => dynasm!(self.ops ; .arch x64 ; pextrq Rq(reg), Rx(REGS[number]), 1),
             None => self.fetch(reg, cell),
         }
     }
 
     /// The vector register that holds 128 bits from a cell on, if one does.
     pub fn held_wide(&mut self, cell: u16) -> Option<u8> {
-        let (index, _) = self.find_half(cell).filter(|(_, high)| !high)?;
-        if let Some(held) = &mut self.regs.vector[index] {
-            held.used = self.clock;
-        }
-        Some(XMMS[index])
+        let (number, _) = self.find_half(cell).filter(|(_, high)| !high)?;
+        self.ages[number] = self.clock;
+        Some(REGS[number])
     }
 
     /// The vector register with 128 bits from a cell on.
@@ -239,7 +305,7 @@ impl Emitter<'_> {
         self.split(cell + 1);
         let xmm = self.place_wide(cell, false);
         let low = i32::from(cell) * 8;
-        let holder = |e: &Self, cell| (find(&e.regs.general, cell).map(|i| REGS[i]), find(&e.regs.vector, cell).map(|i| XMMS[i]));
+        let holder = |e: &Self, cell| (e.regs.general(cell).map(|n| REGS[n]), e.regs.vector(cell).map(|n| REGS[n]));
         let (first, second) = (holder(self, cell), holder(self, cell + 1));
         match (first, second) {
             ((None, None), (None, None)) => {
@@ -260,73 +326,68 @@ impl Emitter<'_> {
 
     /// The vector register that is to get new 128 bits from a cell on.
     pub fn def_wide(&mut self, cell: u16) -> u8 {
-        if let Some((index, false)) = self.find_half(cell) {
-            self.regs.vector[index] = None;
+        if let Some((number, false)) = self.find_half(cell) {
+            self.regs.drop(1 << number);
         }
-        for cell in [cell, cell + 1] {
-            self.split(cell);
-            let alone = |h: &&mut Option<Held>| h.is_some_and(|h| h.cell == cell);
-            self.regs.general.iter_mut().chain(&mut self.regs.vector).filter(alone).for_each(|h| *h = None);
-        }
+        self.drop_cell(cell);
+        self.drop_cell(cell + 1);
         self.place_wide(cell, true)
     }
 
     fn place_wide(&mut self, cell: u16, dirty: bool) -> u8 {
-        let index = self.place_vector(cell);
-        self.regs.vector[index] = Some(Held { cell, dirty, wide: true, used: self.clock });
-        self.regs.wide = true;
-        XMMS[index]
+        let number = self.place_vector(cell);
+        self.regs.hold(number, cell, dirty, true);
+        REGS[number]
     }
 
     /// A vector register for a constant: it is this word's only.
     pub fn scratch_vector(&mut self, number: u16) -> u8 {
-        XMMS[self.place_vector(POINTERS + number)]
+        REGS[self.place_vector(POINTERS + number)]
     }
 
     /// Vector registers hold no constants any more.
     pub fn forget_scratch(&mut self) {
-        self.regs.vector.iter_mut().filter(|h| h.is_some_and(|h| h.cell >= POINTERS)).for_each(|h| *h = None);
+        self.regs.drop(self.regs.pointers() & VECTOR);
     }
 
     /// The general register with a cell's value. Host flags stay.
+    #[inline]
     pub fn get(&mut self, cell: u16) -> u8 {
-        let index = match find(&self.regs.general, cell) {
-            Some(index) => index,
-            None => {
-                let index = self.place(cell);
-                if let Some(from) = find(&self.regs.vector, cell) {
-                    dynasm!(self.ops ; .arch x64 ; movq Rq(REGS[index]), Rx(XMMS[from]));
-                    self.regs.general[index] = self.regs.vector[from].take();
-                } else {
-                    self.read(REGS[index], cell);
-                }
-                index
-            }
-        };
-        if let Some(held) = &mut self.regs.general[index] {
-            held.used = self.clock;
+        let number = self.regs.general(cell).unwrap_or_else(|| self.get_anew(cell));
+        self.ages[number] = self.clock;
+        REGS[number]
+    }
+
+    /// The same, if none holds it.
+    #[inline(never)]
+    fn get_anew(&mut self, cell: u16) -> usize {
+        let number = self.place(cell);
+        if let Some(from) = self.regs.vector(cell) {
+            dynasm!(self.ops ; .arch x64 ; movq Rq(REGS[number]), Rx(REGS[from]));
+            self.take_over(number, from);
+        } else {
+            self.read(REGS[number], cell);
         }
-        REGS[index]
+        number
     }
 
     /// The general register that is to get a cell's new value. Host flags stay.
     pub fn def(&mut self, cell: u16) -> u8 {
         self.split(cell);
-        if let Some(from) = find(&self.regs.vector, cell) {
-            self.regs.vector[from] = None;
-        }
-        let index = find(&self.regs.general, cell).unwrap_or_else(|| self.place(cell));
-        self.regs.general[index] = Some(Held { cell, dirty: cell < POINTERS, wide: false, used: self.clock });
-        REGS[index]
+        self.regs.drop(self.regs.vectors(cell));
+        let number = self.regs.general(cell).unwrap_or_else(|| self.place(cell));
+        self.regs.hold(number, cell, cell < POINTERS, false);
+        self.ages[number] = self.clock;
+        REGS[number]
     }
 
     /// A general register with a cell's value, which is `rax` if none holds it; nothing changes of what registers hold.
     pub fn peek(&mut self, cell: u16) -> u8 {
-        if let Some(index) = find(&self.regs.general, cell) {
-            return REGS[index];
+        if let Some(number) = self.regs.general(cell) {
+            return REGS[number];
         }
-        if let Some(index) = find(&self.regs.vector, cell) {
-            dynasm!(self.ops ; .arch x64 ; movq rax, Rx(XMMS[index]));
+        if let Some(number) = self.regs.vector(cell) {
+            dynasm!(self.ops ; .arch x64 ; movq rax, Rx(REGS[number]));
         } else {
             self.read(RAX, cell);
         }
@@ -336,62 +397,63 @@ impl Emitter<'_> {
     /// What registers hold as long as the one for a cell has not got its new value yet.
     pub fn before_def(&self, before: &Registers, cell: u16) -> Registers {
         let mut now = self.regs;
-        if let Some(index) = find(&now.general, cell) {
-            now.general[index] = before.general[index].filter(|h| h.cell == cell);
+        if let Some(number) = now.general(cell) {
+            let bit = 1 << number;
+            now.drop(bit);
+            if before.cells[number] == cell {
+                now.held |= before.held & bit;
+                now.dirty |= before.dirty & bit;
+            }
         }
         now
     }
 
     /// The register that holds a pointer, if it still does.
     pub fn pointer(&mut self, number: u16) -> Option<u8> {
-        let index = find(&self.regs.general, number)?;
-        if let Some(held) = &mut self.regs.general[index] {
-            held.used = self.clock;
-        }
-        Some(REGS[index])
+        let number = self.regs.general(number)?;
+        self.ages[number] = self.clock;
+        Some(REGS[number])
     }
 
     /// If a vector register holds a cell, a general one does from now on.
     pub fn move_to_general(&mut self, cell: u16) {
-        if find(&self.regs.vector, cell).is_some() {
+        if self.regs.vector(cell).is_some() {
             self.get(cell);
         }
     }
 
     /// The vector register with a cell's value.
     pub fn get_vector(&mut self, cell: u16) -> u8 {
-        let index = match find(&self.regs.vector, cell) {
-            Some(index) => index,
+        let number = match self.regs.vector(cell) {
+            Some(number) => number,
             None => {
-                let index = self.place_vector(cell);
-                if let Some(from) = find(&self.regs.general, cell) {
-                    dynasm!(self.ops ; .arch x64 ; movq Rx(XMMS[index]), Rq(REGS[from]));
-                    self.regs.vector[index] = self.regs.general[from].take();
+                let number = self.place_vector(cell);
+                let xmm = REGS[number];
+                if let Some(from) = self.regs.general(cell) {
+                    dynasm!(self.ops ; .arch x64 ; movq Rx(xmm), Rq(REGS[from]));
+                    self.take_over(number, from);
                 } else {
                     match self.find_half(cell) {
-                        Some((from, false)) => dynasm!(self.ops ; .arch x64 ; movaps Rx(XMMS[index]), Rx(XMMS[from])),
-                        Some((from, true)) => dynasm!(self.ops ; .arch x64 ; pshufd Rx(XMMS[index]), Rx(XMMS[from]), 0xee_u8 as i8),
-                        None => self.fetch_vector(XMMS[index], cell),
+                        Some((from, false)) => dynasm!(self.ops ; .arch x64 ; movaps Rx(xmm), Rx(REGS[from])),
+                        Some((from, true)) => dynasm!(self.ops ; .arch x64 ; pshufd Rx(xmm), Rx(REGS[from]), 0xee_u8 as i8),
+                        None => self.fetch_vector(xmm, cell),
                     }
                 }
-                index
+                number
             }
         };
-        if let Some(held) = &mut self.regs.vector[index] {
-            held.used = self.clock;
-        }
-        XMMS[index]
+        self.ages[number] = self.clock;
+        REGS[number]
     }
 
     /// The vector register that is to get a cell's new value.
     pub fn def_vector(&mut self, cell: u16) -> u8 {
         self.split(cell);
-        if let Some(from) = find(&self.regs.general, cell) {
-            self.regs.general[from] = None;
-        }
-        let index = find(&self.regs.vector, cell).unwrap_or_else(|| self.place_vector(cell));
-        self.regs.vector[index] = Some(Held { cell, dirty: true, wide: false, used: self.clock });
-        XMMS[index]
+        self.regs.drop(self.regs.generals(cell));
+        let number = self.regs.vector(cell).unwrap_or_else(|| self.place_vector(cell));
+        self.regs.hold(number, cell, true, false);
+        self.ages[number] = self.clock;
+        REGS[number]
     }
 
     pub fn copy(&mut self, to: u8, from: u8) {

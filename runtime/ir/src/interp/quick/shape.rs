@@ -28,33 +28,38 @@ pub struct Shape {
     constants: i32,
     /// The one cell with sticky flags of floating point by the host, if all environments that suit it share one.
     pub sticky: Option<u16>,
-    /// By cell: it holds slots of the lowest byte only.
-    bytes: Vec<bool>,
-    /// By cell: a slot of 128 bits begins there.
-    quads: Vec<bool>,
+    /// By cell of the state: what is special about it.
+    roles: Vec<u8>,
     /// The host has SSE4.2 and what came before it.
     pub sse: bool,
     /// ... and AVX2.
     pub avx2: bool,
     parts: &'static [KeyPart],
-    /// Cells of floating-point controls.
-    controls: Vec<u16>,
 }
+
+/// A cell's roles: it holds slots of the lowest byte only.
+const BYTE: u8 = 1;
+/// A slot of 128 bits begins there.
+const QUAD: u8 = 2;
+/// The block key depends on it.
+pub const KEY: u8 = 4;
+/// It controls floating point.
+pub const CONTROLS: u8 = 8;
 
 impl Shape {
     pub fn of<I: Isa>(isa: &I) -> Shape {
         let layout = isa.layout();
         let from = |field: usize| field as i32 - offset_of!(Context<I>, cells) as i32;
         let cell = |slot: crate::state::Slot| layout.slots[slot.0 as usize].cell;
-        let mut bytes = vec![true; layout.cells];
+        let mut roles = vec![BYTE; layout.cells];
         for desc in layout.slots {
             let (first, cells) = (usize::from(desc.cell), usize::from(desc.ty.cells()));
             if u32::from(desc.lo) + u32::from(desc.bits) > 8 {
-                bytes[first..first + cells].fill(false);
+                roles[first..first + cells].fill(0);
             }
         }
-        let mut quads = vec![false; layout.cells];
-        layout.slots.iter().filter(|desc| desc.bits == 128).for_each(|desc| quads[usize::from(desc.cell)] = true);
+        layout.slots.iter().filter(|desc| desc.bits == 128).for_each(|desc| roles[usize::from(desc.cell)] |= QUAD);
+        isa.key_parts().iter().flat_map(|part| part.cells).for_each(|cell| roles[usize::from(*cell)] |= KEY);
         let envs = isa.float_envs();
         let mut sticky: Vec<u16> = envs.iter().filter(|env| suits(env)).map(|env| cell(env.sticky)).collect();
         sticky.dedup();
@@ -62,6 +67,7 @@ impl Shape {
             let flush = if let SlotOr::Slot(slot) = env.flush { Some(slot) } else { None };
             env.round.into_iter().chain(flush).map(cell)
         });
+        controls.for_each(|cell| roles[usize::from(cell)] |= CONTROLS);
         Shape {
             layout,
             envs,
@@ -75,21 +81,24 @@ impl Shape {
             mxcsr: from(offset_of!(Context<I>, mxcsr)),
             constants: from(offset_of!(Context<I>, constants)),
             sticky: if let [one] = sticky[..] { Some(one) } else { None },
-            bytes,
-            quads,
+            roles,
             sse: std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("sse4.2"),
             avx2: std::is_x86_feature_detected!("avx2"),
             parts: isa.key_parts(),
-            controls: controls.collect(),
         }
     }
 
+    /// What is special about a cell: [`KEY`], [`CONTROLS`] and others.
+    pub fn role(&self, cell: u16) -> u8 {
+        self.roles.get(usize::from(cell)).copied().unwrap_or(0)
+    }
+
     pub fn is_byte(&self, cell: u16) -> bool {
-        self.bytes.get(usize::from(cell)).is_some_and(|b| *b)
+        self.role(cell) & BYTE != 0
     }
 
     pub fn is_quad(&self, cell: u16) -> bool {
-        self.quads.get(usize::from(cell)).is_some_and(|q| *q)
+        self.role(cell) & QUAD != 0
     }
 
     /// An environment that rounds to nearest and flushes denormal numbers, whatever its controls, as ARM's does; the host gathers its sticky flags.
@@ -99,16 +108,6 @@ impl Shape {
                 && env.round_map[0] == Round::NearestEven
                 && self.sticky == Some(self.layout.slots[env.sticky.0 as usize].cell)
         })
-    }
-
-    /// The block key depends on this cell.
-    pub fn is_key(&self, cell: u16) -> bool {
-        self.parts.iter().any(|part| part.cells.contains(&cell))
-    }
-
-    /// The cell controls floating point.
-    pub fn controls(&self, cell: u16) -> bool {
-        self.controls.contains(&cell)
     }
 
     /// Where the sign's mask and the least normal number are.

@@ -21,14 +21,18 @@ impl<'a> Emitter<'a> {
         label
     }
 
-    /// Emits the pool.
-    pub fn constants(&mut self) {
+    /// Emits the pool; `None` if there is no room.
+    pub fn constants(&mut self) -> Option<()> {
         if !self.pool.is_empty() {
             self.ops.align(16, 0xcc);
         }
-        for (label, value) in std::mem::take(&mut self.pool) {
+        for (label, value) in self.pool.drain(..) {
+            if self.ops.is_full() {
+                return None;
+            }
             dynasm!(self.ops ; .arch x64 ; =>label ; .u64 value as u64 ; .u64 (value >> 64) as u64);
         }
+        Some(())
     }
 
     /// Emits a word from the side table by vector instructions; false: it has no template.
