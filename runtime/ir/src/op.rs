@@ -929,7 +929,7 @@ pub struct Inst {
     pub op: Op,
     /// Result type (or the operand type where there is no result).
     pub ty: Type,
-    /// Operands; unused places hold [`Value::NONE`].
+    /// Operands; the places after the last hold [`Value::NONE`].
     pub args: [Value; 6],
     /// Immediate, by operation.
     pub imm: u64,
@@ -941,6 +941,8 @@ pub struct Inst {
 
 impl Inst {
     /// An instruction without result or immediate.
+    // Inlined where the number of operands is known, it is a few stores.
+    #[inline(always)]
     pub fn new(op: Op, ty: Type, args: &[Value]) -> Inst {
         let mut all = [Value::NONE; 6];
         all[..args.len()].copy_from_slice(args);
@@ -948,8 +950,9 @@ impl Inst {
     }
 
     /// The operands in use.
+    #[inline]
     pub fn operands(&self) -> impl Iterator<Item = Value> + '_ {
-        self.args.iter().copied().filter(|v| *v != Value::NONE)
+        self.args.iter().copied().take_while(|v| *v != Value::NONE)
     }
 
     /// The constant's value, if this is one.

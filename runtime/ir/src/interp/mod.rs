@@ -303,6 +303,8 @@ pub struct Engine<I: Isa> {
     cx: Box<Context<I>>,
     target: Target,
     passes: Passes,
+    /// With the storage of the last block.
+    builder: Option<Builder>,
     arena: Arena,
     quick: Option<Quick>,
     blocks: Blocks,
@@ -369,6 +371,7 @@ impl<I: Isa> Engine<I> {
             cx: Box::new(cx),
             target,
             passes,
+            builder: None,
             arena: Arena::default(),
             quick: None,
             blocks: Blocks::default(),
@@ -903,7 +906,11 @@ impl<I: Isa> Engine<I> {
             let isa = self.cx.isa.clone();
             assert!(block.guest_insns > 0, "{} translated nothing at {:#x}", isa.name(), id.pc);
             self.passes.optimise(&mut block);
-            if let Some(cached) = self.add(&block, id, head, second) {
+            let added = self.add(&block, id, head, second);
+            if let Some(builder) = &mut self.builder {
+                builder.recycle(block);
+            }
+            if let Some(cached) = added {
                 return Ok(cached);
             }
             assert!(max > 1, "one instruction at {:#x} has too many values", id.pc);
@@ -947,7 +954,7 @@ impl<I: Isa> Engine<I> {
         loop {
             let generation = ram.page_generation(page);
             let mut second: Option<SecondPage> = None;
-            let mut builder = Builder::for_isa(&*isa);
+            let mut builder = self.builder.take().unwrap_or_else(|| Builder::for_isa(&*isa));
             let mut byte = |engine: &mut Engine<I>, at: u64, size: u8| -> Result<u64, FetchFault> {
                 let (block, page) = if at & !(PAGE_SIZE - 1) == first_page {
                     (ram.clone(), page)
@@ -983,7 +990,8 @@ impl<I: Isa> Engine<I> {
                 Ok(value)
             };
             isa.translate(id.pc, id.key, max, &mut fetch, &mut builder)?;
-            let block = builder.finish();
+            let block = builder.take();
+            self.builder = Some(builder);
             // A block ends before a breakpoint.
             let stops = |m: &&crate::op::Inst| self.breakpoints.contains(&m.imm);
             if !self.breakpoints.is_empty()

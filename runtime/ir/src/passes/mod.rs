@@ -9,23 +9,29 @@ use crate::guest::{FloatEnvDesc, HelperDesc, Isa, SlotOr};
 use crate::op::Block;
 use crate::state::{Slot, StateLayout};
 
-/// A set of state bits, at the granularity at which slots overlap: each slot is a range of atoms.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Live(Vec<u64>);
+/// Sets of atoms, the pieces of state at the granularity at which slots overlap: each slot is a range of them.
+mod live {
+    /// The words that hold a range, with its bits in each.
+    fn words((first, last): (usize, usize)) -> impl Iterator<Item = (usize, u64)> {
+        (first / 64..last.div_ceil(64)).map(move |word| {
+            let (low, high) = (first.max(64 * word), last.min(64 * word + 64));
+            (word, u64::MAX >> (64 - (high - low)) << (low % 64))
+        })
+    }
 
-impl Live {
-    fn set(&mut self, (first, last): (u16, u16), live: bool) {
-        for atom in first..last {
-            let bit = 1 << (atom % 64);
-            let word = &mut self.0[atom as usize / 64];
-            if live { *word |= bit } else { *word &= !bit }
+    /// Adds a range.
+    pub fn add(live: &mut [u64], atoms: (usize, usize)) {
+        words(atoms).for_each(|(word, bits)| live[word] |= bits);
+    }
+
+    /// Removes a range; whether any of it was there.
+    pub fn remove(live: &mut [u64], atoms: (usize, usize)) -> bool {
+        let mut any = 0;
+        for (word, bits) in words(atoms) {
+            any |= live[word] & bits;
+            live[word] &= !bits;
         }
-    }
-    fn any(&self, (first, last): (u16, u16)) -> bool {
-        (first..last).any(|atom| self.0[atom as usize / 64] >> (atom % 64) & 1 != 0)
-    }
-    fn join(&mut self, other: &Live) {
-        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+        any != 0
     }
 }
 
@@ -36,6 +42,7 @@ pub struct Passes {
     words: usize,
     helpers: &'static [HelperDesc],
     envs: &'static [FloatEnvDesc],
+    walk: dead_code::Walk,
 }
 
 impl Passes {
@@ -51,20 +58,19 @@ impl Passes {
         borders.dedup();
         let index = |bit: u32| borders.binary_search(&bit).unwrap_or_else(|at| at) as u16;
         let atoms = layout.slots.iter().map(|s| (index(s.bit_range().0), index(s.bit_range().1))).collect();
-        Passes { atoms, words: borders.len() / 64 + 1, helpers, envs }
+        Passes { atoms, words: borders.len() / 64 + 1, helpers, envs, walk: dead_code::Walk::default() }
     }
 
     /// Runs all passes.
-    pub fn optimise(&self, block: &mut Block) {
-        self.dead_code(block);
+    pub fn optimise(&mut self, block: &mut Block) {
+        let mut walk = std::mem::take(&mut self.walk);
+        self.dead_code(&mut walk, block);
+        self.walk = walk;
     }
 
-    fn all(&self) -> Live {
-        Live(vec![u64::MAX; self.words])
-    }
-
-    fn atoms(&self, slot: Slot) -> (u16, u16) {
-        self.atoms[slot.0 as usize]
+    fn atoms(&self, slot: Slot) -> (usize, usize) {
+        let (first, last) = self.atoms[slot.0 as usize];
+        (first.into(), last.into())
     }
 
     /// The slots a floating-point operation in environment `env` reads or or-s into; `None` if it is not described.
