@@ -55,6 +55,8 @@ struct Scope {
 pub struct Builder {
     block: Block,
     layout: &'static StateLayout,
+    /// For each slot, whether another one may overlap it.
+    shared: Vec<bool>,
     /// For each value: its constant, or the body instruction that defines it.
     defs: Vec<Def>,
     constants: Constants,
@@ -112,7 +114,7 @@ impl Constants {
     /// The place of this constant in the table, or that where it belongs.
     fn place(&self, ty: Type, x: u128) -> usize {
         let last = self.table.len() - 1;
-        let hash = (x as u64 ^ (x >> 64) as u64 ^ (ty as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = (x as u64 ^ (ty as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut at = (hash >> 32) as usize & last;
         while let Some(known) = self.table[at].checked_sub(1).map(|number| &self.all[number as usize])
             && (known.x != x || known.ty != ty)
@@ -136,6 +138,7 @@ impl Constants {
         next
     }
 
+    #[cold]
     fn grow(&mut self) {
         let size = (2 * self.table.len()).max(128);
         self.table.clear();
@@ -163,6 +166,7 @@ impl Builder {
         Builder {
             block: Block::default(),
             layout,
+            shared: layout.shared_slots(),
             defs: Vec::new(),
             constants: Constants::default(),
             context: Vec::new(),
@@ -287,6 +291,13 @@ impl Builder {
         self.deferred = deferred;
     }
 
+    /// Puts them into the block if they change part of `slot`.
+    fn flush_overlapping(&mut self, slot: Slot) {
+        if self.shared[slot.0 as usize] && self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
+            self.flush_sets();
+        }
+    }
+
     /// Ends a guest instruction: its pending context is written.
     pub fn end_insn(&mut self) {
         self.commit_context();
@@ -398,9 +409,7 @@ impl Builder {
         if let Some((_, v)) = self.slots.iter().find(|d| d.0 == slot) {
             return *v;
         }
-        if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
-            self.flush_sets();
-        }
+        self.flush_overlapping(slot);
         let v = self.push_value(Inst::new(Op::Get(slot), desc.ty, &[]));
         self.learn(slot, v);
         v
@@ -417,16 +426,18 @@ impl Builder {
     fn forget(&mut self, slot: Slot) {
         let layout = self.layout;
         // Where it is known by itself, nothing that overlaps it is.
-        match self.slots.iter().position(|known| known.0 == slot) {
-            Some(at) => drop(self.slots.swap_remove(at)),
-            None => self.slots.retain(|known| !layout.overlap(known.0, slot)),
+        if let Some(at) = self.slots.iter().position(|known| known.0 == slot) {
+            self.slots.swap_remove(at);
+        } else if self.shared[slot.0 as usize] {
+            self.slots.retain(|known| !layout.overlap(known.0, slot));
         }
         self.forget_context(slot);
     }
 
     fn forget_context(&mut self, slot: Slot) {
         let layout = self.layout;
-        for context in self.context.iter_mut().filter(|c| layout.overlap(c.slot, slot)) {
+        let shared = self.shared[slot.0 as usize];
+        for context in self.context.iter_mut().filter(|c| c.slot == slot || shared && layout.overlap(c.slot, slot)) {
             context.known = None;
         }
     }
@@ -481,9 +492,7 @@ impl Builder {
             deferred.1 = v;
             return;
         }
-        if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
-            self.flush_sets();
-        }
+        self.flush_overlapping(slot);
         self.deferred.push((slot, v));
     }
 
@@ -523,8 +532,23 @@ impl Builder {
         debug_assert!(ty.is_int() && self.ty(b).is_int(), "{op:?} takes integers");
         let shift = matches!(op, Op::Shl | Op::Shr | Op::Sar | Op::Ror);
         debug_assert!(shift || ty == self.ty(b), "{op:?} of {ty:?} and {:?}", self.ty(b));
-        if matches!(op, Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor) && self.as_const(a).is_some() {
-            std::mem::swap(&mut a, &mut b);
+        if let Some(x) = self.as_const(a) {
+            if let Some(y) = self.as_const(b) {
+                let folded = match op {
+                    Op::Add => Some(x.wrapping_add(y)),
+                    Op::Sub => Some(x.wrapping_sub(y)),
+                    Op::And => Some(x & y),
+                    Op::Or => Some(x | y),
+                    Op::Xor => Some(x ^ y),
+                    _ => None,
+                };
+                if let Some(x) = folded {
+                    return self.iconst(ty, x);
+                }
+            }
+            if matches!(op, Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor) {
+                std::mem::swap(&mut a, &mut b);
+            }
         }
         if a == b {
             match op {
@@ -538,7 +562,7 @@ impl Builder {
                 return a;
             }
             // Rotation takes its amount modulo the width by itself.
-            if op == Op::Ror
+            if matches!(op, Op::Ror)
                 && let Some(&Inst { op: Op::And, args: [x, y, ..], .. }) = self.def(b)
                 && self.as_const(y).is_some_and(|m| m & u128::from(ty.bits() - 1) == u128::from(ty.bits() - 1))
             {
@@ -577,7 +601,7 @@ impl Builder {
         // What a register holds is computed anyway; what is added to it is compared with it, or an offset from it.
         if let Some(&Inst { op: inner, args: [x, y, ..], .. }) = self.def(a)
             && matches!((op, inner), (Op::Add | Op::Sub, Op::Add) | (Op::And, Op::And))
-            && (op == Op::And || !self.slots.iter().any(|(_, v)| *v == a))
+            && (matches!(op, Op::And) || !self.slots.iter().any(|(_, v)| *v == a))
         {
             match (op, inner, self.as_const_or_none(y)) {
                 // (x + !y) + 1 is x - y; (x + k) + c is x + (k + c).
@@ -603,7 +627,7 @@ impl Builder {
                 _ => {}
             }
         }
-        if op == Op::Sub && self.as_const(a).is_none() {
+        if matches!(op, Op::Sub) && self.as_const(a).is_none() {
             let minus = self.iconst(ty, c.wrapping_neg());
             return self.binary(Op::Add, a, minus);
         }

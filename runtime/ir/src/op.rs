@@ -46,7 +46,16 @@ impl Type {
 
     /// All bits of the type set.
     pub const fn mask(self) -> u128 {
-        u128::MAX >> (128 - self.bits())
+        const MASKS: [u128; Type::ALL.len()] = {
+            let mut masks = [0; Type::ALL.len()];
+            let mut at = 0;
+            while at < masks.len() {
+                masks[at] = u128::MAX >> (128 - Type::ALL[at].bits());
+                at += 1;
+            }
+            masks
+        };
+        MASKS[self as usize]
     }
 
     /// The integer type of `bits` bits (1, 8, 16, 32, 64 or 128).
@@ -957,7 +966,7 @@ impl Inst {
 
     /// The constant's value, if this is one.
     pub fn constant(&self) -> Option<u128> {
-        (self.op == Op::Const).then_some(u128::from(self.imm) | u128::from(self.imm_hi) << 64)
+        matches!(self.op, Op::Const).then_some(u128::from(self.imm) | u128::from(self.imm_hi) << 64)
     }
 }
 

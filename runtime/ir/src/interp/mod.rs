@@ -956,8 +956,9 @@ impl<I: Isa> Engine<I> {
             let mut second: Option<SecondPage> = None;
             let mut builder = self.builder.take().unwrap_or_else(|| Builder::for_isa(&*isa));
             let mut byte = |engine: &mut Engine<I>, at: u64, size: u8| -> Result<u64, FetchFault> {
+                let other;
                 let (block, page) = if at & !(PAGE_SIZE - 1) == first_page {
-                    (ram.clone(), page)
+                    (&ram, page)
                 } else {
                     let (phys, found) = engine.code_page(bus, at, mmu)?;
                     let Some((index, page)) = found else {
@@ -966,9 +967,9 @@ impl<I: Isa> Engine<I> {
                         second = Some(SecondPage { ram: u16::MAX, page: 0, generation: 0 });
                         return value.map_err(|_| FetchFault(engine.fetch_abort(bus, at)));
                     };
-                    let block = engine.rams[index as usize].clone();
-                    second.get_or_insert(SecondPage { ram: index, page, generation: block.page_generation(page) });
-                    (block, page)
+                    other = engine.rams[index as usize].clone();
+                    second.get_or_insert(SecondPage { ram: index, page, generation: other.page_generation(page) });
+                    (&other, page)
                 };
                 let offset = page << PAGE_BITS | at & (PAGE_SIZE - 1);
                 if block.mark_code(offset, size.into()) {

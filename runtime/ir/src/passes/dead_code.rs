@@ -4,7 +4,7 @@
 //! exception sees the state of its instruction's mark), and the mark after an instruction that touched memory or called a helper, where the
 //! executor may leave the block. Flags are what mostly goes.
 
-use super::{Passes, live};
+use super::{Atoms, Passes};
 use crate::op::{Block, Inst, Op, Value};
 
 /// What the walk works in, kept from block to block.
@@ -32,7 +32,7 @@ impl Passes {
         scopes.clear();
         saved.clear();
         let first_var = 64 * self.words;
-        let var_atoms = |var: u32| (first_var + var as usize, first_var + var as usize + 1);
+        let var_atom = |var: u32| Atoms::new(first_var + var as usize, 1);
         let words = self.words + block.vars.len().div_ceil(64);
         // A path that ends without an exit ends nowhere: all is live.
         live.clear();
@@ -45,17 +45,17 @@ impl Passes {
                 Op::Get(slot) => {
                     stays = wanted;
                     if wanted {
-                        live::add(live, self.atoms(slot));
+                        self.atoms(slot).add_to(live);
                     }
                 }
                 Op::VarGet(var) => {
                     stays = wanted;
                     if wanted {
-                        live::add(live, var_atoms(var.0));
+                        var_atom(var.0).add_to(live);
                     }
                 }
-                Op::Set(slot) => stays = live::remove(live, self.atoms(slot)),
-                Op::VarSet(var) => stays = live::remove(live, var_atoms(var.0)),
+                Op::Set(slot) => stays = self.atoms(slot).take_from(live),
+                Op::VarSet(var) => stays = var_atom(var.0).take_from(live),
                 Op::EndIf => {
                     scopes.push(false);
                     saved.extend_from_slice(live);
@@ -77,13 +77,10 @@ impl Passes {
                 }
                 // A loop may leave the block at its end, and what is read in its next round is not known yet.
                 Op::Repeat | Op::EndRepeat | Op::BreakIf => live.fill(u64::MAX),
-                Op::Mark => {
-                    if may_leave(&block.insts[..at]) {
-                        self.all(live);
-                    }
-                }
+                Op::Mark if may_leave(&block.insts[..at]) => self.all(live),
+                Op::Mark => {}
                 Op::Call(helper) => match self.helpers.get(helper as usize).filter(|h| !h.raises && !h.memory).and_then(|h| h.reads) {
-                    Some(reads) => reads.iter().for_each(|slot| live::add(live, self.atoms(*slot))),
+                    Some(reads) => reads.iter().for_each(|slot| self.atoms(*slot).add_to(live)),
                     None => self.all(live),
                 },
                 Op::Float { env, .. }
@@ -117,7 +114,7 @@ impl Passes {
 
     fn float(&self, env: u8, live: &mut [u64]) {
         match self.env_slots(env) {
-            Some(slots) => slots.for_each(|slot| live::add(live, self.atoms(slot))),
+            Some(slots) => slots.for_each(|slot| self.atoms(slot).add_to(live)),
             None => self.all(live),
         }
     }
@@ -125,6 +122,6 @@ impl Passes {
 
 /// True if the executor may leave the block at a mark after these instructions, as the last guest instruction touched what may ask for it.
 fn may_leave(before: &[Inst]) -> bool {
-    let own = before.iter().rev().map(|i| i.op).take_while(|op| *op != Op::Mark);
-    own.into_iter().any(|op| op.is_memory() || matches!(op, Op::Call(_)))
+    let mut own = before.iter().rev().map(|i| i.op).take_while(|op| !matches!(op, Op::Mark));
+    own.any(|op| op.is_memory() || matches!(op, Op::Call(_)))
 }

@@ -9,27 +9,37 @@ use crate::guest::{FloatEnvDesc, HelperDesc, Isa, SlotOr};
 use crate::op::Block;
 use crate::state::{Slot, StateLayout};
 
-/// Sets of atoms, the pieces of state at the granularity at which slots overlap: each slot is a range of them.
-mod live {
-    /// The words that hold a range, with its bits in each.
-    fn words((first, last): (usize, usize)) -> impl Iterator<Item = (usize, u64)> {
-        (first / 64..last.div_ceil(64)).map(move |word| {
-            let (low, high) = (first.max(64 * word), last.min(64 * word + 64));
-            (word, u64::MAX >> (64 - (high - low)) << (low % 64))
-        })
+/// A range of atoms, the pieces of state at the granularity at which slots overlap: a slot is at most 64 of them. Sets are bits in words.
+#[derive(Clone, Copy, Debug)]
+struct Atoms {
+    /// The word of the first; others may be in the next.
+    word: usize,
+    low: u64,
+    high: u64,
+}
+
+impl Atoms {
+    fn new(first: usize, count: usize) -> Atoms {
+        assert!((1..=64).contains(&count), "a slot overlaps with too many");
+        let bits = u128::from(u64::MAX >> (64 - count)) << (first % 64);
+        Atoms { word: first / 64, low: bits as u64, high: (bits >> 64) as u64 }
     }
 
-    /// Adds a range.
-    pub fn add(live: &mut [u64], atoms: (usize, usize)) {
-        words(atoms).for_each(|(word, bits)| live[word] |= bits);
+    /// Adds them to a set.
+    fn add_to(self, set: &mut [u64]) {
+        set[self.word] |= self.low;
+        if self.high != 0 {
+            set[self.word + 1] |= self.high;
+        }
     }
 
-    /// Removes a range; whether any of it was there.
-    pub fn remove(live: &mut [u64], atoms: (usize, usize)) -> bool {
-        let mut any = 0;
-        for (word, bits) in words(atoms) {
-            any |= live[word] & bits;
-            live[word] &= !bits;
+    /// Removes them from a set; whether any of them was there.
+    fn take_from(self, set: &mut [u64]) -> bool {
+        let mut any = set[self.word] & self.low;
+        set[self.word] &= !self.low;
+        if self.high != 0 {
+            any |= set[self.word + 1] & self.high;
+            set[self.word + 1] &= !self.high;
         }
         any != 0
     }
@@ -38,7 +48,7 @@ mod live {
 /// The passes for one instruction set, with what they know of it.
 pub struct Passes {
     /// For each slot, its atoms.
-    atoms: Vec<(u16, u16)>,
+    atoms: Vec<Atoms>,
     words: usize,
     helpers: &'static [HelperDesc],
     envs: &'static [FloatEnvDesc],
@@ -56,8 +66,9 @@ impl Passes {
         let mut borders: Vec<u32> = layout.slots.iter().flat_map(|s| [s.bit_range().0, s.bit_range().1]).collect();
         borders.sort_unstable();
         borders.dedup();
-        let index = |bit: u32| borders.binary_search(&bit).unwrap_or_else(|at| at) as u16;
-        let atoms = layout.slots.iter().map(|s| (index(s.bit_range().0), index(s.bit_range().1))).collect();
+        let index = |bit: u32| borders.binary_search(&bit).unwrap_or_else(|at| at);
+        let atoms = |(first, last)| Atoms::new(index(first), index(last) - index(first));
+        let atoms = layout.slots.iter().map(|s| atoms(s.bit_range())).collect();
         Passes { atoms, words: borders.len() / 64 + 1, helpers, envs, walk: dead_code::Walk::default() }
     }
 
@@ -68,9 +79,8 @@ impl Passes {
         self.walk = walk;
     }
 
-    fn atoms(&self, slot: Slot) -> (usize, usize) {
-        let (first, last) = self.atoms[slot.0 as usize];
-        (first.into(), last.into())
+    fn atoms(&self, slot: Slot) -> Atoms {
+        self.atoms[slot.0 as usize]
     }
 
     /// The slots a floating-point operation in environment `env` reads or or-s into; `None` if it is not described.
