@@ -62,7 +62,7 @@ pub struct Builder {
     constants: Constants,
     context: Vec<Context>,
     vars: Vec<Option<Value>>,
-    /// What slots are known to hold; never overlapping slots.
+    /// What slots are known to hold; overlapping ones may both have been read.
     slots: Vec<(Slot, Value)>,
     /// Whether that is used.
     forward: bool,
@@ -92,61 +92,48 @@ enum Def {
 struct Constant {
     x: u128,
     value: Value,
+    /// The constant before with the same hash.
+    before: u32,
     ty: Type,
     used: bool,
 }
 
 /// The constants of a block, by type and value.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Constants {
     /// In order of their values.
     all: Vec<Constant>,
-    /// One more than the number of a constant, or 0, from where its hash says on; at least half are 0, and there is a power of two of them.
-    table: Vec<u32>,
+    /// The last constant of each hash.
+    last: [u32; 128],
 }
 
 impl Constants {
-    fn clear(&mut self) {
-        self.all.clear();
-        self.table.fill(0);
+    /// No constant's number.
+    const NONE: u32 = u32::MAX;
+
+    fn new() -> Constants {
+        Constants { all: Vec::new(), last: [Self::NONE; 128] }
     }
 
-    /// The place of this constant in the table, or that where it belongs.
-    fn place(&self, ty: Type, x: u128) -> usize {
-        let last = self.table.len() - 1;
-        let hash = (x as u64 ^ (ty as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut at = (hash >> 32) as usize & last;
-        while let Some(known) = self.table[at].checked_sub(1).map(|number| &self.all[number as usize])
-            && (known.x != x || known.ty != ty)
-        {
-            at = (at + 1) & last;
-        }
-        at
+    fn clear(&mut self) {
+        self.all.clear();
+        self.last.fill(Self::NONE);
     }
 
     /// The value of this constant; else it becomes `next`.
     fn intern(&mut self, ty: Type, x: u128, next: Value) -> Value {
-        if 2 * self.all.len() >= self.table.len() {
-            self.grow();
+        let hash = (x as u64 ^ (ty as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
+        let last = &mut self.last[hash as usize];
+        let mut at = *last;
+        while let Some(known) = self.all.get(at as usize) {
+            if known.x == x && known.ty == ty {
+                return known.value;
+            }
+            at = known.before;
         }
-        let at = self.place(ty, x);
-        if let Some(number) = self.table[at].checked_sub(1) {
-            return self.all[number as usize].value;
-        }
-        self.all.push(Constant { x, value: next, ty, used: false });
-        self.table[at] = self.all.len() as u32;
+        self.all.push(Constant { x, value: next, before: *last, ty, used: false });
+        *last = self.all.len() as u32 - 1;
         next
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let size = (2 * self.table.len()).max(128);
-        self.table.clear();
-        self.table.resize(size, 0);
-        for (number, Constant { x, ty, .. }) in (1..).zip(self.all.clone()) {
-            let at = self.place(ty, x);
-            self.table[at] = number;
-        }
     }
 }
 
@@ -168,7 +155,7 @@ impl Builder {
             layout,
             shared: layout.shared_slots(),
             defs: Vec::new(),
-            constants: Constants::default(),
+            constants: Constants::new(),
             context: Vec::new(),
             vars: Vec::new(),
             slots: Vec::new(),
@@ -425,11 +412,10 @@ impl Builder {
     /// Something may have written `slot`.
     fn forget(&mut self, slot: Slot) {
         let layout = self.layout;
-        // Where it is known by itself, nothing that overlaps it is.
-        if let Some(at) = self.slots.iter().position(|known| known.0 == slot) {
-            self.slots.swap_remove(at);
-        } else if self.shared[slot.0 as usize] {
+        if self.shared[slot.0 as usize] {
             self.slots.retain(|known| !layout.overlap(known.0, slot));
+        } else if let Some(at) = self.slots.iter().position(|known| known.0 == slot) {
+            self.slots.swap_remove(at);
         }
         self.forget_context(slot);
     }
@@ -462,7 +448,7 @@ impl Builder {
     /// Writes a slot.
     pub fn set(&mut self, slot: Slot, v: Value) {
         let desc = &self.layout.slots[slot.0 as usize];
-        let v = self.bitcast(desc.ty, v);
+        let v = if self.ty(v) == desc.ty { v } else { self.bitcast(desc.ty, v) };
         let known = self.slots.iter().position(|known| known.0 == slot);
         if self.dead || known.is_some_and(|at| self.slots[at].1 == v) {
             return;
@@ -481,7 +467,7 @@ impl Builder {
         };
         let held = held.filter(|_| self.forward);
         match (known, held) {
-            (Some(at), Some(v)) => self.slots[at].1 = v,
+            (Some(at), Some(v)) if !self.shared[slot.0 as usize] => self.slots[at].1 = v,
             _ => {
                 self.forget(slot);
                 self.slots.extend(held.map(|v| (slot, v)));
