@@ -14,7 +14,6 @@ use crate::fold;
 use crate::guest::{FloatEnvDesc, HelperDesc, Isa};
 use crate::op::*;
 use crate::state::{Slot, StateLayout};
-use rustc_hash::FxHashMap;
 
 /// A decoder-context slot.
 #[derive(Clone, Copy, Debug)]
@@ -46,22 +45,24 @@ struct Scope {
     start: usize,
     repeat: bool,
     dead_outside: bool,
-    /// What held at the beginning, for the other side.
-    before: Known,
-    /// Knowledge and death at the end of the first side, once in the second.
-    first: Option<(bool, Known)>,
+    /// What held at the beginning, for the other side; with an `Else` passed, what held at the end of the first side.
+    other: Known,
+    /// Once in the second side: whether the first one ended.
+    first_dead: Option<bool>,
 }
 
 /// Builds a block. Every method that takes values of known constants folds; types are checked in debug builds.
 pub struct Builder {
     block: Block,
     layout: &'static StateLayout,
+    /// For each slot, whether another one may overlap it.
+    shared: Vec<bool>,
     /// For each value: its constant, or the body instruction that defines it.
     defs: Vec<Def>,
-    constants: FxHashMap<(Type, u128), Value>,
+    constants: Constants,
     context: Vec<Context>,
     vars: Vec<Option<Value>>,
-    /// What slots are known to hold; never overlapping slots.
+    /// What slots are known to hold; overlapping ones may both have been read.
     slots: Vec<(Slot, Value)>,
     /// Whether that is used.
     forward: bool,
@@ -75,12 +76,65 @@ pub struct Builder {
     deferred: Vec<(Slot, Value)>,
     /// A helper was called after which a block ends.
     ends: bool,
+    /// Storage for another block's instructions, and for knowledge.
+    spare_insts: Vec<Inst>,
+    spare_known: Vec<Known>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Def {
-    Const { x: u128, used: bool },
+    /// By number in [`Constants`].
+    Const(u32),
     Inst(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Constant {
+    x: u128,
+    value: Value,
+    /// The constant before with the same hash.
+    before: u32,
+    ty: Type,
+    used: bool,
+}
+
+/// The constants of a block, by type and value.
+#[derive(Debug)]
+struct Constants {
+    /// In order of their values.
+    all: Vec<Constant>,
+    /// The last constant of each hash.
+    last: [u32; 128],
+}
+
+impl Constants {
+    /// No constant's number.
+    const NONE: u32 = u32::MAX;
+
+    fn new() -> Constants {
+        Constants { all: Vec::new(), last: [Self::NONE; 128] }
+    }
+
+    fn clear(&mut self) {
+        self.all.clear();
+        self.last.fill(Self::NONE);
+    }
+
+    /// The value of this constant; else it becomes `next`.
+    fn intern(&mut self, ty: Type, x: u128, next: Value) -> Value {
+        let hash = (x as u64 ^ (ty as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
+        let last = &mut self.last[hash as usize];
+        let mut at = *last;
+        while let Some(known) = self.all.get(at as usize) {
+            if known.x == x && known.ty == ty {
+                return known.value;
+            }
+            at = known.before;
+        }
+        self.all.push(Constant { x, value: next, before: *last, ty, used: false });
+        *last = self.all.len() as u32 - 1;
+        next
+    }
 }
 
 impl Builder {
@@ -99,8 +153,9 @@ impl Builder {
         Builder {
             block: Block::default(),
             layout,
+            shared: layout.shared_slots(),
             defs: Vec::new(),
-            constants: FxHashMap::default(),
+            constants: Constants::new(),
             context: Vec::new(),
             vars: Vec::new(),
             slots: Vec::new(),
@@ -112,26 +167,49 @@ impl Builder {
             next_pc: 0,
             deferred: Vec::new(),
             ends: false,
+            spare_insts: Vec::new(),
+            spare_known: Vec::new(),
         }
     }
 
     /// The block. A path still open jumps to the instruction after the last.
     pub fn finish(mut self) -> Block {
+        self.take()
+    }
+
+    /// As [`Builder::finish`], but another block may be built after it.
+    pub fn take(&mut self) -> Block {
         debug_assert!(self.scopes.is_empty(), "an If or Repeat is open");
         if !self.dead && self.block.guest_insns > 0 {
             self.jump(self.next_pc);
         }
-        let mut insts = Vec::with_capacity(self.block.insts.len() + self.constants.len());
-        for (index, def) in self.defs.iter().enumerate() {
-            if let Def::Const { x, used: true } = *def {
-                let mut inst = Inst::new(Op::Const, self.block.values[index], &[]);
-                (inst.imm, inst.imm_hi, inst.res) = (x as u64, (x >> 64) as u64, Value(index as u32));
-                insts.push(inst);
-            }
+        let mut insts = std::mem::take(&mut self.spare_insts);
+        insts.reserve(self.constants.all.len() + self.block.insts.len());
+        for constant in self.constants.all.iter().filter(|c| c.used) {
+            let mut inst = Inst::new(Op::Const, constant.ty, &[]);
+            (inst.imm, inst.imm_hi, inst.res) = (constant.x as u64, (constant.x >> 64) as u64, constant.value);
+            insts.push(inst);
         }
         insts.append(&mut self.block.insts);
-        self.block.insts = insts;
-        self.block
+        self.spare_insts = std::mem::replace(&mut self.block.insts, insts);
+        self.defs.clear();
+        self.constants.clear();
+        self.context.clear();
+        self.vars.clear();
+        self.slots.clear();
+        self.deferred.clear();
+        (self.dead, self.next_pc, self.ends) = (false, 0, false);
+        std::mem::take(&mut self.block)
+    }
+
+    /// Gives back a block that was taken, for its storage; before the next one is begun.
+    pub fn recycle(&mut self, mut block: Block) {
+        debug_assert!(self.defs.is_empty(), "a block is being built");
+        block.insts.clear();
+        block.values.clear();
+        block.vars.clear();
+        block.guest_insns = 0;
+        self.block = block;
     }
 
     // ---- instructions and pending context
@@ -190,8 +268,20 @@ impl Builder {
 
     /// Puts the deferred state writes into the block.
     fn flush_sets(&mut self) {
-        for (slot, v) in std::mem::take(&mut self.deferred) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let mut deferred = std::mem::take(&mut self.deferred);
+        for (slot, v) in deferred.drain(..) {
             self.push(Inst::new(Op::Set(slot), self.layout.slots[slot.0 as usize].ty, &[v]));
+        }
+        self.deferred = deferred;
+    }
+
+    /// Puts them into the block if they change part of `slot`.
+    fn flush_overlapping(&mut self, slot: Slot) {
+        if self.shared[slot.0 as usize] && self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
+            self.flush_sets();
         }
     }
 
@@ -217,20 +307,19 @@ impl Builder {
 
     /// The constant `x` (its low bits).
     pub fn iconst(&mut self, ty: Type, x: u128) -> Value {
-        let x = x & ty.mask();
-        let (block, defs) = (&mut self.block, &mut self.defs);
-        *self.constants.entry((ty, x)).or_insert_with(|| {
-            let v = Value(block.values.len() as u32);
-            block.values.push(ty);
-            defs.push(Def::Const { x, used: false });
-            v
-        })
+        let next = Value(self.block.values.len() as u32);
+        let v = self.constants.intern(ty, x & ty.mask(), next);
+        if v == next {
+            self.block.values.push(ty);
+            self.defs.push(Def::Const(self.constants.all.len() as u32 - 1));
+        }
+        v
     }
 
     /// The value's constant, if it is one.
     pub fn as_const(&self, v: Value) -> Option<u128> {
         match self.defs[v.0 as usize] {
-            Def::Const { x, .. } => Some(x),
+            Def::Const(number) => Some(self.constants.all[number as usize].x),
             Def::Inst(_) => None,
         }
     }
@@ -242,7 +331,7 @@ impl Builder {
 
     fn def(&self, v: Value) -> Option<&Inst> {
         match self.defs[v.0 as usize] {
-            Def::Const { .. } => None,
+            Def::Const(_) => None,
             Def::Inst(at) => Some(&self.block.insts[at as usize]),
         }
     }
@@ -253,8 +342,8 @@ impl Builder {
             return;
         }
         for v in inst.operands() {
-            if let Def::Const { used, .. } = &mut self.defs[v.0 as usize] {
-                *used = true;
+            if let Def::Const(number) = self.defs[v.0 as usize] {
+                self.constants.all[number as usize].used = true;
             }
         }
         self.block.insts.push(inst);
@@ -274,21 +363,19 @@ impl Builder {
     }
 
     /// A pure operation: a constant if all operands are.
-    fn pure(&mut self, op: Op, ty: Type, args: &[Value]) -> Value {
-        let mut constants = [0; 3];
-        let from = self.ty(args[0]);
-        if args.len() <= 3
-            && args.iter().zip(&mut constants).all(|(v, c)| self.as_const(*v).map(|x| *c = x).is_some())
-            && let Some(x) = fold::eval(op, ty, from, &constants)
+    #[inline]
+    fn pure<const N: usize>(&mut self, op: Op, ty: Type, args: [Value; N]) -> Value {
+        if args.iter().all(|v| matches!(self.defs[v.0 as usize], Def::Const(_)))
+            && let Some(x) = fold::eval(op, ty, self.ty(args[0]), &args.map(|v| self.as_const(v).unwrap_or(0)))
         {
             return self.iconst(ty, x);
         }
-        self.push_value(Inst::new(op, ty, args))
+        self.push_value(Inst::new(op, ty, &args))
     }
 
     /// The slot's value.
     pub fn get(&mut self, slot: Slot) -> Value {
-        let desc = self.layout.slots[slot.0 as usize];
+        let desc = &self.layout.slots[slot.0 as usize];
         if let Some(known) = self.context.iter().find(|c| c.slot == slot).and_then(|c| c.known) {
             return self.iconst(desc.ty, known.into());
         }
@@ -309,9 +396,7 @@ impl Builder {
         if let Some((_, v)) = self.slots.iter().find(|d| d.0 == slot) {
             return *v;
         }
-        if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
-            self.flush_sets();
-        }
+        self.flush_overlapping(slot);
         let v = self.push_value(Inst::new(Op::Get(slot), desc.ty, &[]));
         self.learn(slot, v);
         v
@@ -327,8 +412,18 @@ impl Builder {
     /// Something may have written `slot`.
     fn forget(&mut self, slot: Slot) {
         let layout = self.layout;
-        self.slots.retain(|(known, _)| !layout.overlap(*known, slot));
-        for context in self.context.iter_mut().filter(|c| layout.overlap(c.slot, slot)) {
+        if self.shared[slot.0 as usize] {
+            self.slots.retain(|known| !layout.overlap(known.0, slot));
+        } else if let Some(at) = self.slots.iter().position(|known| known.0 == slot) {
+            self.slots.swap_remove(at);
+        }
+        self.forget_context(slot);
+    }
+
+    fn forget_context(&mut self, slot: Slot) {
+        let layout = self.layout;
+        let shared = self.shared[slot.0 as usize];
+        for context in self.context.iter_mut().filter(|c| c.slot == slot || shared && layout.overlap(c.slot, slot)) {
             context.known = None;
         }
     }
@@ -352,37 +447,38 @@ impl Builder {
 
     /// Writes a slot.
     pub fn set(&mut self, slot: Slot, v: Value) {
-        let desc = self.layout.slots[slot.0 as usize];
-        let v = self.bitcast(desc.ty, v);
-        if self.dead || self.slots.contains(&(slot, v)) {
+        let desc = &self.layout.slots[slot.0 as usize];
+        let v = if self.ty(v) == desc.ty { v } else { self.bitcast(desc.ty, v) };
+        let known = self.slots.iter().position(|known| known.0 == slot);
+        if self.dead || known.is_some_and(|at| self.slots[at].1 == v) {
             return;
         }
-        let mut constant = self.as_const(v);
-        if let Some(x) = &mut constant {
-            *x &= fold::low_mask(desc.bits.into());
-        }
-        self.forget(slot);
+        let constant = self.as_const(v).map(|x| x & fold::low_mask(desc.bits.into()));
+        self.forget_context(slot);
         if let Some(context) = self.context.iter_mut().find(|c| c.slot == slot) {
             context.known = constant.map(|x| x as u64);
             context.pending = None;
         }
         // A slot narrower than its type cuts what is written.
-        match constant {
-            _ if u32::from(desc.bits) == desc.ty.bits() => self.learn(slot, v),
-            Some(x) => {
-                let cut = self.iconst(desc.ty, x);
-                self.learn(slot, cut);
+        let held = match constant {
+            _ if u32::from(desc.bits) == desc.ty.bits() => Some(v),
+            Some(x) => Some(self.iconst(desc.ty, x)),
+            None => None,
+        };
+        let held = held.filter(|_| self.forward);
+        match (known, held) {
+            (Some(at), Some(v)) if !self.shared[slot.0 as usize] => self.slots[at].1 = v,
+            _ => {
+                self.forget(slot);
+                self.slots.extend(held.map(|v| (slot, v)));
             }
-            None => {}
         }
-        let v = self.slots.iter().find(|d| d.0 == slot).map_or(v, |d| d.1);
+        let v = held.unwrap_or(v);
         if let Some(deferred) = self.deferred.iter_mut().find(|d| d.0 == slot) {
             deferred.1 = v;
             return;
         }
-        if self.deferred.iter().any(|d| self.layout.overlap(d.0, slot)) {
-            self.flush_sets();
-        }
+        self.flush_overlapping(slot);
         self.deferred.push((slot, v));
     }
 
@@ -422,8 +518,23 @@ impl Builder {
         debug_assert!(ty.is_int() && self.ty(b).is_int(), "{op:?} takes integers");
         let shift = matches!(op, Op::Shl | Op::Shr | Op::Sar | Op::Ror);
         debug_assert!(shift || ty == self.ty(b), "{op:?} of {ty:?} and {:?}", self.ty(b));
-        if matches!(op, Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor) && self.as_const(a).is_some() {
-            std::mem::swap(&mut a, &mut b);
+        if let Some(x) = self.as_const(a) {
+            if let Some(y) = self.as_const(b) {
+                let folded = match op {
+                    Op::Add => Some(x.wrapping_add(y)),
+                    Op::Sub => Some(x.wrapping_sub(y)),
+                    Op::And => Some(x & y),
+                    Op::Or => Some(x | y),
+                    Op::Xor => Some(x ^ y),
+                    _ => None,
+                };
+                if let Some(x) = folded {
+                    return self.iconst(ty, x);
+                }
+            }
+            if matches!(op, Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor) {
+                std::mem::swap(&mut a, &mut b);
+            }
         }
         if a == b {
             match op {
@@ -437,13 +548,13 @@ impl Builder {
                 return a;
             }
             // Rotation takes its amount modulo the width by itself.
-            if op == Op::Ror
+            if matches!(op, Op::Ror)
                 && let Some(&Inst { op: Op::And, args: [x, y, ..], .. }) = self.def(b)
                 && self.as_const(y).is_some_and(|m| m & u128::from(ty.bits() - 1) == u128::from(ty.bits() - 1))
             {
                 return self.binary(op, a, x);
             }
-            return self.pure(op, ty, &[a, b]);
+            return self.pure(op, ty, [a, b]);
         };
         let all = ty.mask();
         let bits = u128::from(ty.bits());
@@ -474,8 +585,10 @@ impl Builder {
             _ => {}
         }
         // What a register holds is computed anyway; what is added to it is compared with it, or an offset from it.
-        let in_register = self.slots.iter().any(|(_, v)| *v == a);
-        if let Some(&Inst { op: inner, args: [x, y, ..], .. }) = self.def(a).filter(|_| !in_register || op == Op::And) {
+        if let Some(&Inst { op: inner, args: [x, y, ..], .. }) = self.def(a)
+            && matches!((op, inner), (Op::Add | Op::Sub, Op::Add) | (Op::And, Op::And))
+            && (matches!(op, Op::And) || !self.slots.iter().any(|(_, v)| *v == a))
+        {
             match (op, inner, self.as_const_or_none(y)) {
                 // (x + !y) + 1 is x - y; (x + k) + c is x + (k + c).
                 (Op::Add, Op::Add, None) if c == 1 => {
@@ -500,11 +613,11 @@ impl Builder {
                 _ => {}
             }
         }
-        if op == Op::Sub && self.as_const(a).is_none() {
+        if matches!(op, Op::Sub) && self.as_const(a).is_none() {
             let minus = self.iconst(ty, c.wrapping_neg());
             return self.binary(Op::Add, a, minus);
         }
-        self.pure(op, ty, &[a, b])
+        self.pure(op, ty, [a, b])
     }
 
     fn as_const_or_none(&self, v: Value) -> Option<u128> {
@@ -530,7 +643,7 @@ impl Builder {
             }
             _ => {}
         }
-        self.pure(op, ty, &[a])
+        self.pure(op, ty, [a])
     }
 
     /// Carry out of a + b + c.
@@ -562,7 +675,7 @@ impl Builder {
             }
             None => {}
         }
-        self.pure(Op::CarryAdd, Type::I1, &[a, b, c])
+        self.pure(Op::CarryAdd, Type::I1, [a, b, c])
     }
 
     /// Signed overflow of a + b + c.
@@ -575,7 +688,7 @@ impl Builder {
                 return self.iconst(Type::I1, 0);
             }
         }
-        self.pure(Op::OverflowAdd, Type::I1, &[a, b, c])
+        self.pure(Op::OverflowAdd, Type::I1, [a, b, c])
     }
 
     /// Comparison.
@@ -607,7 +720,7 @@ impl Builder {
             }
             _ => {}
         }
-        self.pure(Op::Cmp(cond), Type::I1, &[a, b])
+        self.pure(Op::Cmp(cond), Type::I1, [a, b])
     }
 
     /// `a` if `c` else `b`.
@@ -635,7 +748,7 @@ impl Builder {
         {
             return self.select(x, b, a);
         }
-        self.pure(Op::Select, self.ty(a), &[c, a, b])
+        self.pure(Op::Select, self.ty(a), [c, a, b])
     }
 
     /// Zero-extension; nothing if the type is the same.
@@ -647,8 +760,8 @@ impl Builder {
         }
         match self.def(a) {
             Some(&Inst { op: Op::Zext, args: [inner, ..], .. }) => self.zext(ty, inner),
-            Some(&Inst { op: Op::Extract { lo, len }, args: [inner, ..], .. }) => self.pure(Op::Extract { lo, len }, ty, &[inner]),
-            _ => self.pure(Op::Zext, ty, &[a]),
+            Some(&Inst { op: Op::Extract { lo, len }, args: [inner, ..], .. }) => self.pure(Op::Extract { lo, len }, ty, [inner]),
+            _ => self.pure(Op::Zext, ty, [a]),
         }
     }
 
@@ -662,7 +775,7 @@ impl Builder {
         match self.def(a) {
             Some(&Inst { op: Op::Sext, args: [inner, ..], .. }) => self.sext(ty, inner),
             Some(&Inst { op: Op::Zext, args: [inner, ..], .. }) => self.zext(ty, inner),
-            _ => self.pure(Op::Sext, ty, &[a]),
+            _ => self.pure(Op::Sext, ty, [a]),
         }
     }
 
@@ -685,7 +798,7 @@ impl Builder {
                 _ => {}
             }
         }
-        self.pure(Op::Trunc, ty, &[a])
+        self.pure(Op::Trunc, ty, [a])
     }
 
     /// Bits lo..lo+len of a, zero-extended, as `ty`.
@@ -727,7 +840,7 @@ impl Builder {
             }
             _ => {}
         }
-        self.pure(Op::Extract { lo, len }, ty, &[a])
+        self.pure(Op::Extract { lo, len }, ty, [a])
     }
 
     /// a with its bits lo.. replaced by the low `len` bits of b; `b` of any integer type.
@@ -746,7 +859,7 @@ impl Builder {
             let n = self.iconst(Type::I32, lo.into());
             return self.binary(Op::Shl, part, n);
         }
-        self.pure(Op::Insert { lo, len }, ty, &[a, b])
+        self.pure(Op::Insert { lo, len }, ty, [a, b])
     }
 
     /// hi:lo, twice as wide.
@@ -760,7 +873,7 @@ impl Builder {
         if self.as_const(hi) == Some(0) {
             return self.zext(ty, lo);
         }
-        self.pure(Op::Concat, ty, &[hi, lo])
+        self.pure(Op::Concat, ty, [hi, lo])
     }
 
     /// The same bits as a type of the same width; nothing if it has it already.
@@ -773,7 +886,7 @@ impl Builder {
         if let Some(&Inst { op: Op::Bitcast, args: [inner, ..], .. }) = self.def(a) {
             return self.bitcast(ty, inner);
         }
-        self.pure(Op::Bitcast, ty, &[a])
+        self.pure(Op::Bitcast, ty, [a])
     }
 
     // ---- memory
@@ -973,8 +1086,14 @@ impl Builder {
         }
     }
 
-    fn known(&self) -> Known {
-        Known { context: self.context.iter().map(|c| (c.known, c.pending)).collect(), vars: self.vars.clone(), slots: self.slots.clone() }
+    /// What is known here.
+    fn known(&mut self) -> Known {
+        let mut known = self.spare_known.pop().unwrap_or_default();
+        known.context.clear();
+        known.context.extend(self.context.iter().map(|c| (c.known, c.pending)));
+        known.vars.clone_from(&self.vars);
+        known.slots.clone_from(&self.slots);
+        known
     }
 
     fn restore(&mut self, known: &Known) {
@@ -988,6 +1107,21 @@ impl Builder {
         self.slots.clone_from(&known.slots);
     }
 
+    /// Only what is known on the other path too stays known.
+    fn join(&mut self, other: &Known) {
+        for (index, context) in self.context.iter_mut().enumerate() {
+            let (known, pending) = other.context.get(index).copied().unwrap_or_default();
+            context.known = context.known.filter(|_| context.known == known);
+            context.pending = context.pending.or(pending);
+        }
+        for (index, var) in self.vars.iter_mut().enumerate() {
+            *var = var.filter(|_| *var == other.vars.get(index).copied().flatten());
+        }
+        // Most stand where they stood.
+        let mut index = 0..;
+        self.slots.retain(|known| index.next().and_then(|at| other.slots.get(at)) == Some(known) || other.slots.contains(known));
+    }
+
     /// Begins the part executed if `cond` holds.
     pub fn begin_if(&mut self, cond: Value) {
         debug_assert_eq!(self.ty(cond), Type::I1, "a condition is I1");
@@ -998,7 +1132,8 @@ impl Builder {
         if emitted {
             self.push(Inst::new(Op::If, Type::I1, &[cond]));
         }
-        self.scopes.push(Scope { emitted, constant, start, repeat: false, dead_outside, before: self.known(), first: None });
+        let other = self.known();
+        self.scopes.push(Scope { emitted, constant, start, repeat: false, dead_outside, other, first_dead: None });
         self.dead |= constant == Some(false);
     }
 
@@ -1010,14 +1145,15 @@ impl Builder {
             debug_assert!(false, "else without if");
             return;
         };
-        debug_assert!(!scope.repeat && scope.first.is_none(), "else without if");
-        scope.first = Some((dead, known));
-        let before = scope.before.clone();
+        debug_assert!(!scope.repeat && scope.first_dead.is_none(), "else without if");
+        scope.first_dead = Some(dead);
+        let before = std::mem::replace(&mut scope.other, known);
         self.dead = scope.dead_outside || scope.constant == Some(true);
         if scope.emitted {
             self.block.insts.push(Inst::new(Op::Else, Type::I1, &[]));
         }
         self.restore(&before);
+        self.spare_known.push(before);
     }
 
     /// Ends the conditional part.
@@ -1028,39 +1164,22 @@ impl Builder {
             return;
         };
         debug_assert!(!scope.repeat, "end of no if");
-        let second = (self.dead, self.known());
         if scope.emitted {
             self.block.insts.push(Inst::new(Op::EndIf, Type::I1, &[]));
         }
         // Without an else, the other side is what held before.
-        let (first, second) = match scope.first {
-            Some(first) => (first, second),
-            None => (second, (scope.dead_outside || scope.constant == Some(true), scope.before)),
-        };
-        self.dead = first.0 && second.0;
-        match (first.0, second.0) {
-            (true, _) => self.restore(&second.1),
-            (_, true) => self.restore(&first.1),
-            _ => {
-                self.restore(&first.1);
-                for (index, context) in self.context.iter_mut().enumerate() {
-                    let (known, pending) = second.1.context.get(index).copied().unwrap_or_default();
-                    if context.known != known {
-                        context.known = None;
-                    }
-                    context.pending = context.pending.or(pending);
-                }
-                self.slots.retain(|known| second.1.slots.contains(known));
-                for (index, var) in self.vars.iter_mut().enumerate() {
-                    if *var != second.1.vars.get(index).copied().flatten() {
-                        *var = None;
-                    }
-                }
-            }
+        let other_dead = scope.first_dead.unwrap_or(scope.dead_outside || scope.constant == Some(true));
+        match (self.dead, other_dead) {
+            (true, true) if scope.first_dead.is_some() => {}
+            (true, _) => self.restore(&scope.other),
+            (false, true) => {}
+            (false, false) => self.join(&scope.other),
         }
-        if scope.emitted {
+        self.dead &= other_dead;
+        if scope.emitted && scope.first_dead.is_some() {
             self.forget_inner(scope.start);
         }
+        self.spare_known.push(scope.other);
     }
 
     /// What is known to be a value defined inside the closed part is not known outside, where that value does not exist.
@@ -1076,11 +1195,11 @@ impl Builder {
     /// Begins a restartable loop.
     pub fn begin_repeat(&mut self) {
         self.flush_sets();
-        let before = Known::default();
+        let other = Known::default();
         let (dead_outside, start) = (self.dead, self.block.insts.len());
         self.push(Inst::new(Op::Repeat, Type::I1, &[]));
-        self.restore(&before);
-        self.scopes.push(Scope { emitted: !dead_outside, constant: None, start, repeat: true, dead_outside, before, first: None });
+        self.restore(&other);
+        self.scopes.push(Scope { emitted: !dead_outside, constant: None, start, repeat: true, dead_outside, other, first_dead: None });
     }
 
     /// Leaves the loop if `cond` holds.
@@ -1105,21 +1224,18 @@ impl Builder {
         self.restore(&Known::default());
     }
 
-    fn exit(&mut self, mut op: Op, pc: u64, args: &[Value]) {
+    fn exit(&mut self, mut op: Op, pc: u64, target: Option<Value>) {
         if self.dead {
             return;
         }
         self.commit_context();
         let moved = self.ends || self.context.iter().any(|c| c.known != c.entry);
         let constant = self.iconst(Type::I64, pc.into());
-        let mut args = args.to_vec();
-        if moved && op == Op::Jump {
-            args.push(constant);
-        }
+        let target = target.or((moved && op == Op::Jump).then_some(constant));
         if moved && matches!(op, Op::Jump | Op::JumpTo) {
             op = Op::JumpRekey;
         }
-        let mut inst = Inst::new(op, Type::I64, &args);
+        let mut inst = Inst::new(op, Type::I64, &[target.unwrap_or(Value::NONE)]);
         inst.imm = pc;
         self.push(inst);
         self.dead = true;
@@ -1127,20 +1243,20 @@ impl Builder {
 
     /// Ends the block: execution continues at `pc` with the same key.
     pub fn jump(&mut self, pc: u64) {
-        self.exit(Op::Jump, pc, &[]);
+        self.exit(Op::Jump, pc, None);
     }
 
     /// Ends the block at a computed address (I32 or I64) with the same key.
     pub fn jump_to(&mut self, pc: Value) {
         match self.as_const(pc) {
-            Some(x) => self.exit(Op::Jump, x as u64, &[]),
-            None => self.exit(Op::JumpTo, 0, &[pc]),
+            Some(x) => self.exit(Op::Jump, x as u64, None),
+            None => self.exit(Op::JumpTo, 0, Some(pc)),
         }
     }
 
     /// Ends the block at `pc` (I32 or I64); the key is computed anew from state.
     pub fn jump_rekey(&mut self, pc: Value) {
-        self.exit(Op::JumpRekey, 0, &[pc]);
+        self.exit(Op::JumpRekey, 0, Some(pc));
     }
 
     /// Raises an exception with up to four arguments (zero-extended); state as at the last mark plus what was set since.

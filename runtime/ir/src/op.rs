@@ -46,7 +46,16 @@ impl Type {
 
     /// All bits of the type set.
     pub const fn mask(self) -> u128 {
-        u128::MAX >> (128 - self.bits())
+        const MASKS: [u128; Type::ALL.len()] = {
+            let mut masks = [0; Type::ALL.len()];
+            let mut at = 0;
+            while at < masks.len() {
+                masks[at] = u128::MAX >> (128 - Type::ALL[at].bits());
+                at += 1;
+            }
+            masks
+        };
+        MASKS[self as usize]
     }
 
     /// The integer type of `bits` bits (1, 8, 16, 32, 64 or 128).
@@ -929,7 +938,7 @@ pub struct Inst {
     pub op: Op,
     /// Result type (or the operand type where there is no result).
     pub ty: Type,
-    /// Operands; unused places hold [`Value::NONE`].
+    /// Operands; the places after the last hold [`Value::NONE`].
     pub args: [Value; 6],
     /// Immediate, by operation.
     pub imm: u64,
@@ -941,6 +950,8 @@ pub struct Inst {
 
 impl Inst {
     /// An instruction without result or immediate.
+    // Inlined where the number of operands is known, it is a few stores.
+    #[inline(always)]
     pub fn new(op: Op, ty: Type, args: &[Value]) -> Inst {
         let mut all = [Value::NONE; 6];
         all[..args.len()].copy_from_slice(args);
@@ -948,13 +959,14 @@ impl Inst {
     }
 
     /// The operands in use.
+    #[inline]
     pub fn operands(&self) -> impl Iterator<Item = Value> + '_ {
-        self.args.iter().copied().filter(|v| *v != Value::NONE)
+        self.args.iter().copied().take_while(|v| *v != Value::NONE)
     }
 
     /// The constant's value, if this is one.
     pub fn constant(&self) -> Option<u128> {
-        (self.op == Op::Const).then_some(u128::from(self.imm) | u128::from(self.imm_hi) << 64)
+        matches!(self.op, Op::Const).then_some(u128::from(self.imm) | u128::from(self.imm_hi) << 64)
     }
 }
 

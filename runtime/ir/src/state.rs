@@ -77,6 +77,16 @@ impl StateLayout {
         a0 < b1 && b0 < a1
     }
 
+    /// For each slot, whether another one may overlap it: it does not have its cells to itself.
+    pub fn shared_slots(&self) -> Vec<bool> {
+        let cells = |s: &SlotDesc| (s.cell as usize, s.bit_range().1.div_ceil(64) as usize);
+        let mut held = vec![0u32; self.slots.iter().map(|s| cells(s).1).max().unwrap_or(0)];
+        for (first, last) in self.slots.iter().map(cells) {
+            held[first..last].iter_mut().for_each(|n| *n += 1);
+        }
+        self.slots.iter().map(cells).map(|(first, last)| held[first..last].iter().any(|n| *n > 1)).collect()
+    }
+
     /// The value of `slot`, zero-extended.
     pub fn read(&self, cells: &[u64], slot: Slot) -> u128 {
         self.slots[slot.0 as usize].read(cells)

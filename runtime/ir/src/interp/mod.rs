@@ -308,6 +308,8 @@ pub struct Engine<I: Isa> {
     target: Target,
     work: Work,
     passes: Passes,
+    /// With the storage of the last block.
+    builder: Option<Builder>,
     arena: Arena,
     quick: Option<Quick>,
     blocks: Blocks,
@@ -374,6 +376,7 @@ impl<I: Isa> Engine<I> {
             target,
             work: Work::default(),
             passes,
+            builder: None,
             arena: Arena::default(),
             quick: None,
             blocks: Blocks::default(),
@@ -907,7 +910,11 @@ impl<I: Isa> Engine<I> {
             let isa = self.cx.isa.clone();
             assert!(block.guest_insns > 0, "{} translated nothing at {:#x}", isa.name(), id.pc);
             self.passes.optimise(&mut block);
-            if let Some(cached) = self.add(&block, id, head, second) {
+            let added = self.add(&block, id, head, second);
+            if let Some(builder) = &mut self.builder {
+                builder.recycle(block);
+            }
+            if let Some(cached) = added {
                 return Ok(cached);
             }
             assert!(max > 1, "one instruction at {:#x} has too many values", id.pc);
@@ -951,10 +958,11 @@ impl<I: Isa> Engine<I> {
         loop {
             let generation = ram.page_generation(page);
             let mut second: Option<SecondPage> = None;
-            let mut builder = Builder::for_isa(&*isa);
+            let mut builder = self.builder.take().unwrap_or_else(|| Builder::for_isa(&*isa));
             let mut byte = |engine: &mut Engine<I>, at: u64, size: u8| -> Result<u64, FetchFault> {
+                let other;
                 let (block, page) = if at & !(PAGE_SIZE - 1) == first_page {
-                    (ram.clone(), page)
+                    (&ram, page)
                 } else {
                     let (phys, found) = engine.code_page(bus, at, mmu)?;
                     let Some((index, page)) = found else {
@@ -963,9 +971,9 @@ impl<I: Isa> Engine<I> {
                         second = Some(SecondPage { ram: u16::MAX, page: 0, generation: 0 });
                         return value.map_err(|_| FetchFault(engine.fetch_abort(bus, at)));
                     };
-                    let block = engine.rams[index as usize].clone();
-                    second.get_or_insert(SecondPage { ram: index, page, generation: block.page_generation(page) });
-                    (block, page)
+                    other = engine.rams[index as usize].clone();
+                    second.get_or_insert(SecondPage { ram: index, page, generation: other.page_generation(page) });
+                    (&other, page)
                 };
                 let offset = page << PAGE_BITS | at & (PAGE_SIZE - 1);
                 if block.mark_code(offset, size.into()) {
@@ -987,7 +995,8 @@ impl<I: Isa> Engine<I> {
                 Ok(value)
             };
             isa.translate(id.pc, id.key, max, &mut fetch, &mut builder)?;
-            let block = builder.finish();
+            let block = builder.take();
+            self.builder = Some(builder);
             // A block ends before a breakpoint.
             let stops = |m: &&crate::op::Inst| self.breakpoints.contains(&m.imm);
             if !self.breakpoints.is_empty()

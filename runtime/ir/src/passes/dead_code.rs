@@ -4,113 +4,124 @@
 //! exception sees the state of its instruction's mark), and the mark after an instruction that touched memory or called a helper, where the
 //! executor may leave the block. Flags are what mostly goes.
 
-use super::{Live, Passes};
-use crate::op::{Block, Op, Value};
+use super::{Atoms, Passes};
+use crate::op::{Block, Inst, Op, Value};
 
-/// One side of an `If` not yet walked to its beginning.
-struct Scope {
-    /// What is live after the end.
-    after: (Live, Vec<bool>),
-    /// What is live at the beginning of the second side.
-    second: Option<(Live, Vec<bool>)>,
+/// What the walk works in, kept from block to block.
+#[derive(Default)]
+pub(super) struct Walk {
+    /// Whether each value is used.
+    used: Vec<bool>,
+    /// Whether each instruction stays.
+    keep: Vec<bool>,
+    /// What is live here: the state's atoms, then locals.
+    live: Vec<u64>,
+    /// For each `If` whose end was passed: whether its `Else` was.
+    scopes: Vec<bool>,
+    /// For each of those what is live after its end, then, if its `Else` was passed, at the beginning of its second side.
+    saved: Vec<u64>,
 }
 
 impl Passes {
-    pub(super) fn dead_code(&self, block: &mut Block) {
-        let leaves = marks_that_may_leave(block);
-        let mut uses = vec![0u32; block.values.len()];
-        let mut keep = vec![true; block.insts.len()];
+    pub(super) fn dead_code(&self, walk: &mut Walk, block: &mut Block) {
+        let Walk { used, keep, live, scopes, saved } = walk;
+        used.clear();
+        used.resize(block.values.len(), false);
+        keep.clear();
+        keep.resize(block.insts.len(), true);
+        scopes.clear();
+        saved.clear();
+        let first_var = 64 * self.words;
+        let var_atom = |var: u32| Atoms::new(first_var + var as usize, 1);
+        let words = self.words + block.vars.len().div_ceil(64);
         // A path that ends without an exit ends nowhere: all is live.
-        let mut live = self.all();
-        let mut vars = vec![false; block.vars.len()];
-        let mut scopes: Vec<Scope> = Vec::new();
+        live.clear();
+        live.resize(self.words, u64::MAX);
+        live.resize(words, 0);
         for (at, inst) in block.insts.iter().enumerate().rev() {
-            let used = inst.res != Value::NONE && uses[inst.res.0 as usize] > 0;
+            let wanted = inst.res != Value::NONE && used[inst.res.0 as usize];
+            let mut stays = true;
             match inst.op {
                 Op::Get(slot) => {
-                    keep[at] = used;
-                    if used {
-                        live.set(self.atoms(slot), true);
+                    stays = wanted;
+                    if wanted {
+                        self.atoms(slot).add_to(live);
                     }
                 }
                 Op::VarGet(var) => {
-                    keep[at] = used;
-                    vars[var.0 as usize] |= used;
+                    stays = wanted;
+                    if wanted {
+                        var_atom(var.0).add_to(live);
+                    }
                 }
-                Op::Set(slot) => {
-                    keep[at] = live.any(self.atoms(slot));
-                    live.set(self.atoms(slot), false);
+                Op::Set(slot) => stays = self.atoms(slot).take_from(live),
+                Op::VarSet(var) => stays = var_atom(var.0).take_from(live),
+                Op::EndIf => {
+                    scopes.push(false);
+                    saved.extend_from_slice(live);
                 }
-                Op::VarSet(var) => keep[at] = std::mem::take(&mut vars[var.0 as usize]),
-                Op::EndIf => scopes.push(Scope { after: (live.clone(), vars.clone()), second: None }),
                 Op::Else => {
-                    if let Some(scope) = scopes.last_mut() {
-                        scope.second = Some((live, vars));
-                        (live, vars) = scope.after.clone();
+                    if let Some(passed) = scopes.last_mut() {
+                        *passed = true;
+                        let after = saved.len() - words;
+                        saved.extend_from_slice(live);
+                        live.copy_from_slice(&saved[after..after + words]);
                     }
                 }
                 Op::If => {
-                    if let Some(scope) = scopes.pop() {
-                        let (other, other_vars) = scope.second.unwrap_or(scope.after);
-                        live.join(&other);
-                        vars.iter_mut().zip(other_vars).for_each(|(a, b)| *a |= b);
+                    if let Some(passed) = scopes.pop() {
+                        let other = saved.len() - words;
+                        live.iter_mut().zip(&saved[other..]).for_each(|(a, b)| *a |= b);
+                        saved.truncate(if passed { other - words } else { other });
                     }
                 }
                 // A loop may leave the block at its end, and what is read in its next round is not known yet.
-                Op::Repeat | Op::EndRepeat | Op::BreakIf => {
-                    live = self.all();
-                    vars.fill(true);
-                }
-                Op::Mark if leaves[at] => live = self.all(),
+                Op::Repeat | Op::EndRepeat | Op::BreakIf => live.fill(u64::MAX),
+                Op::Mark if may_leave(&block.insts[..at]) => self.all(live),
                 Op::Mark => {}
                 Op::Call(helper) => match self.helpers.get(helper as usize).filter(|h| !h.raises && !h.memory).and_then(|h| h.reads) {
-                    Some(reads) => reads.iter().for_each(|slot| live.set(self.atoms(*slot), true)),
-                    None => live = self.all(),
+                    Some(reads) => reads.iter().for_each(|slot| self.atoms(*slot).add_to(live)),
+                    None => self.all(live),
                 },
                 Op::Float { env, .. }
                 | Op::FloatRound { env, .. }
                 | Op::FloatConvert { env, .. }
                 | Op::FloatToInt { env, .. }
-                | Op::IntToFloat { env, .. } => self.float(env, &mut live),
-                Op::Vec(op, _) if op.is_float() => self.float(inst.imm as u8, &mut live),
-                op if op.is_pure() => keep[at] = used,
+                | Op::IntToFloat { env, .. } => self.float(env, live),
+                Op::Vec(op, _) if op.is_float() => self.float(inst.imm as u8, live),
+                op if op.is_pure() => stays = wanted,
                 op if op.is_exit() => {
-                    live = self.all();
-                    vars.fill(false);
+                    self.all(live);
+                    live[self.words..].fill(0);
                 }
-                op if op.is_memory() => live = self.all(),
+                op if op.is_memory() => self.all(live),
                 _ => {}
             }
-            if keep[at] {
-                for v in inst.operands() {
-                    uses[v.0 as usize] += 1;
-                }
+            if stays {
+                inst.operands().for_each(|v| used[v.0 as usize] = true);
+            } else {
+                keep[at] = false;
             }
         }
-        let mut at = 0;
-        block.insts.retain(|_| {
-            at += 1;
-            keep[at - 1]
-        });
+        let mut keep = keep.iter();
+        block.insts.retain(|_| keep.next() != Some(&false));
     }
 
-    fn float(&self, env: u8, live: &mut Live) {
+    /// All of the state is live.
+    fn all(&self, live: &mut [u64]) {
+        live[..self.words].fill(u64::MAX);
+    }
+
+    fn float(&self, env: u8, live: &mut [u64]) {
         match self.env_slots(env) {
-            Some(slots) => slots.for_each(|slot| live.set(self.atoms(slot), true)),
-            None => *live = self.all(),
+            Some(slots) => slots.for_each(|slot| self.atoms(slot).add_to(live)),
+            None => self.all(live),
         }
     }
 }
 
-/// For each instruction: it is a mark at which the executor may leave the block, as the guest instruction before touched what may ask for it.
-fn marks_that_may_leave(block: &Block) -> Vec<bool> {
-    let mut touched = false;
-    let mark = |op: Op| {
-        if op == Op::Mark {
-            return std::mem::take(&mut touched);
-        }
-        touched |= op.is_memory() || matches!(op, Op::Call(_));
-        false
-    };
-    block.insts.iter().map(|i| i.op).map(mark).collect()
+/// True if the executor may leave the block at a mark after these instructions, as the last guest instruction touched what may ask for it.
+fn may_leave(before: &[Inst]) -> bool {
+    let mut own = before.iter().rev().map(|i| i.op).take_while(|op| !matches!(op, Op::Mark));
+    own.any(|op| op.is_memory() || matches!(op, Op::Call(_)))
 }

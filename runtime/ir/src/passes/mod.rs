@@ -9,33 +9,50 @@ use crate::guest::{FloatEnvDesc, HelperDesc, Isa, SlotOr};
 use crate::op::Block;
 use crate::state::{Slot, StateLayout};
 
-/// A set of state bits, at the granularity at which slots overlap: each slot is a range of atoms.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Live(Vec<u64>);
+/// A range of atoms, the pieces of state at the granularity at which slots overlap: a slot is at most 64 of them. Sets are bits in words.
+#[derive(Clone, Copy, Debug)]
+struct Atoms {
+    /// The word of the first; others may be in the next.
+    word: usize,
+    low: u64,
+    high: u64,
+}
 
-impl Live {
-    fn set(&mut self, (first, last): (u16, u16), live: bool) {
-        for atom in first..last {
-            let bit = 1 << (atom % 64);
-            let word = &mut self.0[atom as usize / 64];
-            if live { *word |= bit } else { *word &= !bit }
+impl Atoms {
+    fn new(first: usize, count: usize) -> Atoms {
+        assert!((1..=64).contains(&count), "a slot overlaps with too many");
+        let bits = u128::from(u64::MAX >> (64 - count)) << (first % 64);
+        Atoms { word: first / 64, low: bits as u64, high: (bits >> 64) as u64 }
+    }
+
+    /// Adds them to a set.
+    fn add_to(self, set: &mut [u64]) {
+        set[self.word] |= self.low;
+        if self.high != 0 {
+            set[self.word + 1] |= self.high;
         }
     }
-    fn any(&self, (first, last): (u16, u16)) -> bool {
-        (first..last).any(|atom| self.0[atom as usize / 64] >> (atom % 64) & 1 != 0)
-    }
-    fn join(&mut self, other: &Live) {
-        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+
+    /// Removes them from a set; whether any of them was there.
+    fn take_from(self, set: &mut [u64]) -> bool {
+        let mut any = set[self.word] & self.low;
+        set[self.word] &= !self.low;
+        if self.high != 0 {
+            any |= set[self.word + 1] & self.high;
+            set[self.word + 1] &= !self.high;
+        }
+        any != 0
     }
 }
 
 /// The passes for one instruction set, with what they know of it.
 pub struct Passes {
     /// For each slot, its atoms.
-    atoms: Vec<(u16, u16)>,
+    atoms: Vec<Atoms>,
     words: usize,
     helpers: &'static [HelperDesc],
     envs: &'static [FloatEnvDesc],
+    walk: dead_code::Walk,
 }
 
 impl Passes {
@@ -49,21 +66,20 @@ impl Passes {
         let mut borders: Vec<u32> = layout.slots.iter().flat_map(|s| [s.bit_range().0, s.bit_range().1]).collect();
         borders.sort_unstable();
         borders.dedup();
-        let index = |bit: u32| borders.binary_search(&bit).unwrap_or_else(|at| at) as u16;
-        let atoms = layout.slots.iter().map(|s| (index(s.bit_range().0), index(s.bit_range().1))).collect();
-        Passes { atoms, words: borders.len() / 64 + 1, helpers, envs }
+        let index = |bit: u32| borders.binary_search(&bit).unwrap_or_else(|at| at);
+        let atoms = |(first, last)| Atoms::new(index(first), index(last) - index(first));
+        let atoms = layout.slots.iter().map(|s| atoms(s.bit_range())).collect();
+        Passes { atoms, words: borders.len() / 64 + 1, helpers, envs, walk: dead_code::Walk::default() }
     }
 
     /// Runs all passes.
-    pub fn optimise(&self, block: &mut Block) {
-        self.dead_code(block);
+    pub fn optimise(&mut self, block: &mut Block) {
+        let mut walk = std::mem::take(&mut self.walk);
+        self.dead_code(&mut walk, block);
+        self.walk = walk;
     }
 
-    fn all(&self) -> Live {
-        Live(vec![u64::MAX; self.words])
-    }
-
-    fn atoms(&self, slot: Slot) -> (u16, u16) {
+    fn atoms(&self, slot: Slot) -> Atoms {
         self.atoms[slot.0 as usize]
     }
 
