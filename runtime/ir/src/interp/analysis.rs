@@ -87,8 +87,8 @@ impl Analysis {
         let loops = self.count_uses(block);
         self.fuse(block);
         self.group_flags(block);
-        self.find_last_uses(block, loops);
-        self.find_accesses(target, block);
+        self.find_last_uses(target, block, loops);
+        self.find_writes(target, block);
     }
 
     fn info(&self, v: Value) -> &Info {
@@ -115,8 +115,8 @@ impl Analysis {
             for v in inst.operands() {
                 self.values[v.0 as usize].uses += 1;
             }
-            loops |= matches!(inst.op, Op::Repeat);
             if inst.res == Value::NONE {
+                loops |= matches!(inst.op, Op::Repeat);
                 continue;
             }
             let bits = |v: Value| block.values[v.0 as usize].bits();
@@ -228,7 +228,8 @@ impl Analysis {
         Some((cond, self.constant(block, yes)? as u64, self.constant(block, no)? as u64))
     }
 
-    fn find_last_uses(&mut self, block: &Block, loops: bool) {
+    /// When each value is read last, and for each place written since when nobody has looked at it.
+    fn find_last_uses(&mut self, target: &Target, block: &Block, loops: bool) {
         self.open.clear();
         self.ends.clear();
         if loops {
@@ -242,19 +243,60 @@ impl Analysis {
                 }
             }
         }
+        // One past the last border of any kind, of those for slots, and of those for integer slots.
+        let (mut control, mut seen, mut float) = (0, 0, 0);
+        let locals = target.layout.cells;
+        self.accesses.clear();
+        self.accesses.resize(block.insts.len(), Access { next_write: NEVER, free_from: 0 });
+        self.touched.clear();
+        self.touched.resize(locals + block.vars.len(), 0);
         for (at, inst) in block.insts.iter().enumerate() {
+            let next = at as u32 + 1;
             match inst.op {
-                Op::Repeat => self.open.push((at as u32, self.ends[at])),
-                Op::EndRepeat => _ = self.open.pop(),
-                Op::Set(_) | Op::VarSet(_) => {
-                    let root = self.info(inst.args[0]).root;
-                    let set = &mut self.values[root.0 as usize].set;
-                    *set = (*set).min(at as u32);
+                Op::Const => continue,
+                Op::Get(slot) => {
+                    target.places(slot).touch(&mut self.touched, next);
+                    continue;
+                }
+                Op::VarGet(var) => {
+                    self.touched[locals + var.0 as usize] = next;
+                    continue;
+                }
+                Op::Set(slot) => {
+                    self.sets(inst.args[0], at);
+                    let places = target.places(slot);
+                    let before = places.touch(&mut self.touched, next).max(control).max(seen);
+                    self.accesses[at].free_from = if places.integer { before.max(float) } else { before };
+                }
+                Op::VarSet(var) => {
+                    self.sets(inst.args[0], at);
+                    let before = std::mem::replace(&mut self.touched[locals + var.0 as usize], next);
+                    self.accesses[at].free_from = before.max(control);
+                }
+                Op::Mark => {
+                    seen = next;
+                    continue;
+                }
+                Op::If | Op::Else | Op::EndIf | Op::BreakIf => control = next,
+                Op::Repeat => {
+                    self.open.push((at as u32, self.ends[at]));
+                    control = next;
+                }
+                Op::EndRepeat => {
+                    self.open.pop();
+                    control = next;
                 }
                 Op::JumpTo => {
                     if let Some((cond, ..)) = self.two_ways(block, inst) {
                         self.used(block, cond, at as u32);
                     }
+                    seen = next;
+                }
+                op if op.is_memory() || op.is_exit() || matches!(op, Op::Call(_)) => seen = next,
+                // Environments read rounding, flush and NaN slots, and write the sticky ones: no control register is computed across an operation.
+                op if computes_float(op) => {
+                    float = next;
+                    target.float.iter().for_each(|slot| _ = target.places(*slot).touch(&mut self.touched, next));
                 }
                 _ => {}
             }
@@ -265,6 +307,13 @@ impl Analysis {
                 self.used(block, v, at as u32);
             }
         }
+    }
+
+    /// A set of a value: its first?
+    fn sets(&mut self, v: Value, at: usize) {
+        let root = self.info(v).root;
+        let set = &mut self.values[root.0 as usize].set;
+        *set = (*set).min(at as u32);
     }
 
     /// A value is read by an instruction; what is computed with that, through it.
@@ -283,72 +332,64 @@ impl Analysis {
         *last = (*last).max(at);
     }
 
-    /// For each place read or written: when it changes next, and since when nobody has looked at it. Slots that overlap share a cell; a cell that holds
-    /// several slots is never a value's.
-    fn find_accesses(&mut self, target: &Target, block: &Block) {
-        let cells = target.layout.cells;
-        let slots = |slot: Slot| {
-            let desc = &target.layout.slots[slot.0 as usize];
-            usize::from(desc.cell)..usize::from(desc.cell + desc.ty.cells())
-        };
-        let places = |op: Op| match op {
-            Op::Get(slot) | Op::Set(slot) => slots(slot),
-            Op::VarGet(var) | Op::VarSet(var) => cells + var.0 as usize..cells + var.0 as usize + 1,
-            _ => 0..0,
-        };
-        let untouched = Access { next_write: NEVER, free_from: 0 };
-        self.accesses.clear();
-        self.accesses.resize(block.insts.len(), untouched);
-        let touched = &mut self.touched;
-        touched.clear();
-        touched.resize(cells + block.vars.len(), 0);
-        // One past the last border of any kind, of those for slots, and of those for integer slots.
-        let (mut control, mut seen, mut float) = (0, 0, 0);
-        for (at, inst) in block.insts.iter().enumerate() {
-            let next = at as u32 + 1;
+    /// For each place read or written: when it changes next. Slots that overlap share a cell; a cell that holds several slots is never a value's.
+    fn find_writes(&mut self, target: &Target, block: &Block) {
+        let locals = target.layout.cells;
+        self.touched.fill(NEVER);
+        let mut call = NEVER;
+        for (at, inst) in block.insts.iter().enumerate().rev() {
+            let now = at as u32;
             match inst.op {
-                Op::Get(_) | Op::VarGet(_) => touched[places(inst.op)].fill(next),
-                Op::Set(slot) => {
-                    let integer = target.layout.slots[slot.0 as usize].ty.is_int();
-                    let places = &mut touched[places(inst.op)];
-                    let before = places.iter().copied().fold(control.max(seen), u32::max);
-                    self.accesses[at].free_from = if integer { before.max(float) } else { before };
-                    places.fill(next);
+                Op::Get(slot) => self.accesses[at].next_write = target.places(slot).least(&self.touched).min(call),
+                Op::Set(slot) => self.accesses[at].next_write = target.places(slot).pull(&mut self.touched, now).min(call),
+                Op::VarGet(var) => self.accesses[at].next_write = self.touched[locals + var.0 as usize],
+                Op::VarSet(var) => {
+                    self.accesses[at].next_write = std::mem::replace(&mut self.touched[locals + var.0 as usize], now);
                 }
-                Op::VarSet(_) => {
-                    let places = &mut touched[places(inst.op)];
-                    self.accesses[at].free_from = places.iter().copied().fold(control, u32::max);
-                    places.fill(next);
-                }
-                Op::If | Op::Else | Op::EndIf | Op::Repeat | Op::EndRepeat | Op::BreakIf => control = next,
-                Op::Mark | Op::Call(_) => seen = next,
-                op if op.is_memory() || op.is_exit() => seen = next,
-                // Environments read rounding, flush and NaN slots, and write the sticky ones: no control register is computed across an operation.
+                Op::Call(_) => call = now,
                 op if computes_float(op) => {
-                    float = next;
-                    target.float.iter().for_each(|slot| touched[slots(*slot)].fill(next));
+                    target.float.iter().for_each(|slot| _ = target.places(*slot).pull(&mut self.touched, now));
                 }
                 _ => {}
             }
         }
-        touched.fill(NEVER);
-        let mut call = NEVER;
-        for (at, inst) in block.insts.iter().enumerate().rev() {
-            match inst.op {
-                Op::Get(_) | Op::Set(_) | Op::VarGet(_) | Op::VarSet(_) => {
-                    let places = &mut touched[places(inst.op)];
-                    let next = places.iter().copied().fold(NEVER, u32::min);
-                    let write = matches!(inst.op, Op::Set(_) | Op::VarSet(_));
-                    let slot = matches!(inst.op, Op::Get(_) | Op::Set(_));
-                    self.accesses[at].next_write = if slot { next.min(call) } else { next };
-                    if write {
-                        places.fill(at as u32);
-                    }
-                }
-                Op::Call(_) => call = at as u32,
-                op if computes_float(op) => target.float.iter().for_each(|slot| touched[slots(*slot)].fill(at as u32)),
-                _ => {}
-            }
+    }
+}
+
+/// The cells a slot lies in.
+#[derive(Clone, Copy)]
+pub struct Places {
+    pub cell: u16,
+    pub cells: u16,
+    /// The slot holds an integer.
+    pub integer: bool,
+}
+
+impl Places {
+    fn range(self) -> std::ops::Range<usize> {
+        usize::from(self.cell)..usize::from(self.cell + self.cells)
+    }
+
+    fn least(self, touched: &[u32]) -> u32 {
+        match &touched[self.range()] {
+            [one] => *one,
+            more => more.iter().copied().fold(NEVER, u32::min),
+        }
+    }
+
+    /// Sets them to `now`, and gives the greatest number they had.
+    fn touch(self, touched: &mut [u32], now: u32) -> u32 {
+        match &mut touched[self.range()] {
+            [one] => std::mem::replace(one, now),
+            more => more.iter_mut().fold(0, |most, one| most.max(std::mem::replace(one, now))),
+        }
+    }
+
+    /// The same, and gives the least.
+    fn pull(self, touched: &mut [u32], now: u32) -> u32 {
+        match &mut touched[self.range()] {
+            [one] => std::mem::replace(one, now),
+            more => more.iter_mut().fold(NEVER, |least, one| least.min(std::mem::replace(one, now))),
         }
     }
 }

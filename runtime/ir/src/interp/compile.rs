@@ -5,7 +5,7 @@
 //! vanish: a value read from a slot stays in the slot's cell as long as nothing overwrites it, and a result goes to its slot's cell
 //! directly when nobody can see it there too early.
 
-use super::analysis::{Analysis, Flags, NEVER, Place};
+use super::analysis::{Analysis, Flags, NEVER, Place, Places};
 use super::code::*;
 use crate::fold::low_mask;
 use crate::guest::FloatEnvDesc;
@@ -21,6 +21,8 @@ pub struct Target {
     pub layout: &'static StateLayout,
     /// For each slot: it has its cell (or cells) to itself.
     whole: Vec<bool>,
+    /// For each slot: where it is.
+    places: Vec<Places>,
     /// State bit ranges floating-point operations read or write behind the IR's back.
     pub float: Vec<Slot>,
 }
@@ -36,8 +38,16 @@ impl Target {
             };
             desc.lo == 0 && layout.slots.iter().all(inside)
         };
-        let float = envs.iter().map(|env| env.sticky).collect();
-        Target { layout, whole: layout.slots.iter().map(alone).collect(), float }
+        let places = |desc: &crate::state::SlotDesc| Places { cell: desc.cell, cells: desc.ty.cells(), integer: desc.ty.is_int() };
+        let mut float: Vec<Slot> = envs.iter().map(|env| env.sticky).collect();
+        float.dedup();
+        Target { layout, whole: layout.slots.iter().map(alone).collect(), places: layout.slots.iter().map(places).collect(), float }
+    }
+}
+
+impl Target {
+    pub fn places(&self, slot: Slot) -> Places {
+        self.places[slot.0 as usize]
     }
 }
 
