@@ -95,9 +95,9 @@ impl<I: Isa> Engine<I> {
         let mut arena = Arena::default();
         let mut max = MAX_INSNS;
         let block = loop {
-            let (mut block, head, _) = self.translate_block(bus, id, mmu, max).ok()?;
+            let (mut block, head, second) = self.translate_block(bus, id, mmu, max).ok()?;
             self.passes.optimise(&mut block);
-            if self.compile_alone(&block, &mut arena, id, head) {
+            if self.compile_alone(&block, &mut arena, id, head, second.is_none()) {
                 break block;
             }
             arena.clear();
@@ -122,10 +122,10 @@ impl<I: Isa> Engine<I> {
         })
     }
 
-    fn compile_alone(&mut self, block: &Block, arena: &mut Arena, id: BlockId, head: Head) -> bool {
+    fn compile_alone(&mut self, block: &Block, arena: &mut Arena, id: BlockId, head: Head, linkable: bool) -> bool {
         let fits = compile::compile(&self.target, &mut self.work, block, arena, Some(head), Some(id.pc)).is_ok();
         let (end, marks) = (arena.code.len() as u32, arena.marks.len() as u32);
-        arena.add_block(BlockInfo { code: 0, end, marks: (0, marks), pc: id.pc, key: id.key, linkable: false });
+        arena.add_block(BlockInfo { code: 0, end, marks: (0, marks), pc: id.pc, key: id.key, linkable });
         fits
     }
 
