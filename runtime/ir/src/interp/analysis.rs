@@ -108,6 +108,11 @@ impl Analysis {
         self.groups.get(usize::from(self.info(v).group)).copied()
     }
 
+    /// The flag that says whether the first is the second, if the second is 0 and the first has such a flag beside it.
+    pub fn zero_flag(&self, block: &Block, a: Value, b: Value) -> Option<Value> {
+        self.flags(a)?.values[1].filter(|_| self.constant(block, b) == Some(0))
+    }
+
     /// Finds definitions and roots; true if there are loops.
     fn count_uses(&mut self, block: &Block) -> bool {
         let mut loops = false;
@@ -321,6 +326,9 @@ impl Analysis {
         let info = *self.info(v);
         if info.fused {
             if let Some(def) = self.def(block, v) {
+                if let (Op::Cmp(Cond::Eq | Cond::Ne), Some(zero)) = (def.op, self.zero_flag(block, def.args[0], def.args[1])) {
+                    return self.used(block, zero, at);
+                }
                 def.operands().for_each(|v| self.used(block, v, at));
             }
             return;

@@ -89,7 +89,7 @@ pub enum Bc {
     OverflowAdd32,
     CarryAdd32,
     /// A = B + C or B - C (or the constant c), and the result's flags: the cells of negative, zero, carry and overflow are the quarters of I,
-    /// low first. Carry after a subtraction means no borrow.
+    /// low first. Carry after a subtraction means no borrow. x = 1: nobody wants the result.
     AddFlags32,
     AddFlags32I,
     SubFlags32,

@@ -566,6 +566,11 @@ impl Compiler<'_> {
             (Cond::Slt, _) => (Cond::Sle, b, a),
             (Cond::Sle, _) => (Cond::Slt, b, a),
         };
+        if let (Cond::Eq | Cond::Ne, Some(zero)) = (cond, self.work.known.zero_flag(self.block, a, b)) {
+            let b = self.cell(zero)?;
+            let op = if cond == Cond::Eq { Bc::BrNz } else { Bc::BrZ };
+            return Ok(self.emit(Code { op, x: 0, a: 0, b, c: 0, imm: 0 }));
+        }
         if self.constant(b) == Some(0) && matches!(cond, Cond::Eq | Cond::Ne) {
             let b = self.cell(a)?;
             let op = if cond == Cond::Eq { Bc::BrZ } else { Bc::BrNz };
@@ -722,7 +727,8 @@ impl Compiler<'_> {
             (true, true) => Bc::SubFlags32I,
         };
         let imm = cells[1..].iter().rev().fold(0, |imm, cell| imm << 16 | u64::from(*cell));
-        self.word(op, cells[0], b, c, imm);
+        let unwanted = u8::from(self.last(inst.res) == 0);
+        self.emit(Code { op, x: unwanted, a: cells[0], b, c, imm });
         Ok(())
     }
 

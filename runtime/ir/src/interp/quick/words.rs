@@ -77,8 +77,11 @@ impl Emitter<'_> {
         } else {
             (RAX, b, c)
         };
-        if into != b {
-            sized!(self, wide, mov into, b);
+        match op {
+            Add32 if into != b => return dynasm!(self.ops ; .arch x64 ; lea Rd(into), [Rq(b) + Rq(c)]),
+            Add64 if into != b => return dynasm!(self.ops ; .arch x64 ; lea Rq(into), [Rq(b) + Rq(c)]),
+            _ if into != b => sized!(self, wide, mov into, b),
+            _ => {}
         }
         match op {
             And => sized!(self, true, and into, c),
@@ -360,25 +363,26 @@ impl Emitter<'_> {
     fn flags(&mut self, c: &Code) {
         let b = self.get(c.b);
         let minus = matches!(c.op, Bc::SubFlags32 | Bc::SubFlags32I);
-        if matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I) {
-            let imm = i32::from(c.c);
-            dynasm!(self.ops ; .arch x64 ; mov eax, Rd(b));
-            if minus {
-                dynasm!(self.ops ; .arch x64 ; sub eax, imm);
-            } else {
-                dynasm!(self.ops ; .arch x64 ; add eax, imm);
-            }
-        } else {
-            let c = self.get(c.c);
-            dynasm!(self.ops ; .arch x64 ; mov eax, Rd(b));
-            if minus {
-                dynasm!(self.ops ; .arch x64 ; sub eax, Rd(c));
-            } else {
-                dynasm!(self.ops ; .arch x64 ; add eax, Rd(c));
-            }
+        let immediate = matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I);
+        let (imm, other) = if immediate { (i32::from(c.c), RAX) } else { (0, self.get(c.c)) };
+        // A comparison wants no result; one in place needs no copy.
+        let (unwanted, in_place) = (c.x != 0, c.a == c.b && (immediate || c.a != c.c));
+        let into = if in_place { self.def(c.a) } else { RAX };
+        if into != b && !(unwanted && minus) {
+            dynasm!(self.ops ; .arch x64 ; mov Rd(into), Rd(b));
+        }
+        match (minus, immediate) {
+            (true, true) if unwanted => dynasm!(self.ops ; .arch x64 ; cmp Rd(b), imm),
+            (true, false) if unwanted => dynasm!(self.ops ; .arch x64 ; cmp Rd(b), Rd(other)),
+            (true, true) => dynasm!(self.ops ; .arch x64 ; sub Rd(into), imm),
+            (true, false) => dynasm!(self.ops ; .arch x64 ; sub Rd(into), Rd(other)),
+            (false, true) => dynasm!(self.ops ; .arch x64 ; add Rd(into), imm),
+            (false, false) => dynasm!(self.ops ; .arch x64 ; add Rd(into), Rd(other)),
         }
         // None of what follows changes the host's flags.
-        self.set(c.a, RAX);
+        if !in_place && !unwanted {
+            self.set(c.a, RAX);
+        }
         for quarter in 0..4 {
             let cell = (c.imm >> (16 * quarter)) as u16;
             let in_memory = self.shape.is_byte(cell);
