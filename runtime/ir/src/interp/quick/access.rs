@@ -124,7 +124,9 @@ impl Emitter<'_> {
     /// The address of an access in `rax`.
     fn address(&mut self, base: u16, offset: i64, x: u8) {
         let b = self.get(base);
-        if x == 32 {
+        if x == 32 && offset == 0 {
+            dynasm!(self.ops ; .arch x64 ; mov eax, Rd(b));
+        } else if x == 32 {
             dynasm!(self.ops ; .arch x64 ; lea eax, [Rq(b) + offset as i32]);
         } else if let Ok(offset) = i32::try_from(offset) {
             dynasm!(self.ops ; .arch x64 ; lea rax, [Rq(b) + offset]);
@@ -139,10 +141,13 @@ impl Emitter<'_> {
     fn look_up(&mut self, past: i64, align: u8, mmu: u8, x: u8, (read, write): (bool, bool), slow: DynamicLabel) {
         let mask = Front::mask(align) as i64 as i32;
         let lines = (1 << FRONT_BITS) - 1;
-        if x == 32 {
-            dynasm!(self.ops ; .arch x64 ; mov ecx, eax ; shr ecx, (PAGE_BITS + FRONT_BITS) as i8 ; mov edx, eax ; shr edx, PAGE_BITS as i8);
-        } else {
-            dynasm!(self.ops ; .arch x64 ; mov rcx, rax ; shr rcx, (PAGE_BITS + FRONT_BITS) as i8 ; mov rdx, rax ; shr rdx, PAGE_BITS as i8);
+        // The lowest bits of their sum are the line: a rotation, which copies at the same time, is as good as a shift.
+        let (high, low) = ((PAGE_BITS + FRONT_BITS) as i8, PAGE_BITS as i8);
+        match (x == 32, self.shape.bmi2) {
+            (true, true) => dynasm!(self.ops ; .arch x64 ; rorx ecx, eax, high ; rorx edx, eax, low),
+            (false, true) => dynasm!(self.ops ; .arch x64 ; rorx rcx, rax, high ; rorx rdx, rax, low),
+            (true, false) => dynasm!(self.ops ; .arch x64 ; mov ecx, eax ; shr ecx, high ; mov edx, eax ; shr edx, low),
+            (false, false) => dynasm!(self.ops ; .arch x64 ; mov rcx, rax ; shr rcx, high ; mov rdx, rax ; shr rdx, low),
         }
         dynasm!(self.ops ; .arch x64 ; add ecx, edx ; and ecx, lines);
         match (x, past) {

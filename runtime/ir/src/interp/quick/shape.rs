@@ -34,6 +34,8 @@ pub struct Shape {
     pub sse: bool,
     /// ... and AVX2.
     pub avx2: bool,
+    /// The host rotates into another register.
+    pub bmi2: bool,
     parts: &'static [KeyPart],
 }
 
@@ -84,6 +86,7 @@ impl Shape {
             roles,
             sse: std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("sse4.2"),
             avx2: std::is_x86_feature_detected!("avx2"),
+            bmi2: std::is_x86_feature_detected!("bmi2"),
             parts: isa.key_parts(),
         }
     }
