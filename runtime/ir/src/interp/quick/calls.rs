@@ -86,7 +86,8 @@ pub extern "sysv64" fn probe<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64) -> 
 }
 
 /// Looks up the page of accesses that go together, at the first of their bytes. If generated code would not find it even then (they lie on two pages, or
-/// one of them may fault, or reaches a device or code), the interpreter goes on.
+/// one of them may fault, or reaches a device or code), the interpreter goes on. The tables are walked for a write before the reads in front of it are
+/// done: an MMU that keeps dirty bits in its tables would set one early if such a read faulted.
 pub extern "sysv64" fn refill<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64, together: u64) -> Done {
     run.serve(at, |cx, run, _| {
         let t = Together::unpack(together as u32);
