@@ -92,10 +92,12 @@ pub extern "sysv64" fn refill<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64, to
     run.serve(at, |cx, run, _| {
         let t = Together::unpack(together as u32);
         let kind = if t.write { AccessKind::Write } else { AccessKind::Read };
-        if cx.resolve(run.bus, va, kind, t.mmu).is_ok() {
+        let last = va.wrapping_add(t.past.into()) & if t.narrow { u32::MAX.into() } else { u64::MAX };
+        // What would fault before its page is looked up, or on another page first, is not looked up here: a walk may leave traces in the state.
+        let whole = va & u64::from(t.align) == 0 && va >> PAGE_BITS == last >> PAGE_BITS;
+        if whole && cx.resolve(run.bus, va, kind, t.mmu).is_ok() {
             cx.tlb.raise(va, t.mmu, cx.tag);
         }
-        let last = va.wrapping_add(t.past.into()) & if t.narrow { u32::MAX.into() } else { u64::MAX };
         if cx.tlb.in_front(va, last, t.align, t.mmu, (t.read, t.write)) { Ok(0) } else { Err(Leave::Resume(at)) }
     })
 }
