@@ -246,9 +246,8 @@ impl<I: Isa> Context<I> {
             |entry: &&JumpEntry| entry.pc == pc && (entry.stamp == self.epoch | key.0 || entry.stamp == self.global_epoch | key.0);
         [slot, slot ^ OTHER_JUMP].into_iter().map(|slot| &self.jumps[slot]).find(matches)
     }
-    /// Lets the jump cache know the block at `pc`, whose page is in the TLB.
-    fn know(&mut self, pc: u64, key: BlockKey, mmu: u8, block: &Cached, native: u64) {
-        let global = self.tlb.lookup(pc, mmu, self.tag).is_some_and(|page| page.global);
+    /// Lets the jump cache know the block at `pc`, whose page may be global.
+    fn know(&mut self, pc: u64, key: BlockKey, global: bool, block: &Cached, native: u64) {
         let epoch = if global { self.global_epoch } else { self.epoch };
         let slot = jump_slot(pc);
         if self.jumps[slot].pc != pc {
@@ -863,7 +862,8 @@ impl<I: Isa> Engine<I> {
                 Some(quick) if found.native == 0 => quick.missing(),
                 _ => found.native,
             };
-            self.cx.know(pc, key, mmu, &found, native);
+            let global = self.cx.tlb.lookup(pc, mmu, self.cx.tag).is_some_and(|page| page.global);
+            self.cx.know(pc, key, global, &found, native);
             if let Some(at) = link.filter(|at| same_key && self.cx.stats.flushes == flushes && self.same_page(*at, found.code)) {
                 let from = &mut self.arena.code[at as usize];
                 let a = if from.op == Bc::Jump { from.a } else { 0 };

@@ -162,17 +162,17 @@ pub extern "sysv64" fn find<I: Isa>(run: &mut Run<'_, I>, pc: u64, key: u64) -> 
     let key = BlockKey(key);
     cx.stats.jump_misses += 1;
     let mmu = cx.isa.fetch_mmu(key);
-    let place = cx.tlb.lookup(pc, mmu, cx.tag).filter(|page| page.execute).and_then(|page| page.ram);
-    let page = place.and_then(|(block, offset)| {
+    let found = cx.tlb.lookup(pc, mmu, cx.tag).filter(|page| page.execute).and_then(|page| {
+        let (block, offset) = page.ram?;
         let block = cx.tlb.block(block)?;
         let number = run.rams.iter().position(|ram| Arc::ptr_eq(ram, block))?;
-        Some((number as u16, offset >> PAGE_BITS))
+        // What was revoked is not in the table any more.
+        let block = run.blocks?.get(&BlockId::new((number as u16, offset >> PAGE_BITS), pc, key))?;
+        (block.native != 0 && block.in_one_page()).then_some((block, page.global))
     });
-    // What was revoked is not in the table any more.
-    let found = page.zip(run.blocks).and_then(|(page, blocks)| blocks.get(&BlockId::new(page, pc, key)));
-    match found.filter(|block| block.native != 0 && block.in_one_page()) {
-        Some(block) => {
-            cx.know(pc, key, mmu, &block, block.native);
+    match found {
+        Some((block, global)) => {
+            cx.know(pc, key, global, &block, block.native);
             block.native
         }
         None => {
