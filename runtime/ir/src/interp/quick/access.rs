@@ -5,7 +5,8 @@
 //! rest of the block.
 
 use super::super::code::{Bc, Code};
-use super::emit::{Cold, Emitter, is_branch, is_jump, is_written};
+use super::effects::{is_branch, is_jump, is_written};
+use super::emit::{Cold, Emitter};
 use super::regs::{POINTERS, RAX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS};

@@ -4,15 +4,16 @@
 //! other registers hold cells ([`super::regs`]). What a register holds beyond its cell is written back before anything can look: at branches and their
 //! targets, calls in line and exits, and on the paths out of line.
 
-use super::super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
+use super::super::code::{Arena, Bc, BlockInfo, Code, Operand};
 use super::super::exec::{JUMP_MASK, JumpEntry, PAGE_JUMPS, jump_slot};
 use super::access::Group;
 use super::assembler::Assembler;
+use super::effects::{Writes, flags_of, is_branch, is_jump, is_written, result_of, writes};
+use super::labels::Labels;
 use super::regs::{NUMBERS, RAX, RDX, Registers};
 use super::shape::{CONTROLS, KEY, Shape};
 use super::stubs::Stubs;
 use crate::guest::BlockKey;
-use crate::op::Value;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use std::mem::offset_of;
 
@@ -123,67 +124,6 @@ pub struct Emitter<'a> {
     rekeyed: &'a mut Vec<u16>,
 }
 
-/// The places that branches lead to.
-#[derive(Default)]
-struct Labels {
-    /// Code index of the block's first word.
-    first: u32,
-    /// By word: one more than its label's number; 0: it has none.
-    numbers: Vec<u16>,
-    all: Vec<Label>,
-}
-
-impl Labels {
-    /// Finds the labels of a block; `None` if a branch leads elsewhere.
-    fn restart(&mut self, words: &[Code], first: u32, ops: &mut Assembler) -> Option<()> {
-        self.first = first;
-        self.all.clear();
-        self.numbers.clear();
-        self.numbers.resize(words.len(), 0);
-        for (c, at) in words.iter().zip(first..).filter(|(c, _)| is_branch(c.op)) {
-            let number = self.numbers.get_mut((c.imm as usize).checked_sub(first as usize)?)?;
-            if *number == 0 {
-                self.all.push(Label { label: ops.new_dynamic_label(), branches: 0, backward: false, regs: None });
-                *number = u16::try_from(self.all.len()).ok()?;
-            }
-            let label = &mut self.all[usize::from(*number) - 1];
-            label.branches += 1;
-            label.backward |= c.imm <= u64::from(at);
-        }
-        Some(())
-    }
-
-    fn number(&self, at: u32) -> Option<usize> {
-        let number = *self.numbers.get(at.wrapping_sub(self.first) as usize)?;
-        usize::from(number).checked_sub(1)
-    }
-
-    fn get(&self, at: u32) -> Option<&Label> {
-        self.all.get(self.number(at)?)
-    }
-
-    fn get_mut(&mut self, at: u32) -> Option<&mut Label> {
-        let number = self.number(at)?;
-        self.all.get_mut(number)
-    }
-
-    fn remove(&mut self, at: u32) {
-        if let Some(number) = self.numbers.get_mut(at.wrapping_sub(self.first) as usize) {
-            *number = 0;
-        }
-    }
-}
-
-/// A place that branches lead to.
-struct Label {
-    label: DynamicLabel,
-    branches: u32,
-    /// One of them comes from behind.
-    backward: bool,
-    /// What registers hold on all of them so far.
-    regs: Option<Registers>,
-}
-
 /// Translates one block; `base` is where it will be executed. Without a head it is an exception's entry: any key may be before it and after it.
 pub fn block<'a>(
     scratch: &'a mut Scratch,
@@ -250,70 +190,6 @@ pub fn block_seen<'a>(
     Some(Made { code: scratch.ops.code(), slots: &scratch.slots })
 }
 
-pub fn is_branch(op: Bc) -> bool {
-    use Bc::*;
-    matches!(op, Br | BrZ | BrNz | BrEq | BrNe | BrUlt | BrUle | BrSlt32 | BrSle32 | BrSlt64 | BrSle64 | Poll)
-}
-
-pub fn is_jump(op: Bc) -> bool {
-    matches!(op, Bc::Jump | Bc::JumpTo | Bc::JumpRekey)
-}
-
-/// Which cells a word writes.
-#[derive(Clone, Copy, PartialEq)]
-enum Writes {
-    Nothing,
-    /// The cell it names first.
-    One,
-    /// That, and the four of flags that the immediate names.
-    Flags,
-    /// The result that the side table says.
-    Result,
-    /// Any.
-    Any,
-}
-
-#[inline]
-fn writes(op: Bc) -> Writes {
-    use Bc::*;
-    match op {
-        Call => Writes::Any,
-        Generic | Float | Memory => Writes::Result,
-        AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => Writes::Flags,
-        Enter | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite | Fence | ClearExclusive | Raise | Wait | Trap | Linked => {
-            Writes::Nothing
-        }
-        op if is_branch(op) || is_jump(op) => Writes::Nothing,
-        _ => Writes::One,
-    }
-}
-
-/// The cells of flags of an addition or subtraction with them.
-fn flags_of(c: &Code) -> [u16; 4] {
-    [0, 16, 32, 48].map(|at| (c.imm >> at) as u16)
-}
-
-/// The first cell of a word's result in the side table, and how many it has.
-fn result_of(arena: &Arena, c: &Code) -> (u16, u16) {
-    let Side { inst, result, .. } = &arena.side[c.imm as usize];
-    (*result, if inst.res == Value::NONE { 0 } else { inst.ty.cells() })
-}
-
-/// Whether a word writes a cell, or may.
-#[inline]
-pub fn is_written(arena: &Arena, c: &Code, cell: u16) -> bool {
-    match writes(c.op) {
-        Writes::Nothing => false,
-        Writes::One => c.a == cell,
-        Writes::Flags => c.a == cell || flags_of(c).into_iter().any(|flag| flag == cell),
-        Writes::Result => {
-            let (first, count) = result_of(arena, c);
-            cell.wrapping_sub(first) < count
-        }
-        Writes::Any => true,
-    }
-}
-
 impl Emitter<'_> {
     pub fn label(&mut self) -> DynamicLabel {
         self.ops.new_dynamic_label()
@@ -344,7 +220,7 @@ impl Emitter<'_> {
     /// Emits the word at an index, and others with it if they go together; the index of the next.
     fn step(&mut self, index: usize) -> usize {
         let at = self.first + index as u32;
-        if self.labels.number(at).is_some() {
+        if self.labels.get(at).is_some() {
             self.write_back();
             self.arrive(at);
         }

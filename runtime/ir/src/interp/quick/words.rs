@@ -1,7 +1,8 @@
 //! Integers and branches.
 
 use super::super::code::{Bc, Code};
-use super::emit::{Cold, Emitter, is_branch, is_jump};
+use super::effects::{is_branch, is_jump};
+use super::emit::{Cold, Emitter};
 use super::regs::{RAX, RCX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 

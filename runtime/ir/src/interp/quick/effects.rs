@@ -1,0 +1,68 @@
+//! What words of bytecode do to cells and to the course of a block.
+
+use super::super::code::{Arena, Bc, Code, Side};
+use crate::op::Value;
+
+pub fn is_branch(op: Bc) -> bool {
+    use Bc::*;
+    matches!(op, Br | BrZ | BrNz | BrEq | BrNe | BrUlt | BrUle | BrSlt32 | BrSle32 | BrSlt64 | BrSle64 | Poll)
+}
+
+pub fn is_jump(op: Bc) -> bool {
+    matches!(op, Bc::Jump | Bc::JumpTo | Bc::JumpRekey)
+}
+
+/// Which cells a word writes.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Writes {
+    Nothing,
+    /// The cell it names first.
+    One,
+    /// That, and the four of flags that the immediate names.
+    Flags,
+    /// The result that the side table says.
+    Result,
+    /// Any.
+    Any,
+}
+
+#[inline]
+pub fn writes(op: Bc) -> Writes {
+    use Bc::*;
+    match op {
+        Call => Writes::Any,
+        Generic | Float | Memory => Writes::Result,
+        AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => Writes::Flags,
+        Enter | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite | Fence | ClearExclusive | Raise | Wait | Trap | Linked => {
+            Writes::Nothing
+        }
+        op if is_branch(op) || is_jump(op) => Writes::Nothing,
+        _ => Writes::One,
+    }
+}
+
+/// The cells of flags of an addition or subtraction with them.
+pub fn flags_of(c: &Code) -> [u16; 4] {
+    [0, 16, 32, 48].map(|at| (c.imm >> at) as u16)
+}
+
+/// The first cell of a word's result in the side table, and how many it has.
+pub fn result_of(arena: &Arena, c: &Code) -> (u16, u16) {
+    let Side { inst, result, .. } = &arena.side[c.imm as usize];
+    (*result, if inst.res == Value::NONE { 0 } else { inst.ty.cells() })
+}
+
+/// Whether a word writes a cell, or may.
+#[inline]
+pub fn is_written(arena: &Arena, c: &Code, cell: u16) -> bool {
+    match writes(c.op) {
+        Writes::Nothing => false,
+        Writes::One => c.a == cell,
+        Writes::Flags => c.a == cell || flags_of(c).into_iter().any(|flag| flag == cell),
+        Writes::Result => {
+            let (first, count) = result_of(arena, c);
+            cell.wrapping_sub(first) < count
+        }
+        Writes::Any => true,
+    }
+}
