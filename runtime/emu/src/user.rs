@@ -1,7 +1,7 @@
 //! `emu run`: user-mode emulation.
 
 use clap::Args;
-use emu_user::{Error, Options, Process};
+use emu_user::{Error, Options, Start};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,14 +11,14 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 pub struct Run {
     /// CPU model
-    #[arg(long, value_name = "MODEL", default_value = "cortex-a15")]
-    cpu: String,
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
     /// Where the guest's libraries are: absolute paths are looked for below it first
     #[arg(short = 'L', value_name = "SYSROOT")]
     sysroot: Option<PathBuf>,
     /// Set an environment variable
     #[arg(short = 'E', value_name = "VAR=X")]
-    environment: Vec<String>,
+    environment: Vec<OsString>,
     /// The program's name as it sees it
     #[arg(short = '0', value_name = "ARGV0")]
     name: Option<OsString>,
@@ -49,22 +49,20 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
     }
     let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = std::env::vars_os().map(|(n, v)| (n.into_vec(), v.into_vec())).collect();
     for pair in &run.environment {
-        let (name, value) = pair.split_once('=').ok_or_else(|| usage(format!("-E {pair}: write -E NAME=VALUE")))?;
-        variables.insert(name.into(), value.into());
+        let bytes = pair.clone().into_vec();
+        let at = bytes.iter().position(|b| *b == b'=');
+        let at = at.ok_or_else(|| usage(format!("-E {}: write -E NAME=VALUE", pair.display())))?;
+        variables.insert(bytes[..at].into(), bytes[at + 1..].into());
     }
     let environment: Vec<Vec<u8>> = variables.into_iter().map(|(n, v)| [n, v].join(&b'=')).collect();
     let options = Options {
-        cpu: run.cpu.clone(),
+        cpu: run.cpu.clone().unwrap_or_default(),
         sysroot: run.sysroot.clone(),
         strace: run.strace,
         code_cache: run.code_cache_size,
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
+        stats: run.stats,
     };
-    let mut process = Process::new(&program, &arguments, &environment, options).map_err(|e: Error| usage(e.to_string()))?;
-    let status = process.run();
-    if run.stats {
-        let counters: Vec<String> = process.stats().named().iter().map(|(n, v)| format!("{n} {v}")).collect();
-        eprintln!("{}", counters.join(", "));
-    }
-    Ok(status)
+    let start = Start { program: &program, arguments: &arguments, environment: &environment };
+    match emu_user::run(&start, options).map_err(|e: Error| usage(e.to_string()))? {}
 }

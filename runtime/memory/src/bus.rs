@@ -30,6 +30,12 @@ pub trait PhysBus {
     /// The RAM or ROM that `at` lies in; `None` for MMIO and where nothing is.
     fn ram(&self, at: GuestPhys, access: Access) -> Option<RamSlice>;
 
+    /// Atomically replaces `old` by `new`, both `size` (1, 2, 4 or 8) bytes at a multiple of `size`: what was there. `None`: the bus knows no better way than
+    /// that of [`PhysBus::ram`].
+    fn exchange(&self, _at: GuestPhys, _size: u8, _old: u64, _new: u64) -> Option<Result<u64, BusError>> {
+        None
+    }
+
     /// The version of the address map. When it changes, everything [`PhysBus::ram`] said is void and soft TLBs flush.
     fn map_version(&self) -> u64;
 }
@@ -82,6 +88,20 @@ pub trait GuestBus: PhysBus {
 
     /// Sends an event (`SEV`) to the other vCPUs; this one's own is the caller's.
     fn send_event(&self);
+
+    /// The host address of virtual address 0, if the host maps the guest's memory as the guest does (a process): generated code then accesses it without
+    /// a look-up, and whatever the host refuses is done by [`PhysBus`], which never touches memory unchecked.
+    fn direct(&self) -> Option<usize> {
+        None
+    }
+
+    /// Code is about to be read in a page (an address in it; `first`: there was none in it): when it returns, nobody writes there without a look at
+    /// [`crate::RamBlock::code_lines`].
+    fn hold_code(&self, _at: GuestPhys, first: bool) {
+        if first {
+            self.wait_for_others(Attention::CODE);
+        }
+    }
 
     /// Returns when every other vCPU has taken these bits of its attention word, or will before its next guest access. Nothing to do for a lone one.
     fn wait_for_others(&self, _: u32) {}

@@ -41,6 +41,8 @@ pub enum MemoryError {
 struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// Bytes mapped in front of it, and behind it, that nobody may touch.
+    guard: usize,
 }
 
 // SAFETY: the mapping is plain memory owned by this value; all access goes through atomics.
@@ -50,18 +52,21 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(len: usize) -> Result<Mapping, rustix::io::Errno> {
+        Mapping::map(len, 0, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map(len: usize, guard: usize, protection: ProtFlags) -> Result<Mapping, rustix::io::Errno> {
+        let whole = guard.checked_mul(2).and_then(|guards| guards.checked_add(len)).ok_or(rustix::io::Errno::NOMEM)?;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
-        let base = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)?
-        };
-        NonNull::new(base.cast()).map(|base| Mapping { base, len }).ok_or(rustix::io::Errno::NOMEM)
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), whole, protection, MapFlags::PRIVATE | MapFlags::NORESERVE)? };
+        NonNull::new(base.cast::<u8>().wrapping_add(guard)).map(|base| Mapping { base, len, guard }).ok_or(rustix::io::Errno::NOMEM)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: base and len are those of a mapping made in `new`, and nobody holds pointers into it any more.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+        // SAFETY: these are start and length of a mapping made in `map`, and nobody holds pointers into it any more.
+        let _ = unsafe { munmap(self.base.as_ptr().wrapping_sub(self.guard).cast(), self.len + 2 * self.guard) };
     }
 }
 
@@ -107,6 +112,17 @@ macro_rules! accessors {
 impl RamBlock {
     /// Maps a zeroed block of `size` bytes called `name`.
     pub fn new(name: &str, size: u64) -> Result<Arc<RamBlock>, MemoryError> {
+        RamBlock::mapped(name, size, Mapping::new)
+    }
+
+    /// Takes `size` bytes of the host's addresses, with nothing there, between two guards of `guard` bytes where nothing will ever be: whoever asked maps
+    /// parts of it ([`RamBlock::host`]), and keeps this type's methods that touch bytes from those that are not mapped. What is known of code in its pages
+    /// is kept as for any block.
+    pub fn reserve(name: &str, size: u64, guard: usize) -> Result<Arc<RamBlock>, MemoryError> {
+        RamBlock::mapped(name, size, |len| Mapping::map(len, guard, ProtFlags::empty()))
+    }
+
+    fn mapped(name: &str, size: u64, map: impl FnOnce(usize) -> Result<Mapping, rustix::io::Errno>) -> Result<Arc<RamBlock>, MemoryError> {
         if size == 0 {
             return Err(MemoryError::Empty(name.into()));
         }
@@ -116,7 +132,7 @@ impl RamBlock {
         Ok(Arc::new(RamBlock {
             name: name.into(),
             size,
-            bytes: Mapping::new(length as usize).map_err(fail)?,
+            bytes: map(length as usize).map_err(fail)?,
             pages: Mapping::new(pages as usize * size_of::<PageState>()).map_err(fail)?,
             keepers: Keepers::default(),
         }))
@@ -130,6 +146,11 @@ impl RamBlock {
     /// Its size, bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The host address of its first byte.
+    pub fn host(&self) -> *mut u8 {
+        self.bytes.base.as_ptr()
     }
 
     #[inline]

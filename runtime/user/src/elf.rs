@@ -2,10 +2,12 @@
 //!
 //! Sources: System V ABI, chapter 5 (program loading); Linux Documentation/arch/arm/process.
 
-use crate::space::{EXEC, READ, Space, WRITE};
+use crate::space::{EXEC, READ, Source, Space, WRITE};
 use emu_memory::PAGE_SIZE;
 use object::elf;
+use object::read::ReadRef;
 use object::read::elf::{FileHeader, ProgramHeader};
+use std::os::fd::BorrowedFd;
 
 /// What an executable is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +18,25 @@ pub struct Kind {
     pub wide: bool,
     /// Little-endian data.
     pub little: bool,
+}
+
+impl Kind {
+    /// The bytes of a number.
+    pub fn u32_bytes(&self, value: u32) -> [u8; 4] {
+        if self.little { value.to_le_bytes() } else { value.to_be_bytes() }
+    }
+
+    /// The number of these bytes.
+    pub fn u32(&self, bytes: [u8; 4]) -> u32 {
+        if self.little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let order = if self.little { "little" } else { "big" };
+        write!(f, "ELF machine {} of {} bits, {order}-endian", self.machine, if self.wide { 64 } else { 32 })
+    }
 }
 
 /// A loaded object.
@@ -47,11 +68,12 @@ pub fn kind(bytes: &[u8]) -> Option<Kind> {
     Some(Kind { machine: if little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) }, wide, little })
 }
 
-/// Loads a 32-bit executable or shared object; one that may be anywhere is put at the highest free place below `top`.
+/// Loads a 32-bit executable or shared object from its bytes; one that may be anywhere is put at the highest free place below `top`. What can be is mapped from
+/// `file`, if that is given.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
-pub fn load(space: &Space, bytes: &[u8], top: u64) -> Result<Loaded, String> {
+pub fn load<'a>(space: &Space, bytes: impl ReadRef<'a>, file: Option<BorrowedFd<'_>>, top: u64) -> Result<Loaded, String> {
     let text = |e: object::read::Error| e.to_string();
     let header = elf::FileHeader32::<object::Endianness>::parse(bytes).map_err(text)?;
     let endian = header.endian().map_err(text)?;
@@ -63,7 +85,6 @@ pub fn load(space: &Space, bytes: &[u8], top: u64) -> Result<Loaded, String> {
     let loads = || segments.iter().filter(|s| s.p_type(endian) == elf::PT_LOAD && s.p_memsz(endian) > 0);
     let start = loads().map(|s| u64::from(s.p_vaddr(endian))).min().ok_or("it has nothing to load")?;
     let end = loads().map(|s| u64::from(s.p_vaddr(endian)) + u64::from(s.p_memsz(endian))).max().unwrap_or(start);
-    let page = |at: u64| at & !(PAGE_SIZE - 1);
     let base = if kind == elf::ET_DYN {
         let place = space.find(PAGE_SIZE, top, end - page(start)).ok_or("it does not fit into the address space")?;
         place.wrapping_sub(page(start))
@@ -80,33 +101,25 @@ pub fn load(space: &Space, bytes: &[u8], top: u64) -> Result<Loaded, String> {
         end: base.wrapping_add(end),
         interpreter: None,
     };
+    let size = bytes.len().map_err(|()| "its size is not known")?;
     for s in segments {
-        let data = s.data(endian, bytes).map_err(|()| "a segment lies outside the file: it is cut short")?;
+        let (offset, len) = (u64::from(s.p_offset(endian)), u64::from(s.p_filesz(endian)));
         match s.p_type(endian) {
-            elf::PT_INTERP => loaded.interpreter = Some(data.strip_suffix(b"\0").unwrap_or(data).to_vec()),
+            elf::PT_INTERP => {
+                let data = s.data(endian, bytes).map_err(|()| CUT)?;
+                loaded.interpreter = Some(data.strip_suffix(b"\0").unwrap_or(data).to_vec());
+            }
             elf::PT_LOAD if s.p_memsz(endian) > 0 => {
-                let at = moved(s.p_vaddr(endian));
-                let memory = u64::from(s.p_memsz(endian));
-                if data.len() as u64 > memory {
-                    return Err("a segment is larger in the file than in memory".into());
+                if offset + len > size {
+                    return Err(CUT.into());
                 }
-                let flags = s.p_flags(endian);
-                let bit = |flag: elf::ProgramFlags, permission: u8| if flags.0 & flag.0 != 0 { permission } else { 0 };
+                let bit = |flag: elf::ProgramFlags, permission: u8| if s.p_flags(endian).0 & flag.0 != 0 { permission } else { 0 };
                 let permissions = bit(elf::PF_R, READ) | bit(elf::PF_W, WRITE) | bit(elf::PF_X, EXEC);
-                let (first, len) = (page(at), at - page(at) + memory);
-                // Segments may share a page: what is there already stays, with both permissions.
-                let mut place = first;
-                while place < first + len {
-                    let old = space.page(place);
-                    let done = if old == 0 { space.map(place, 1, permissions) } else { space.protect(place, 1, old | permissions) };
-                    if !done {
-                        return Err(format!("its segment at {at:#x} does not fit into the address space"));
-                    }
-                    place += PAGE_SIZE;
-                }
-                space.put(at, data).map_err(|f| f.to_string())?;
-                let (offset, table) = (u64::from(s.p_offset(endian)), u64::from(header.e_phoff(endian)));
-                if table >= offset && table < offset + data.len() as u64 {
+                let at = moved(s.p_vaddr(endian));
+                let segment = Segment { at, memory: s.p_memsz(endian).into(), offset, len, permissions };
+                segment.load(space, bytes, file)?;
+                let table = u64::from(header.e_phoff(endian));
+                if table >= offset && table < offset + len {
                     loaded.headers = at + (table - offset);
                 }
             }
@@ -116,9 +129,70 @@ pub fn load(space: &Space, bytes: &[u8], top: u64) -> Result<Loaded, String> {
     Ok(loaded)
 }
 
+const CUT: &str = "a segment lies outside the file: it is cut short";
+
+fn page(at: u64) -> u64 {
+    at & !(PAGE_SIZE - 1)
+}
+
+/// What is to be at an address: so many bytes of the file, then zeros.
+struct Segment {
+    at: u64,
+    memory: u64,
+    offset: u64,
+    len: u64,
+    permissions: u8,
+}
+
+impl Segment {
+    fn load<'a>(&self, space: &Space, bytes: impl ReadRef<'a>, file: Option<BorrowedFd<'_>>) -> Result<(), String> {
+        let Segment { at, memory, offset, len, permissions } = *self;
+        if len > memory {
+            return Err("a segment is larger in the file than in memory".into());
+        }
+        let no_room = || format!("its segment at {at:#x} does not fit into the address space");
+        let (first, end) = (page(at), at.checked_add(memory).ok_or_else(no_room)?);
+        let whole = (at + len).next_multiple_of(PAGE_SIZE) - first;
+        if len > 0 && at % PAGE_SIZE == offset % PAGE_SIZE && space.is_free(first, end - first) {
+            if let Some(file) = file {
+                let source = Source::File { file, offset: page(offset), shared: false };
+                space.map(first, whole, permissions, source).map_err(|e| format!("{}: {e}", no_room()))?;
+                let rest = end.saturating_sub(first + whole);
+                if rest > 0 && !space.map_zeros(first + whole, rest, permissions) {
+                    return Err(no_room());
+                }
+                let tail = vec![0; ((first + whole).min(end) - (at + len)) as usize];
+                return space.put(at + len, &tail).map_err(|f| f.to_string());
+            }
+        }
+        // Segments may share a page: what is there already stays, with both permissions.
+        let mut place = first;
+        while place < end {
+            let old = space.page(place);
+            let done = match old {
+                0 => {
+                    let free = (place..end).step_by(PAGE_SIZE as usize).take_while(|at| space.page(*at) == 0).count() as u64;
+                    let run = (free * PAGE_SIZE).min(end - place);
+                    let done = free > 0 && space.map_zeros(place, run, permissions);
+                    place += run.saturating_sub(1) & !(PAGE_SIZE - 1);
+                    done
+                }
+                _ => space.protect(place, 1, old & (READ | WRITE | EXEC) | permissions).is_ok(),
+            };
+            if !done {
+                return Err(no_room());
+            }
+            place += PAGE_SIZE;
+        }
+        let data = bytes.read_bytes_at(offset, len).map_err(|()| CUT)?;
+        space.put(at, data).map_err(|f| f.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host_signal;
     use proptest::prelude::*;
 
     /// One segment of code at 0x10000.
@@ -139,8 +213,9 @@ mod tests {
 
     #[test]
     fn a_segment_is_where_it_should_be() {
+        host_signal::install();
         let space = Space::new(1 << 24).unwrap();
-        let loaded = load(&space, &program(), 1 << 24).unwrap();
+        let loaded = load(&space, program().as_slice(), None, 1 << 24).unwrap();
         assert_eq!((loaded.entry, loaded.headers, loaded.header_count, loaded.end), (0x10054, 0x10034, 1, 0x12000));
         assert_eq!(space.number(0x10054, 4), Ok(0x0403_0201));
         assert_eq!((space.page(0x11000) & 7, space.page(0x12000)), (READ | EXEC, 0));
@@ -152,8 +227,9 @@ mod tests {
         file[16] = 3; // ET_DYN
         file[63] = 0xff; // p_vaddr
         file[27] = 0xff; // e_entry
+        host_signal::install();
         let space = Space::new(1 << 24).unwrap();
-        let loaded = load(&space, &file, 1 << 24).unwrap();
+        let loaded = load(&space, file.as_slice(), None, 1 << 24).unwrap();
         assert_eq!((loaded.entry, loaded.end), (0xff_e054, 1 << 24));
         assert_eq!(space.number(loaded.entry, 4), Ok(0x0403_0201));
     }
@@ -164,9 +240,10 @@ mod tests {
             let mut file = program();
             file[at] = byte;
             file.truncate(cut.max(1));
+            host_signal::install();
             let space = Space::new(1 << 24).unwrap();
             _ = kind(&file);
-            _ = load(&space, &file, 1 << 24);
+            _ = load(&space, file.as_slice(), None, 1 << 24);
         }
     }
 }

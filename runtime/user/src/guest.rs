@@ -1,16 +1,23 @@
-//! An instruction set as a process sees it: no privilege, no tables, only the pages the process has mapped.
+//! An instruction set as a process sees it: no privilege, no tables, only the pages the process has mapped; and the bus of one of its threads.
 
+use crate::host_signal;
 use crate::space::{EXEC, READ, Space, WRITE};
 use emu_ir::Builder;
 use emu_ir::guest::*;
 use emu_ir::state::{Slot, StateLayout};
-use emu_memory::GuestPhys;
+use emu_memory::{Access, BusError, GuestBus, GuestPhys, PhysBus, RamSlice};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// The exception for a page the process may not use: address, 1 if mapped.
 pub const PAGE_FAULT: u16 = u16::MAX;
 /// The exception for a misaligned access: address.
 pub const MISALIGNED: u16 = u16::MAX - 1;
+/// The exception for a page of a file that has become shorter: address.
+pub const BEYOND_FILE: u16 = u16::MAX - 2;
+
+/// Instructions per turn of the engine: only bounds how often it comes back.
+const TURN: u64 = 1 << 40;
 
 /// `isa` without its MMU and alignment registers: the process's pages decide.
 pub struct User<I> {
@@ -74,6 +81,7 @@ impl<I: Isa> Isa for User<I> {
         match id {
             PAGE_FAULT => "page fault",
             MISALIGNED => "misaligned access",
+            BEYOND_FILE => "access beyond the end of a file",
             other => self.isa.exception_name(other),
         }
     }
@@ -100,7 +108,15 @@ impl<I: Isa> Isa for User<I> {
     fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {
         Exception { id: MISALIGNED, args: [va, 0, 0, 0] }
     }
-    fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {
+    fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {
+        let needed = match kind {
+            AccessKind::Read => READ,
+            AccessKind::Write => WRITE,
+            AccessKind::Execute => EXEC,
+        };
+        if self.space.page(va) & needed != 0 && host_signal::was_bus_error() {
+            return Exception { id: BEYOND_FILE, args: [va, 0, 0, 0] };
+        }
         self.fault(va)
     }
     fn call(&self, id: u16, cx: &mut HelperCx<'_>, args: &[u64; 6]) -> Result<u64, Exception> {
@@ -112,4 +128,59 @@ impl<I: Isa> Isa for User<I> {
     fn reset(&self, state: &mut [u64]) {
         self.isa.reset(state);
     }
+}
+
+/// What a thread's engine sees of the process: its memory.
+pub struct ThreadBus {
+    space: Arc<Space>,
+    attention: Arc<AtomicU32>,
+}
+
+impl ThreadBus {
+    /// Of a process with this memory; a new attention word.
+    pub fn new(space: Arc<Space>) -> ThreadBus {
+        ThreadBus { space, attention: Arc::default() }
+    }
+}
+
+impl PhysBus for ThreadBus {
+    fn read(&self, at: GuestPhys, size: u8, access: Access) -> Result<u64, BusError> {
+        PhysBus::read(&*self.space, at, size, access)
+    }
+    fn write(&self, at: GuestPhys, size: u8, value: u64, access: Access) -> Result<(), BusError> {
+        PhysBus::write(&*self.space, at, size, value, access)
+    }
+    fn exchange(&self, at: GuestPhys, size: u8, old: u64, new: u64) -> Option<Result<u64, BusError>> {
+        self.space.exchange(at, size, old, new)
+    }
+    fn ram(&self, at: GuestPhys, access: Access) -> Option<RamSlice> {
+        self.space.ram(at, access)
+    }
+    fn map_version(&self) -> u64 {
+        self.space.map_version()
+    }
+}
+
+impl GuestBus for ThreadBus {
+    fn attention(&self) -> &Arc<AtomicU32> {
+        &self.attention
+    }
+    fn direct(&self) -> Option<usize> {
+        Some(self.space.base())
+    }
+    fn hold_code(&self, at: GuestPhys, _: bool) {
+        self.space.hold_code(at.0);
+    }
+    fn levels(&self) -> u64 {
+        0
+    }
+    fn set_output(&self, _: usize, _: u32, _: bool) {}
+    fn publish(&self, _: u64, _: u64) {}
+    fn limit(&self) -> u64 {
+        TURN
+    }
+    fn now(&self) -> u64 {
+        0
+    }
+    fn send_event(&self) {}
 }

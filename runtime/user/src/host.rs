@@ -2,7 +2,10 @@
 //!
 //! All `unsafe` of this crate is here: numbers and buffers go in, a result or an error number comes out.
 
-use std::ffi::CStr;
+use crate::host_signal;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// An error number of the host, which is Linux too: the guest's is the same.
 pub type Errno = i32;
@@ -56,14 +59,10 @@ plain! {
     gettid() = SYS_gettid;
     /// getuid(2)
     getuid() = SYS_getuid;
-    /// kill(2)
-    kill(pid, signal) = SYS_kill;
     /// lseek(2)
     lseek(fd, offset, whence) = SYS_lseek;
     /// sched_yield(2)
     sched_yield() = SYS_sched_yield;
-    /// tgkill(2)
-    tgkill(group, thread, signal) = SYS_tgkill;
     /// umask(2)
     umask(mask) = SYS_umask;
 }
@@ -236,10 +235,62 @@ pub fn terminal(fd: i64) -> Result<[u8; 36], Errno> {
     Ok(out)
 }
 
-/// fork(2). Emulation of a process is single-threaded, so that the child may go on emulating.
+/// fork(2).
 pub fn fork() -> Result<i64, Errno> {
-    // SAFETY: no other thread of this process exists that could hold a lock the child needs.
+    // SAFETY: the C library makes the child's memory allocator usable; what else of this process has locks is held by the caller.
     result(unsafe { libc::fork() }.into())
+}
+
+/// A child that shares this process's memory; this thread waits until it has executed something or ended. The child runs `run`, which does not return.
+pub fn vfork(mut run: impl FnMut()) -> Result<i64, Errno> {
+    const STACK: usize = 256 << 10;
+    extern "C" fn begin(run: *mut libc::c_void) -> i32 {
+        // SAFETY: the parent, which waits, keeps it.
+        let run: &mut &mut dyn FnMut() = unsafe { &mut *run.cast() };
+        run();
+        exit(127)
+    }
+    let mut stack = vec![0u128; STACK / 16];
+    let mut run: &mut dyn FnMut() = &mut run;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is of no use to anybody else; the parent does nothing as long as the child is there.
+    result(unsafe { libc::clone(begin, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut run).cast()) }.into())
+}
+
+/// execve(2): comes back only with an error.
+pub fn execve(file: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Errno {
+    let list = |all: &[Vec<u8>]| all.iter().map(|s| CString::new(s.as_slice())).collect::<Result<Vec<_>, _>>();
+    let (Ok(file), Ok(arguments), Ok(environment)) = (CString::new(file.as_os_str().as_bytes()), list(arguments), list(environment)) else {
+        return libc::EINVAL;
+    };
+    let pointers = |all: &[CString]| all.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
+    // SAFETY: strings and lists end in zeros.
+    unsafe { libc::execve(file.as_ptr(), pointers(&arguments).as_ptr(), pointers(&environment).as_ptr()) };
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ENOEXEC)
+}
+
+/// Ends this process at once.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: a number.
+    unsafe { libc::_exit(status) }
+}
+
+/// Sends this thread a signal that does what it does by default.
+pub fn raise(number: i32) {
+    host_signal::set_action(number, host_signal::Action::Default);
+    let none = host_signal::set_mask(0);
+    // SAFETY: numbers only.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), number) };
+    host_signal::set_mask(none);
+}
+
+/// A system call whose arguments are numbers and addresses of the program's memory, which the kernel checks, or of buffers of the caller.
+///
+/// # Errors
+/// As [`host_signal::syscall`].
+pub fn syscall(number: libc::c_long, arguments: [u64; 6]) -> Result<i64, Errno> {
+    // SAFETY: the callers' buffers are as long as the call may write; of the program's memory Rust expects nothing.
+    unsafe { host_signal::syscall(number, arguments) }
 }
 
 /// wait4(2): the process, its status and usage.
@@ -251,21 +302,14 @@ pub fn wait4(pid: i64, options: i64) -> Result<(i64, i32, libc::rusage), Errno> 
     Ok((found, status, unsafe { usage.assume_init() }))
 }
 
-/// Ignores a signal, or gives it its default action; failures (signals that cannot be ignored) are the caller's to have checked.
-pub fn ignore(number: i32, ignored: bool) {
-    // SAFETY: numbers only; no handler is installed.
-    unsafe { libc::signal(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL }) };
-}
-
 /// Ends this process as signal `number` does by default.
 pub fn die(number: i32) -> ! {
     // SAFETY: numbers only. The signal's action is the default again, whatever it was; no core of the emulator is wanted.
     unsafe {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-        libc::signal(number, libc::SIG_DFL);
-        libc::raise(number);
     }
+    raise(number);
     // A signal that ends nothing.
     std::process::exit(128 + number)
 }

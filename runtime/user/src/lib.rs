@@ -1,23 +1,43 @@
 //! User-mode emulation: runs one Linux program of another architecture, its system calls on the host's kernel.
 //!
-//! Data path: ELF file -> [`space::Space`] and a stack with arguments and auxiliary vector -> the engine, over the pages the process has
-//! ([`guest::User`]); exceptions come back here: a system call is done by [`process::Process`], anything else is a signal.
+//! Data path: ELF file -> [`space::Space`], the program's memory mapped as the host's, and a stack with arguments and auxiliary vector -> one engine a thread
+//! ([`thread::Thread`]); exceptions come back there: a system call is done on the host, anything else is a signal.
 //!
-//! Sources: Linux manual pages, sections 2 and 7 (vdso, signal); System V ABI; [`arm`] for what is ARM's.
+//! Sources: Linux manual pages, sections 2 and 7 (vdso, signal); System V ABI; [`arm`] for what is ARM's. The host is Linux on x86-64.
 //!
-//! Not modelled yet: threads, handlers for signals that others send, shared mappings, `ptrace`, other architectures than ARM.
+//! Not modelled yet: `ptrace`, POSIX timers, other architectures than ARM.
 
+mod access;
 pub mod arm;
 pub mod call;
 pub mod elf;
+mod family;
 pub mod guest;
 mod host;
+mod host_signal;
+pub mod machine;
+mod mapping;
 pub mod process;
 mod signal;
 pub mod space;
 mod syscall;
+pub mod thread;
 
-pub use process::{Options, Process};
+pub use process::{Options, Start};
+
+use arm::ArmLinux;
+use process::Process;
+use std::convert::Infallible;
+
+/// Runs a program of any architecture we have, in place of this process.
+///
+/// # Errors
+/// It cannot be run.
+pub fn run(start: &Start<'_>, options: Options) -> Result<Infallible, Error> {
+    let mut thread = Process::<ArmLinux>::start(start, options)?;
+    thread.run();
+    unreachable!("the first thread has come back")
+}
 
 /// Why a program cannot run.
 #[derive(Debug, thiserror::Error)]

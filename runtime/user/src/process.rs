@@ -1,17 +1,20 @@
-//! A process: its memory, its one thread, and how it begins and ends.
+//! A process: its memory, what its threads share, and how it begins and ends.
 
-use crate::arm;
 use crate::elf::{self, Loaded};
-use crate::guest::{MISALIGNED, PAGE_FAULT, User};
-use crate::signal::{self, Info, Signals};
+use crate::machine::Machine;
+use crate::signal::Actions;
 use crate::space::{EXEC, READ, Space, WRITE};
-use crate::{Error, host, syscall};
-use emu_ir::guest::Exception;
-use emu_ir::interp::{Engine, PerfMap, Stats, Stop};
-use emu_isa_arm::{Arm, System};
-use emu_memory::PAGE_SIZE;
+use crate::thread::Thread;
+use crate::{Error, host, host_signal};
+use emu_ir::interp::{PerfMap, Stats};
+use emu_memory::{Attention, PAGE_SIZE};
+use object::read::ReadCache;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 const STACK: u64 = 8 << 20;
 /// Arguments and environment together may have at most that many bytes.
@@ -20,7 +23,7 @@ const MAX_ARGUMENTS: usize = 2 << 20;
 /// What is the same for a program and those it executes.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// CPU model.
+    /// CPU model; empty: the architecture's usual one.
     pub cpu: String,
     /// Where interpreters and libraries of the guest are: absolute paths are looked for here first.
     pub sysroot: Option<PathBuf>,
@@ -30,118 +33,187 @@ pub struct Options {
     pub code_cache: Option<usize>,
     /// Where generated code is made known to profilers.
     pub perf_map: Option<Arc<PerfMap>>,
+    /// Print counters at the end.
+    pub stats: bool,
+}
+
+/// A thread as others of its process know it.
+pub(crate) struct Peer {
+    pub tid: i32,
+    pub attention: Arc<AtomicU32>,
 }
 
 /// A running program.
-pub struct Process {
-    pub(crate) engine: Engine<User<Arm<System>>>,
+pub struct Process<M: Machine> {
     pub(crate) space: Arc<Space>,
+    pub(crate) isa: Arc<crate::guest::User<M::Isa>>,
     pub(crate) options: Options,
-    /// Absolute path of the program.
+    /// Absolute path of the program, and its arguments.
     pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<Vec<u8>>,
     /// Where the heap begins and ends.
-    pub(crate) heap: (u64, u64),
-    pub(crate) signals: Signals,
+    heap: Mutex<(u64, u64)>,
+    actions: Mutex<Actions>,
+    threads: Mutex<Vec<Peer>>,
+    /// Of threads that ended.
+    stats: Mutex<Stats>,
+    /// The version of the mappings that all threads were told of.
+    told: AtomicU64,
+    /// The process ends: its status, and this bit.
+    ending: AtomicU32,
+    /// The thread whose host thread is the process's first.
+    first: AtomicI32,
 }
 
-/// What a system call comes to.
-pub(crate) enum Done {
-    /// The result, or an error number.
-    Result(Result<i64, host::Errno>),
-    /// The program ended.
-    Exit(i32),
-    /// The registers are new: another program took its place, or a signal handler returned.
-    Replaced,
+const ENDING: u32 = 1 << 31;
+
+/// Locks, also after another thread's panic: the data are plain values.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Process {
-    /// Loads `program` with its arguments (the first is its name) and environment (`NAME=VALUE`).
+/// What begins a program, as `execve` has it.
+pub struct Start<'a> {
+    /// The program as it is opened.
+    pub program: &'a Path,
+    /// Its arguments; the first is its name.
+    pub arguments: &'a [Vec<u8>],
+    /// `NAME=VALUE`.
+    pub environment: &'a [Vec<u8>],
+}
+
+impl<M: Machine> Process<M> {
+    /// Loads a program; its first thread, which is this host thread.
     ///
     /// # Errors
     /// A file that cannot be read or is no program we can run.
-    pub fn new(program: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>], options: Options) -> Result<Process, Error> {
-        let name = || program.display().to_string();
-        let bytes = std::fs::read(program).map_err(|e| Error::Read(name(), e))?;
+    pub fn start(start: &Start<'_>, options: Options) -> Result<Thread<M>, Error> {
+        let name = || start.program.display().to_string();
         let refuse = |why: &str| Error::Program(name(), why.to_string());
-        let kind = elf::kind(&bytes).ok_or_else(|| refuse("it is no ELF executable"))?;
-        if kind.machine != arm::MACHINE || kind.wide || !kind.little {
-            return Err(refuse(&format!("its machine (ELF machine {}) is not ARM, little-endian", kind.machine)));
-        }
+        host_signal::install();
         let space = Arc::new(Space::new(1 << 32)?);
-        let loaded = elf::load(&space, &bytes, arm::MAP_TOP).map_err(|e| refuse(&e))?;
+        let loaded = load::<M>(&space, start.program)?;
         let mut begin = loaded.clone();
         if let Some(path) = &loaded.interpreter {
             let path = inside(options.sysroot.as_deref(), Path::new(std::ffi::OsStr::new(&*String::from_utf8_lossy(path))));
-            let bytes =
-                std::fs::read(&path).map_err(|e| Error::Read(format!("{}, its interpreter (give its root with -L)", path.display()), e))?;
-            begin = elf::load(&space, &bytes, arm::MAP_TOP).map_err(|e| Error::Program(path.display().to_string(), e))?;
+            begin = load::<M>(&space, &path).map_err(|e| match e {
+                Error::Read(name, e) => Error::Read(format!("{name}, its interpreter (give its root with -L)"), e),
+                other => other,
+            })?;
         }
         let memory = || refuse("its address space has no room for stack and helpers");
-        if !space.map(arm::STACK_TOP - STACK, STACK, READ | WRITE | EXEC) || !arm::map_helpers(&space) {
+        if !space.map_zeros(M::STACK_TOP - STACK, STACK, READ | WRITE | EXEC) || !M::map_helpers(&space) {
             return Err(memory());
         }
-        let stack = stack(&space, &loaded, begin.base, program, arguments, environment).ok_or_else(memory)?;
-        let model = if options.cpu.is_empty() { "cortex-a15" } else { &options.cpu };
-        let isa = Arm::model(model, System::new(model)).ok_or_else(|| refuse(&format!("there is no ARM CPU model `{model}`")))?;
-        let mut engine = Engine::new(Arc::new(User { isa, space: space.clone() }), 0);
-        engine.trap_exceptions();
-        if let Some(bytes) = options.code_cache {
-            engine.set_code_cache(bytes);
-        }
-        engine.use_quick_tier();
-        if let Some(map) = &options.perf_map {
-            engine.set_perf_map(map);
-        }
-        arm::start(engine.state_mut(), begin.entry, stack);
-        let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
+        let stack = stack::<M>(&space, &loaded, begin.base, start).ok_or_else(memory)?;
+        let isa = M::isa(if options.cpu.is_empty() { M::MODEL } else { &options.cpu }).map_err(|e| refuse(&e))?;
+        let program = std::path::absolute(start.program).unwrap_or_else(|_| start.program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);
-        Ok(Process { engine, space, options, program, heap: (end, end), signals: Signals::default() })
+        let isa = Arc::new(crate::guest::User { isa, space: space.clone() });
+        let process = Process {
+            space,
+            isa,
+            options,
+            program,
+            arguments: start.arguments.to_vec(),
+            heap: Mutex::new((end, end)),
+            actions: Mutex::new(Actions::inherited()),
+            threads: Mutex::default(),
+            stats: Mutex::default(),
+            told: AtomicU64::new(0),
+            ending: AtomicU32::new(0),
+            first: AtomicI32::new(host::gettid().unwrap_or(0) as i32),
+        };
+        let mut thread = Thread::new(&Arc::new(process));
+        M::start(thread.engine.state_mut(), begin.entry, stack);
+        Ok(thread)
     }
 
-    /// Runs it to its end: its exit status. A program that dies of a signal takes this process with it.
-    pub fn run(&mut self) -> i32 {
-        loop {
-            let stop = self.engine.run(&*self.space.clone());
-            match stop {
-                Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
-                Stop::Asleep(_) => self.engine.set_sleep(None, false),
-                Stop::Exception(e) if self.is_call(e) => match syscall::perform(self) {
-                    Done::Result(result) => arm::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno))),
-                    Done::Exit(status) => return status,
-                    Done::Replaced => {}
-                },
-                Stop::Exception(e) => self.fault(e),
+    pub(crate) fn heap(&self) -> MutexGuard<'_, (u64, u64)> {
+        lock(&self.heap)
+    }
+
+    pub(crate) fn actions(&self) -> MutexGuard<'_, Actions> {
+        lock(&self.actions)
+    }
+
+    pub(crate) fn threads(&self) -> MutexGuard<'_, Vec<Peer>> {
+        lock(&self.threads)
+    }
+
+    /// Mappings changed: other threads' engines must not remember old ones of code.
+    pub(crate) fn tell_mappings(&self, own: i32) {
+        use emu_memory::PhysBus;
+        let version = self.space.map_version();
+        if self.told.swap(version, Ordering::SeqCst) != version {
+            for peer in self.threads().iter().filter(|peer| peer.tid != own) {
+                peer.attention.fetch_or(Attention::FLUSH_TLB, Ordering::Release);
             }
-            signal::deliver_pending(self);
         }
     }
 
-    /// Counters of the engine.
-    pub fn stats(&self) -> Stats {
-        self.engine.stats()
+    /// The status to end with, if the process ends.
+    pub(crate) fn ending(&self) -> Option<i32> {
+        let ending = self.ending.load(Ordering::Acquire);
+        (ending & ENDING != 0).then_some((ending & 0xff) as i32)
     }
 
-    fn is_call(&self, e: Exception) -> bool {
-        self.engine.isa().isa_name(e.id) == "svc"
+    /// Ends the process. Other threads leave what they do, and what they counted is added up.
+    pub(crate) fn end(&self, status: i32, last: &Stats) -> ! {
+        let first = self.ending.fetch_or(ENDING | status as u32 & 0xff, Ordering::AcqRel) & ENDING == 0;
+        if first && self.options.stats {
+            self.add_stats(last);
+            let begun = Instant::now();
+            while self.threads().len() > 1 && begun.elapsed() < Duration::from_millis(500) {
+                self.threads().iter().for_each(|peer| host_signal::kick(peer.tid));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let counters: Vec<String> = lock(&self.stats).named().iter().map(|(n, v)| format!("{n} {v}")).collect();
+            eprintln!("{}", counters.join(", "));
+        } else if !first {
+            // Another thread ends it.
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        host::exit(status)
     }
 
-    fn fault(&mut self, e: Exception) {
-        // si_code: SEGV_MAPERR or SEGV_ACCERR, BUS_ADRALN, TRAP_BRKPT, ILL_ILLOPC.
-        let (number, code) = match (e.id, self.engine.isa().isa_name(e.id)) {
-            (PAGE_FAULT, _) => (libc::SIGSEGV, 1 + e.args[1] as i32),
-            (MISALIGNED, _) => (libc::SIGBUS, 1),
-            (_, "prefetch_abort") => (libc::SIGTRAP, 1),
-            _ => (libc::SIGILL, 1),
-        };
-        let address = if matches!(e.id, PAGE_FAULT | MISALIGNED) { e.args[0] } else { self.engine.pc() };
-        signal::fault(self, Info { number: number as u32, code, address });
+    /// True of the thread that is on the process's first host thread.
+    pub(crate) fn is_first(&self, tid: i32) -> bool {
+        self.first.load(Ordering::Relaxed) == tid
+    }
+
+    pub(crate) fn set_first(&self, tid: i32) {
+        self.first.store(tid, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_stats(&self, stats: &Stats) {
+        lock(&self.stats).add(stats);
+    }
+
+    /// Ends the process as a signal does that it does not catch.
+    pub(crate) fn die(&self, number: u32, code: i32, address: u64, pc: u64) -> ! {
+        if code > 0 {
+            eprintln!("emu: {}: signal {number} at pc {pc:#x}, address {address:#x}", self.program.display());
+        }
+        host::die(number as i32)
     }
 }
 
-impl<I: emu_ir::guest::Isa> User<I> {
-    fn isa_name(&self, id: u16) -> &'static str {
-        emu_ir::guest::Isa::exception_name(self, id)
+/// Loads an executable or interpreter.
+fn load<M: Machine>(space: &Space, path: &Path) -> Result<Loaded, Error> {
+    let name = || path.display().to_string();
+    let refuse = |why: &str| Error::Program(name(), why.to_string());
+    let file = File::open(path).map_err(|e| Error::Read(name(), e))?;
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        return Err(refuse("it is no file"));
     }
+    let bytes = ReadCache::new(&file);
+    let head = object::read::ReadRef::read_bytes_at(&bytes, 0, 20).unwrap_or_default();
+    let kind = elf::kind(head).ok_or_else(|| refuse("it is no ELF executable"))?;
+    if kind != M::KIND {
+        return Err(refuse(&format!("it is for {kind}, not for {}", M::KIND)));
+    }
+    elf::load(space, &bytes, Some(file.as_fd()), M::MAP_TOP).map_err(|e| refuse(&e))
 }
 
 /// A path of the guest as the host has it: absolute ones below the root for libraries, if they are there.
@@ -151,12 +223,12 @@ pub(crate) fn inside(sysroot: Option<&Path>, path: &Path) -> PathBuf {
 }
 
 /// Builds the first stack: strings, auxiliary vector, environment and argument pointers, their count. Its lowest address.
-fn stack(space: &Space, program: &Loaded, interpreter: u64, path: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Option<u64> {
-    let total: usize = arguments.iter().chain(environment).map(|s| s.len() + 1).sum();
+fn stack<M: Machine>(space: &Space, program: &Loaded, interpreter: u64, start: &Start<'_>) -> Option<u64> {
+    let total: usize = start.arguments.iter().chain(start.environment).map(|s| s.len() + 1).sum();
     if total > MAX_ARGUMENTS {
         return None;
     }
-    let mut top = arm::STACK_TOP - 16;
+    let mut top = M::STACK_TOP - 16;
     let mut push = |bytes: &[u8]| {
         top -= bytes.len() as u64 + 1;
         // The zero behind it is there: the stack is fresh.
@@ -164,10 +236,10 @@ fn stack(space: &Space, program: &Loaded, interpreter: u64, path: &Path, argumen
     };
     let mut random = [0; 16];
     host::getrandom(&mut random, 0).ok()?;
-    let (random, platform) = (push(&random)?, push(arm::PLATFORM.as_bytes())?);
-    let name = push(path.as_os_str().as_encoded_bytes())?;
-    let environment: Vec<u64> = environment.iter().map(|s| push(s)).collect::<Option<_>>()?;
-    let arguments: Vec<u64> = arguments.iter().map(|s| push(s)).collect::<Option<_>>()?;
+    let (random, platform) = (push(&random)?, push(M::PLATFORM.as_bytes())?);
+    let name = push(start.program.as_os_str().as_encoded_bytes())?;
+    let environment: Vec<u64> = start.environment.iter().map(|s| push(s)).collect::<Option<_>>()?;
+    let arguments: Vec<u64> = start.arguments.iter().map(|s| push(s)).collect::<Option<_>>()?;
     let id = |get: fn() -> Result<i64, i32>| get().unwrap_or(0) as u64;
     let auxiliary = [
         (3, program.headers),
@@ -182,10 +254,11 @@ fn stack(space: &Space, program: &Loaded, interpreter: u64, path: &Path, argumen
         (13, id(host::getgid)),
         (14, id(host::getegid)),
         (15, platform),
-        (16, arm::HWCAP.into()),
+        (16, M::HWCAP[0]),
         (17, 100),
         (23, 0),
         (25, random),
+        (26, M::HWCAP[1]),
         (31, name),
         (0, 0),
     ];
@@ -195,7 +268,7 @@ fn stack(space: &Space, program: &Loaded, interpreter: u64, path: &Path, argumen
     words.extend(environment);
     words.push(0);
     words.extend(auxiliary.iter().flat_map(|(tag, value)| [*tag, *value]));
-    let bytes: Vec<u8> = words.iter().flat_map(|w| (*w as u32).to_le_bytes()).collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|w| M::KIND.u32_bytes(*w as u32)).collect();
     let bottom = (top - bytes.len() as u64) & !15;
     space.put(bottom, &bytes).ok()?;
     Some(bottom)

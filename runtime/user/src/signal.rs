@@ -1,12 +1,16 @@
-//! Signals a program raises itself, by call or by fault: dispositions, masks, frames on its stack, and the way back.
+//! Signals of the program: dispositions, masks, frames on its stack, and the way back.
 //!
-//! Sources: signal(7), sigaction(2); Linux arch/arm/include/uapi/asm/sigcontext.h, arch/arm/include/asm/ucontext.h (layout of the frame).
+//! The host's kernel queues and orders them: the host blocks what the program blocks, ignores what it ignores, and does by default what it does by
+//! default. What has a handler is noted for the thread it comes to ([`crate::host_signal`]), which takes the note between two instructions and enters the
+//! handler. A system call that a signal interrupted is made again behind the handler, or ends with `EINTR`, as the handler's flags say.
 //!
-//! Not modelled: handlers for signals that other processes or timers send (those act as they do by default, or are ignored).
+//! Sources: signal(7), sigaction(2); Linux kernel/signal.c for `siginfo` (include/uapi/asm-generic/siginfo.h).
 
-use crate::process::Process;
+use crate::host_signal::{self, HostInfo, bit, set_mask};
+use crate::machine::{Frame, Machine};
 use crate::space::Fault;
-use crate::{arm, host};
+use crate::thread::Thread;
+use crate::{host, host_signal::Action as HostAction};
 
 /// `SIG_DFL`.
 const DEFAULT: u64 = 0;
@@ -15,177 +19,268 @@ const IGNORE: u64 = 1;
 const SA_SIGINFO: u64 = 4;
 const SA_RESTORER: u64 = 0x0400_0000;
 const SA_ONSTACK: u64 = 0x0800_0000;
+const SA_RESTART: u64 = 0x1000_0000;
 const SA_NODEFER: u64 = 0x4000_0000;
 const SA_RESETHAND: u64 = 0x8000_0000;
 
+const SS_ONSTACK: u64 = 1;
+const SS_DISABLE: u64 = 2;
+
 /// `struct sigaction` of the kernel.
 #[derive(Clone, Copy, Default, Debug)]
-struct Action {
-    handler: u64,
-    flags: u64,
-    restorer: u64,
-    mask: u64,
+pub(crate) struct Action {
+    pub handler: u64,
+    pub flags: u64,
+    pub restorer: u64,
+    pub mask: u64,
 }
 
-/// A signal to be delivered: number, code and address of its `siginfo`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Info {
-    pub number: u32,
-    pub code: i32,
-    pub address: u64,
-}
+/// What a process does with each signal, by number.
+#[derive(Clone, Debug)]
+pub(crate) struct Actions([Action; 65]);
 
-/// What a process does with signals.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    actions: [Action; 65],
-    blocked: u64,
-    pending: Vec<Info>,
-    /// `sigaltstack`: base, size; size 0: none.
-    alternate: (u64, u64),
-}
+impl Actions {
+    /// Those of a process that begins: what the host ignores is ignored.
+    pub fn inherited() -> Actions {
+        let mut actions = [Action::default(); 65];
+        for (number, action) in (0..).zip(&mut actions).skip(1) {
+            if host_signal::is_ignored(number) {
+                action.handler = IGNORE;
+            }
+        }
+        Actions(actions)
+    }
 
-impl Default for Signals {
-    fn default() -> Signals {
-        Signals { actions: [Action::default(); 65], blocked: 0, pending: Vec::new(), alternate: (0, 0) }
+    fn get(&self, number: u32) -> Action {
+        self.0.get(number as usize).copied().unwrap_or_default()
+    }
+
+    /// A system call that a signal interrupts is to be made again.
+    pub fn restarts(&self, number: u32) -> bool {
+        let action = self.get(number);
+        action.handler <= IGNORE || action.flags & SA_RESTART != 0
     }
 }
 
-fn bit(number: u32) -> u64 {
-    1 << (number - 1)
+/// Signals that cannot be caught or blocked.
+const ALWAYS: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
+/// Those the host always tells us of.
+const NOTED: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
+
+fn apply(number: i32, action: Action) {
+    if bit(number) & (ALWAYS | NOTED) == 0 {
+        let host = match action.handler {
+            DEFAULT => HostAction::Default,
+            IGNORE => HostAction::Ignore,
+            _ => HostAction::Note,
+        };
+        host_signal::set_action(number, host);
+    }
 }
 
-/// Signals that cannot be blocked.
-const ALWAYS: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+/// What a thread does with signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signals {
+    /// What it blocks.
+    pub blocked: u64,
+    /// `sigaltstack`: base, size; size 0: none.
+    pub alternate: (u64, u64),
+}
 
 impl Signals {
-    /// What a program keeps of its caller's when another takes its place: the mask, and what is ignored.
-    pub fn inherited(&self) -> Signals {
-        let mut new = Signals { blocked: self.blocked, ..Signals::default() };
-        for (new, old) in new.actions.iter_mut().zip(&self.actions) {
-            new.handler = if old.handler == IGNORE { IGNORE } else { DEFAULT };
-        }
-        new
+    fn is_on_alternate(&self, stack: u64) -> bool {
+        let (base, size) = self.alternate;
+        stack.wrapping_sub(base) < size
+    }
+
+    /// `stack_t` as the program at this stack pointer sees it: base, flags, size.
+    fn described(&self, stack: u64) -> [u64; 3] {
+        let (base, size) = self.alternate;
+        let flags = if size == 0 {
+            SS_DISABLE
+        } else if self.is_on_alternate(stack) {
+            SS_ONSTACK
+        } else {
+            0
+        };
+        [base, flags, size]
     }
 }
 
+type Outcome = Result<Result<i64, host::Errno>, Fault>;
+
 /// `rt_sigaction`.
-pub(crate) fn action(p: &mut Process, number: u64, new: u64, old: u64) -> Result<Result<i64, host::Errno>, Fault> {
-    if number == 0 || number > 64 || new != 0 && ALWAYS & bit(number as u32) != 0 {
+pub(crate) fn action<M: Machine>(t: &Thread<M>, number: u64, new: u64, old: u64) -> Outcome {
+    if number == 0 || number > 64 || new != 0 && ALWAYS & bit(number as i32) != 0 {
         return Ok(Err(libc::EINVAL));
     }
-    let now = p.signals.actions[number as usize];
+    let space = t.space();
+    let wanted = match new {
+        0 => None,
+        at => {
+            let word = |n: u64| t.word(at + 4 * n);
+            let flags = word(1)?;
+            let restorer = if flags & SA_RESTORER != 0 { word(2)? } else { 0 };
+            Some(Action { handler: word(0)?, flags, restorer, mask: word(3)? | word(4)? << 32 })
+        }
+    };
+    let mut actions = t.process.actions();
+    let now = actions.get(number as u32);
+    if let Some(action) = wanted {
+        actions.0[number as usize] = action;
+        apply(number as i32, action);
+    }
+    drop(actions);
     if old != 0 {
         let words = [now.handler, now.flags, now.restorer, now.mask, now.mask >> 32];
-        let bytes: Vec<u8> = words.iter().flat_map(|w| (*w as u32).to_le_bytes()).collect();
-        p.space.write(old, &bytes)?;
-    }
-    if new != 0 {
-        let word = |n: u64| p.space.number(new + 4 * n, 4);
-        let action = Action { handler: word(0)?, flags: word(1)?, restorer: word(2)?, mask: word(3)? | word(4)? << 32 };
-        p.signals.actions[number as usize] = action;
-        host::ignore(number as i32, action.handler == IGNORE);
+        space.write(old, &t.words(&words))?;
     }
     Ok(Ok(0))
 }
 
 /// `rt_sigprocmask`.
-pub(crate) fn mask(p: &mut Process, how: u64, new: u64, old: u64) -> Result<Result<i64, host::Errno>, Fault> {
-    if old != 0 {
-        p.space.write(old, &p.signals.blocked.to_le_bytes())?;
-    }
+pub(crate) fn mask<M: Machine>(t: &mut Thread<M>, how: u64, new: u64, old: u64) -> Outcome {
+    let before = t.signals.blocked;
     if new != 0 {
-        let set = p.space.number(new, 8)?;
-        let blocked = p.signals.blocked;
-        p.signals.blocked = !ALWAYS
+        let set = t.mask_at(new)?;
+        t.signals.blocked = !ALWAYS
             & match how {
-                0 => blocked | set,
-                1 => blocked & !set,
+                0 => before | set,
+                1 => before & !set,
                 2 => set,
                 _ => return Ok(Err(libc::EINVAL)),
             };
     }
+    if old != 0 {
+        t.space().write(old, &t.words(&[before, before >> 32]))?;
+    }
+    set_mask(t.signals.blocked);
     Ok(Ok(0))
 }
 
 /// `sigaltstack`.
-pub(crate) fn alternate(p: &mut Process, new: u64, old: u64) -> Result<Result<i64, host::Errno>, Fault> {
-    const DISABLE: u64 = 2;
-    let (base, size) = p.signals.alternate;
-    if old != 0 {
-        let flags = if size == 0 { DISABLE } else { 0 };
-        let bytes: Vec<u8> = [base, flags, size].iter().flat_map(|w| (*w as u32).to_le_bytes()).collect();
-        p.space.write(old, &bytes)?;
-    }
+pub(crate) fn alternate<M: Machine>(t: &mut Thread<M>, new: u64, old: u64) -> Outcome {
+    let stack = M::stack(t.engine.state());
+    let now = t.signals.described(stack);
     if new != 0 {
-        let word = |n: u64| p.space.number(new + 4 * n, 4);
-        p.signals.alternate = if word(1)? & DISABLE != 0 { (0, 0) } else { (word(0)?, word(2)?) };
+        if t.signals.is_on_alternate(stack) {
+            return Ok(Err(libc::EPERM));
+        }
+        let (base, flags, size) = (t.word(new)?, t.word(new + 4)?, t.word(new + 8)?);
+        match flags {
+            SS_DISABLE => t.signals.alternate = (0, 0),
+            0 | SS_ONSTACK if size < 2048 => return Ok(Err(libc::ENOMEM)),
+            0 | SS_ONSTACK => t.signals.alternate = (base, size),
+            _ => return Ok(Err(libc::EINVAL)),
+        }
+    }
+    if old != 0 {
+        t.space().write(old, &t.words(&now))?;
     }
     Ok(Ok(0))
 }
 
-/// A signal of the process to itself: it comes when it is not blocked.
-pub(crate) fn send(p: &mut Process, info: Info) {
-    if p.signals.actions[info.number as usize & 63].handler != IGNORE {
-        p.signals.pending.push(info);
+/// A signal that the host noted: enters its handler. The host blocks all signals until this is done.
+pub(crate) fn deliver<M: Machine>(t: &mut Thread<M>, info: &HostInfo) {
+    let number = info.int(0) as u32;
+    let action = t.process.actions().get(number);
+    match action.handler {
+        IGNORE => {}
+        // Its handler went away meanwhile, or it is one that the host always notes.
+        DEFAULT => {
+            if bit(number as i32) & NOTED != 0 {
+                t.process.die(number, info.int(8), 0, t.engine.pc());
+            }
+            host::raise(number as i32);
+        }
+        _ => return enter(t, number, action, guest_info::<M>(info)),
     }
+    set_mask(t.signals.blocked);
 }
 
 /// A fault: it comes at once, or ends the process if it is blocked or ignored.
-pub(crate) fn fault(p: &mut Process, info: Info) {
-    let handler = p.signals.actions[info.number as usize].handler;
-    if p.signals.blocked & bit(info.number) != 0 || handler <= IGNORE {
-        let pc = p.engine.pc();
-        eprintln!("emu: {}: signal {} at pc {pc:#x}, address {:#x}", p.program.display(), info.number, info.address);
-        host::die(info.number as i32);
+pub(crate) fn fault<M: Machine>(t: &mut Thread<M>, number: u32, code: i32, address: u64) {
+    let action = t.process.actions().get(number);
+    if t.signals.blocked & bit(number as i32) != 0 || action.handler <= IGNORE {
+        t.process.die(number, code, address, t.engine.pc());
     }
-    deliver(p, info);
-}
-
-/// Delivers what is pending and not blocked; called between two instructions.
-pub(crate) fn deliver_pending(p: &mut Process) {
-    while let Some(at) = p.signals.pending.iter().position(|i| p.signals.blocked & bit(i.number) == 0) {
-        let info = p.signals.pending.remove(at);
-        deliver(p, info);
-    }
-}
-
-fn deliver(p: &mut Process, info: Info) {
-    let action = p.signals.actions[info.number as usize];
-    let harmless = [libc::SIGCHLD, libc::SIGURG, libc::SIGWINCH, libc::SIGCONT].contains(&(info.number as i32));
-    match action.handler {
-        IGNORE => return,
-        DEFAULT if harmless => return,
-        DEFAULT => host::die(info.number as i32),
-        _ => {}
-    }
-    let blocked = p.signals.blocked;
     let mut siginfo = [0; 128];
-    for (at, value) in [(0, info.number), (8, info.code as u32), (12, info.address as u32)] {
-        siginfo[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    for (at, value) in [(0, number), (8, code as u32), (12, address as u32)] {
+        siginfo[at..at + 4].copy_from_slice(&M::KIND.u32_bytes(value));
     }
-    let with_info = action.flags & SA_SIGINFO != 0;
-    let (base, size) = p.signals.alternate;
-    let stack = arm::stack(p.engine.state());
-    let on_it = (base..base + size).contains(&stack);
-    let top = if action.flags & SA_ONSTACK != 0 && size != 0 && !on_it { base + size } else { stack };
-    let back = if action.flags & SA_RESTORER != 0 { action.restorer } else { arm::SIGNAL_RETURN + if with_info { 8 } else { 0 } };
-    let space = p.space.clone();
-    if arm::enter_handler(p.engine.registers_mut(), &space, top, action.handler, back, &siginfo, with_info, blocked).is_err() {
+    enter(t, number, action, siginfo);
+}
+
+fn enter<M: Machine>(t: &mut Thread<M>, number: u32, action: Action, siginfo: [u8; 128]) {
+    let stack = M::stack(t.engine.state());
+    let (base, size) = t.signals.alternate;
+    let switch = action.flags & SA_ONSTACK != 0 && size != 0 && !t.signals.is_on_alternate(stack);
+    let frame = Frame {
+        handler: action.handler,
+        top: if switch { base + size } else { stack },
+        restorer: (action.flags & SA_RESTORER != 0).then_some(action.restorer),
+        siginfo,
+        with_info: action.flags & SA_SIGINFO != 0,
+        number,
+        mask: t.signals.blocked,
+        stack: t.signals.described(stack),
+    };
+    let space = t.space().clone();
+    // Whatever the monitor held is lost.
+    t.engine.set_sleep(None, false);
+    if M::enter_handler(t.engine.registers_mut(), &space, &frame).is_err() {
         // No room for the frame.
-        host::die(libc::SIGSEGV);
+        t.process.die(libc::SIGSEGV as u32, 1, frame.top, t.engine.pc());
     }
-    p.signals.blocked |= !ALWAYS & (action.mask | if action.flags & SA_NODEFER != 0 { 0 } else { bit(info.number) });
     if action.flags & SA_RESETHAND != 0 {
-        p.signals.actions[info.number as usize].handler = DEFAULT;
+        let mut actions = t.process.actions();
+        actions.0[number as usize].handler = DEFAULT;
+        apply(number as i32, actions.get(number));
     }
+    t.signals.blocked |= !ALWAYS & (action.mask | if action.flags & SA_NODEFER != 0 { 0 } else { bit(number as i32) });
+    set_mask(t.signals.blocked);
 }
 
 /// `rt_sigreturn`, or `sigreturn` of a handler without siginfo.
-pub(crate) fn back(p: &mut Process, with_info: bool) {
-    let space = p.space.clone();
-    match arm::leave_handler(p.engine.registers_mut(), &space, with_info) {
-        Ok(mask) => p.signals.blocked = mask & !ALWAYS,
-        Err(_) => host::die(libc::SIGSEGV),
+pub(crate) fn back<M: Machine>(t: &mut Thread<M>, with_info: bool) {
+    let space = t.space().clone();
+    let stack = M::stack(t.engine.state());
+    match M::leave_handler(t.engine.registers_mut(), &space, with_info) {
+        Ok(left) => {
+            t.signals.blocked = left.mask & !ALWAYS;
+            let [base, flags, size] = left.stack;
+            if with_info {
+                t.signals.alternate = if flags & SS_DISABLE != 0 { (0, 0) } else { (base, size) };
+            }
+            set_mask(t.signals.blocked);
+        }
+        Err(_) => t.process.die(libc::SIGSEGV as u32, 1, stack, t.engine.pc()),
     }
+}
+
+/// The `siginfo` of the host as a guest of 32 bits has it.
+pub(crate) fn guest_info<M: Machine>(host: &HostInfo) -> [u8; 128] {
+    let (number, code) = (host.int(0), host.int(8));
+    let mut out = [0; 128];
+    let mut put = |at: usize, value: i64| out[at..at + 4].copy_from_slice(&M::KIND.u32_bytes(value as u32));
+    put(0, number.into());
+    put(4, host.int(4).into());
+    put(8, code.into());
+    let child = number == libc::SIGCHLD && code > 0;
+    let members: &[(usize, usize)] = match code {
+        // pid, uid, status, user and system time.
+        _ if child => &[(12, 16), (16, 20), (20, 24), (24, 32), (28, 40)],
+        // band, fd
+        _ if number == libc::SIGIO && code > 0 => &[(12, 16), (16, 24)],
+        // Timer, overrun, value.
+        libc::SI_TIMER => &[(12, 16), (16, 20), (20, 24)],
+        // pid, uid, value
+        _ if code <= 0 => &[(12, 16), (16, 20), (20, 24)],
+        // address
+        _ => &[(12, 16)],
+    };
+    for (at, from) in members {
+        put(*at, host.long(*from));
+    }
+    out
 }

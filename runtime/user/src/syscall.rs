@@ -4,13 +4,13 @@
 
 use crate::call::Call;
 use crate::host::{self, Errno};
-use crate::process::{Done, Options, Process, inside};
-use crate::space::{EXEC, Fault, READ, Space, WRITE};
-use crate::{arm, elf, signal};
-use emu_memory::PAGE_SIZE;
+use crate::machine::{CloneArguments, Machine};
+use crate::process::inside;
+use crate::space::{Fault, Space};
+use crate::thread::{Done, Thread};
+use crate::{arm, family, mapping, signal};
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 /// Bytes moved by one read or write at most: more come with the next call.
@@ -40,11 +40,13 @@ fn int(value: u64) -> i64 {
 }
 
 /// Performs the call the process is at.
-pub(crate) fn perform(p: &mut Process) -> Done {
-    let (number, call, a) = arm::call(p.engine.state());
+pub(crate) fn perform<M: Machine>(p: &mut Thread<M>) -> Done {
+    let (number, a) = M::call(p.engine.state());
+    let call = arm::known(number);
     let done = match call {
-        Some(Call::Exit | Call::ExitGroup) => Done::Exit(a[0] as i32 & 0xff),
-        Some(Call::Execve) => execve(p, a),
+        Some(Call::Exit) => Done::Exit(a[0] as i32 & 0xff),
+        Some(Call::ExitGroup) => Done::ExitGroup(a[0] as i32 & 0xff),
+        Some(Call::Execve) => Done::Result(Err(execve(p, a))),
         Some(Call::RtSigreturn | Call::Sigreturn) => {
             signal::back(p, call == Some(Call::RtSigreturn));
             Done::Replaced
@@ -55,12 +57,12 @@ pub(crate) fn perform(p: &mut Process) -> Done {
             Done::Result(Err(libc::ENOSYS))
         }
     };
-    if p.options.strace {
+    if p.process.options.strace {
         let name = call.map_or_else(|| format!("call {number}"), |c| format!("{c:?}").to_lowercase());
         let said = match &done {
             Done::Result(Ok(v)) => format!("{v:#x}"),
             Done::Result(Err(e)) => std::io::Error::from_raw_os_error(*e).to_string(),
-            Done::Exit(_) | Done::Replaced => "?".into(),
+            Done::Exit(_) | Done::ExitGroup(_) | Done::Replaced => "?".into(),
         };
         let arguments: Vec<String> = a.iter().map(|v| format!("{v:#x}")).collect();
         eprintln!("{name}({}) = {said}", arguments.join(", "));
@@ -68,8 +70,8 @@ pub(crate) fn perform(p: &mut Process) -> Done {
     done
 }
 
-fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
-    let space = p.space.clone();
+fn result<M: Machine>(p: &mut Thread<M>, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
+    let space = p.space().clone();
     let s = &*space;
     let i = a.map(int);
     let wide = |low: u64, high: u64| (high << 32 | low & 0xffff_ffff) as i64;
@@ -174,24 +176,13 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
             ready
         }
         // ---- memory
-        Call::Brk => brk(p, a[0]),
-        Call::Mmap2 => mmap(p, a)?,
-        Call::Munmap => {
-            page_range(s, a[0], a[1])?;
-            s.unmap(a[0], a[1]);
-            forget(p);
-            0
-        }
-        Call::Mprotect => {
-            page_range(s, a[0], a[1])?;
-            if !s.protect(a[0], a[1], permissions(a[2])) {
-                return Err(libc::ENOMEM.into());
-            }
-            forget(p);
-            0
-        }
-        Call::Mremap => mremap(p, a)?,
-        Call::Madvise | Call::Msync => 0,
+        Call::Brk => mapping::brk(p, a[0]),
+        Call::Mmap2 => mapping::map(p, a, 4096)?,
+        Call::Munmap => mapping::unmap(p, a[0], a[1])?,
+        Call::Mprotect => mapping::protect(p, a[0], a[1], a[2])?,
+        Call::Mremap => mapping::remap(p, a)?,
+        Call::Madvise => mapping::advise(p, a)?,
+        Call::Msync => mapping::sync(p, a)?,
         // ---- time
         Call::ClockGettime | Call::ClockGetres => {
             let t = host::clock(i[0], call == Call::ClockGetres)?;
@@ -236,8 +227,9 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
         Call::Geteuid => host::geteuid()?,
         Call::Getgid => host::getgid()?,
         Call::Getegid => host::getegid()?,
-        Call::Fork | Call::Vfork => fork(p)?,
-        Call::Clone => clone(p, a)?,
+        Call::Fork => family::clone(p, &plain_clone(libc::SIGCHLD as u64))?,
+        Call::Vfork => family::clone(p, &plain_clone((libc::SIGCHLD | libc::CLONE_VM | libc::CLONE_VFORK) as u64))?,
+        Call::Clone => family::clone(p, &M::clone_arguments(a))?,
         Call::Wait4 => {
             let (pid, status, usage) = host::wait4(i[0], i[2])?;
             if a[1] != 0 && pid > 0 {
@@ -272,41 +264,28 @@ fn result(p: &mut Process, call: Call, a: [u64; 6]) -> Result<i64, Trouble> {
             s.write(a[2], &1u32.to_le_bytes())?;
             4
         }
-        Call::Futex | Call::FutexTime64 => match a[1] & 0x7f {
-            // Nobody else could change the word: waiting for what is not so any more, or for ever.
-            0 if s.number(a[0], 4)? != a[2] & 0xffff_ffff => return Err(libc::EAGAIN.into()),
-            0 => return Err(libc::ETIMEDOUT.into()),
-            1 => 0,
-            _ => return Err(libc::ENOSYS.into()),
-        },
-        Call::SetTidAddress => host::gettid()?,
-        Call::SetRobustList | Call::CacheFlush => {
-            if call == Call::CacheFlush {
-                forget(p);
-            }
+        Call::Futex | Call::FutexTime64 => futex(p, a, call == Call::FutexTime64)?,
+        Call::SetTidAddress => {
+            p.clear_tid = a[0];
+            p.tid.into()
+        }
+        Call::SetRobustList if a[1] != 12 => return Err(libc::EINVAL.into()),
+        Call::SetRobustList => {
+            p.robust = a[0];
             0
         }
+        Call::CacheFlush => 0,
         Call::Rseq => return Err(libc::ENOSYS.into()),
         Call::SetTls => {
-            arm::set_tls(p.engine.registers_mut(), a[0]);
+            M::set_tls(p.engine.registers_mut(), a[0]);
             0
         }
         // ---- signals
         Call::RtSigaction => signal::action(p, a[0], a[1], a[2])??,
         Call::RtSigprocmask => signal::mask(p, a[0], a[1], a[2])??,
         Call::Sigaltstack => signal::alternate(p, a[0], a[1])??,
-        Call::Kill | Call::Tgkill => {
-            let number = if call == Call::Kill { i[1] } else { i[2] };
-            if i[0] == host::getpid()? && (1..=64).contains(&number) {
-                let code = if call == Call::Kill { 0 } else { -6 };
-                signal::send(p, signal::Info { number: number as u32, code, address: 0 });
-                0
-            } else if call == Call::Kill {
-                host::kill(i[0], number)?
-            } else {
-                host::tgkill(i[0], i[1], number)?
-            }
-        }
+        Call::Kill => host::syscall(libc::SYS_kill, i.map(|v| v as u64))?,
+        Call::Tgkill => host::syscall(libc::SYS_tgkill, i.map(|v| v as u64))?,
         // ---- the system
         Call::Uname => {
             let mut out = [0; 6 * 65];
@@ -347,10 +326,10 @@ fn vectors(s: &Space, at: u64, count: u64) -> Result<Vec<(u64, u64)>, Trouble> {
 }
 
 /// A path as the host has it.
-fn path(p: &Process, at: u64) -> Result<CString, Trouble> {
-    let text = p.space.string(at)?;
+fn path<M: Machine>(p: &Thread<M>, at: u64) -> Result<CString, Trouble> {
+    let text = p.space().string(at)?;
     let path = PathBuf::from(OsStr::from_bytes(&text));
-    let path = if path.is_absolute() { inside(p.options.sysroot.as_deref(), &path) } else { path };
+    let path = if path.is_absolute() { inside(p.process.options.sysroot.as_deref(), &path) } else { path };
     CString::new(path.into_os_string().into_vec()).map_err(|_| libc::EINVAL.into())
 }
 
@@ -387,27 +366,28 @@ fn rusage(u: &libc::rusage) -> Vec<u8> {
 
 // ---- files
 
-fn open(p: &Process, directory: i64, at: u64, flags: u64, mode: u64) -> Result<i64, Trouble> {
+fn open<M: Machine>(p: &Thread<M>, directory: i64, at: u64, flags: u64, mode: u64) -> Result<i64, Trouble> {
     Ok(host::openat(directory, &path(p, at)?, arm::open_flags(flags), mode as u32)?)
 }
 
-fn stat(p: &Process, directory: i64, name: u64, to: u64, flags: i32) -> Result<i64, Trouble> {
+fn stat<M: Machine>(p: &Thread<M>, directory: i64, name: u64, to: u64, flags: i32) -> Result<i64, Trouble> {
     let found = host::fstatat(directory, &path(p, name)?, flags)?;
-    p.space.write(to, &arm::stat64(&found))?;
+    p.space().write(to, &arm::stat64(&found))?;
     Ok(0)
 }
 
-fn readlink(p: &Process, directory: i64, name: u64, to: u64, len: u64) -> Result<i64, Trouble> {
+fn readlink<M: Machine>(p: &Thread<M>, directory: i64, name: u64, to: u64, len: u64) -> Result<i64, Trouble> {
     let path = path(p, name)?;
     let own = format!("/proc/{}/exe", host::getpid()?);
     // The host's link leads to the emulator.
     if path.as_bytes() == b"/proc/self/exe" || path.as_bytes() == own.as_bytes() {
-        let text = p.program.as_os_str().as_bytes();
+        let program = family::own_program(p);
+        let text = program.as_os_str().as_bytes();
         let n = text.len().min(len as usize);
-        p.space.write(to, &text[..n])?;
+        p.space().write(to, &text[..n])?;
         return Ok(n as i64);
     }
-    transfer(&p.space, to, len, |b| host::readlinkat(directory, &path, b))
+    transfer(p.space(), to, len, |b| host::readlinkat(directory, &path, b))
 }
 
 fn pipe(s: &Space, to: u64, flags: i64) -> Result<i64, Trouble> {
@@ -432,208 +412,55 @@ fn sleep(s: &Space, clock: i64, flags: i64, time: u64, rest: u64, wide: bool) ->
     }
 }
 
-// ---- memory
-
-/// Mappings changed: the TLB must not remember the old ones.
-fn forget(p: &mut Process) {
-    _ = p.engine.state_mut();
-}
-
-fn permissions(prot: u64) -> u8 {
-    let bit = |flag: i32, permission: u8| if prot & flag as u64 != 0 { permission } else { 0 };
-    // What may be executed or written may be read, as on most machines of this kind.
-    let read = bit(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, READ);
-    read | bit(libc::PROT_WRITE, WRITE) | bit(libc::PROT_EXEC, EXEC)
-}
-
-/// Checks a page-aligned range of the process's part of the space.
-fn page_range(s: &Space, at: u64, len: u64) -> Result<(), Trouble> {
-    let end = at.checked_add(len).ok_or(libc::EINVAL)?;
-    if !at.is_multiple_of(PAGE_SIZE) || end > arm::TASK_SIZE.min(s.size()) {
-        return Err(libc::EINVAL.into());
-    }
-    Ok(())
-}
-
-fn brk(p: &mut Process, wanted: u64) -> i64 {
-    let (start, end) = p.heap;
-    if wanted >= start {
-        let (old, new) = (end.next_multiple_of(PAGE_SIZE), wanted.next_multiple_of(PAGE_SIZE));
-        let done = if new > old {
-            new <= arm::MAP_TOP && p.space.is_free(old, new - old) && p.space.map(old, new - old, READ | WRITE)
-        } else {
-            old == new || p.space.unmap(new, old - new)
-        };
-        if done {
-            p.heap.1 = wanted;
-            forget(p);
-        }
-    }
-    p.heap.1 as i64
-}
-
-fn mmap(p: &mut Process, a: [u64; 6]) -> Result<i64, Trouble> {
-    let (hint, len, prot, flags, fd) = (a[0], a[1], a[2], a[3] as i32, int(a[4]));
-    let offset = a[5] * 4096;
-    if len == 0 {
-        return Err(libc::EINVAL.into());
-    }
-    let s = p.space.clone();
-    let fixed = flags & libc::MAP_FIXED != 0;
-    let at = if fixed || hint != 0 && hint % PAGE_SIZE == 0 && page_range(&s, hint, len).is_ok() && s.is_free(hint, len) {
-        page_range(&s, hint, len)?;
-        hint
-    } else {
-        s.find(0x1_0000, arm::MAP_TOP, len).ok_or(libc::ENOMEM)?
-    };
-    // The file is read before anything that was there goes.
-    let mut contents = Vec::new();
-    if flags & libc::MAP_ANONYMOUS == 0 {
-        if flags & libc::MAP_SHARED != 0 && prot & libc::PROT_WRITE as u64 != 0 {
-            tracing::warn!("a shared writable mapping of a file is private here: what is written does not reach the file");
-        }
-        let mut part = vec![0; MAX_TRANSFER as usize];
-        while (contents.len() as u64) < len {
-            let room = (len - contents.len() as u64).min(MAX_TRANSFER) as usize;
-            let n = host::read(fd, &mut part[..room], Some((offset + contents.len() as u64) as i64))? as usize;
-            if n == 0 {
-                break;
-            }
-            contents.extend_from_slice(&part[..n]);
-        }
-    }
-    if !s.map(at, len, permissions(prot)) {
-        return Err(libc::ENOMEM.into());
-    }
-    s.put(at, &contents)?;
-    forget(p);
-    Ok(at as i64)
-}
-
-fn mremap(p: &mut Process, a: [u64; 6]) -> Result<i64, Trouble> {
-    let (at, old, new, flags) = (a[0], a[1].next_multiple_of(PAGE_SIZE), a[2].next_multiple_of(PAGE_SIZE), a[3]);
-    let s = p.space.clone();
-    page_range(&s, at, old)?;
-    let permissions = s.page(at);
-    if new == 0 || permissions == 0 {
-        return Err(libc::EINVAL.into());
-    }
-    if new <= old {
-        s.unmap(at + new, old - new);
-        forget(p);
-        return Ok(at as i64);
-    }
-    if page_range(&s, at, new).is_ok() && s.is_free(at + old, new - old) {
-        s.map(at + old, new - old, permissions);
-        forget(p);
-        return Ok(at as i64);
-    }
-    if flags & 1 == 0 || flags & 2 != 0 {
-        return Err(libc::ENOMEM.into());
-    }
-    let to = s.find(0x1_0000, arm::MAP_TOP, new).ok_or(libc::ENOMEM)?;
-    let mut page = vec![0; PAGE_SIZE as usize];
-    s.map(to, new, permissions);
-    for done in (0..old).step_by(PAGE_SIZE as usize) {
-        s.read(at + done, &mut page)?;
-        s.put(to + done, &page)?;
-    }
-    s.unmap(at, old);
-    forget(p);
-    Ok(to as i64)
-}
-
 // ---- processes
 
-/// A child gets code of its own: memory for code is shared between processes.
-fn fork(p: &mut Process) -> Result<i64, Trouble> {
-    let pid = host::fork()?;
-    if pid == 0 {
-        p.engine.use_quick_tier();
-    }
-    Ok(pid)
+fn plain_clone(flags: u64) -> CloneArguments {
+    CloneArguments { flags, stack: 0, parent: 0, child: 0, tls: 0 }
 }
 
-fn clone(p: &mut Process, a: [u64; 6]) -> Result<i64, Trouble> {
-    let (flags, stack, parent, tls, child) = (a[0] as i32, a[1], a[2], a[3], a[4]);
-    if flags & libc::CLONE_THREAD != 0 {
-        tracing::warn!("threads are not modelled: clone gives ENOSYS");
-        return Err(libc::ENOSYS.into());
-    }
-    // A child that would share our memory until it executes something gets its own copy.
-    let pid = fork(p)?;
-    if pid == 0 {
-        let own = host::gettid()? as u32;
-        if flags & libc::CLONE_CHILD_SETTID != 0 {
-            p.space.write(child, &own.to_le_bytes())?;
-        }
-        if flags & libc::CLONE_SETTLS != 0 {
-            arm::set_tls(p.engine.registers_mut(), tls);
-        }
-        if stack != 0 {
-            arm::set_stack(p.engine.registers_mut(), stack);
-        }
-    } else if flags & libc::CLONE_PARENT_SETTID != 0 {
-        p.space.write(parent, &(pid as u32).to_le_bytes())?;
-    }
-    Ok(pid)
+/// Calls that are made again behind a signal handler, if that wants it.
+pub(crate) fn restarts<M: Machine>(t: &Thread<M>) -> bool {
+    let (number, _) = M::call(t.engine.state());
+    !matches!(arm::known(number), Some(Call::Poll | Call::Nanosleep | Call::ClockNanosleep | Call::ClockNanosleepTime64))
 }
 
-fn execve(p: &mut Process, a: [u64; 6]) -> Done {
+fn futex<M: Machine>(t: &Thread<M>, a: [u64; 6], wide: bool) -> Result<i64, Trouble> {
+    let s = t.space();
+    let operation = a[1] as i32 & libc::FUTEX_CMD_MASK;
+    let timed = [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET, libc::FUTEX_LOCK_PI, libc::FUTEX_WAIT_REQUEUE_PI, 13].contains(&operation);
+    let size = if wide { 8 } else { 4 };
+    let part = |at: u64| s.number(at, size).map(|n| if wide { n as i64 } else { int(n) });
+    let timed = timed && a[3] != 0;
+    let time = if timed { [part(a[3])?, part(a[3] + u64::from(size))?] } else { [0; 2] };
+    let fourth = if timed { time.as_ptr() as u64 } else { a[3] };
+    let second = if a[4] == 0 { 0 } else { s.host(a[4], 4)? as u64 };
+    Ok(host::syscall(libc::SYS_futex, [s.host(a[0], 4)? as u64, a[1], a[2], fourth, second, a[5]])?)
+}
+
+/// Comes back with an error only.
+fn execve<M: Machine>(p: &Thread<M>, a: [u64; 6]) -> Errno {
     let list = |mut at: u64| -> Result<Vec<Vec<u8>>, Trouble> {
         let mut all = Vec::new();
         while at != 0 {
-            let text = p.space.number(at, 4)?;
-            if text == 0 || all.len() > 1 << 16 {
+            let text = p.word(at)?;
+            if text == 0 {
                 break;
             }
-            all.push(p.space.string(text)?);
+            if all.len() > 1 << 16 {
+                return Err(libc::E2BIG.into());
+            }
+            all.push(p.space().string(text)?);
             at += 4;
         }
         Ok(all)
     };
     let prepared = (|| {
         let file = PathBuf::from(std::ffi::OsString::from_vec(path(p, a[0])?.into_bytes()));
-        let file = if file.as_os_str() == "/proc/self/exe" { p.program.clone() } else { file };
+        let file = if file.as_os_str() == "/proc/self/exe" { family::own_program(p) } else { file };
         Ok::<_, Trouble>((file, list(a[1])?, list(a[2])?))
     })();
-    let (file, arguments, environment) = match prepared {
-        Ok(all) => all,
-        Err(t) => return Done::Result(Err(t.0)),
-    };
-    let head = match std::fs::File::open(&file).and_then(|mut f| {
-        let mut head = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(&mut f, 64), &mut head).map(|_| head)
-    }) {
-        Ok(head) => head,
-        Err(e) => return Done::Result(Err(e.raw_os_error().unwrap_or(libc::ENOENT))),
-    };
-    if elf::kind(&head).is_some_and(|k| k.machine == arm::MACHINE && !k.wide && k.little) {
-        let options = Options { ..p.options.clone() };
-        return match Process::new(&file, &arguments, &environment, options) {
-            Ok(mut new) => {
-                new.signals = p.signals.inherited();
-                *p = new;
-                Done::Replaced
-            }
-            Err(e) => {
-                tracing::warn!("{e}");
-                Done::Result(Err(libc::ENOEXEC))
-            }
-        };
+    match prepared {
+        Ok((file, arguments, environment)) => family::execute(p, &file, arguments, &environment),
+        Err(t) => t.0,
     }
-    // A program of the host, or a script: the host's kernel knows.
-    let mut command = std::process::Command::new(&file);
-    let text = |b: &Vec<u8>| OsStr::from_bytes(b).to_os_string();
-    command.args(arguments.iter().skip(1).map(text)).env_clear();
-    if let Some(name) = arguments.first() {
-        command.arg0(text(name));
-    }
-    for pair in &environment {
-        let mut parts = pair.splitn(2, |b| *b == b'=');
-        if let (Some(name), Some(value)) = (parts.next().filter(|n| !n.is_empty()), parts.next()) {
-            command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
-        }
-    }
-    Done::Result(Err(command.exec().raw_os_error().unwrap_or(libc::ENOEXEC)))
 }

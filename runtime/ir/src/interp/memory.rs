@@ -79,7 +79,9 @@ impl<I: Isa> Context<I> {
         self.stats.tlb_misses += 1;
         let mut helper = helper_cx(&mut self.cells[..self.state_cells], &mut self.tlb, bus, self.cpu, self.levels);
         let found = self.isa.translate_address(&mut helper, va, kind, mmu)?;
-        if u32::from(found.page_shift) >= PAGE_BITS {
+        // What the host maps has no fast path but generated code's.
+        let (read, write) = (found.read && self.direct == 0, found.write && self.direct == 0);
+        if u32::from(found.page_shift) >= PAGE_BITS && (self.direct == 0 || kind == AccessKind::Execute) {
             self.tlb.insert(&TlbFill {
                 va,
                 phys: GuestPhys(found.phys.0 & !(PAGE_SIZE - 1)),
@@ -87,8 +89,8 @@ impl<I: Isa> Context<I> {
                 tag: self.tag,
                 global: found.global,
                 page_bits: found.page_shift,
-                read: found.read,
-                write: found.write,
+                read,
+                write,
                 execute: found.execute,
                 attributes: 0,
                 // A page with a watched address has no fast path.
@@ -425,6 +427,10 @@ impl<I: Isa> Context<I> {
         self.watch(va, mem.size, AccessKind::Write);
         if let Some(result) = self.tlb.compare_exchange(va, mem.size, old, new, mem.mmu, self.tag) {
             return Ok(result.unwrap_or_else(|found| found));
+        }
+        if let Some(found) = bus.exchange(phys, mem.size, old, new) {
+            self.after_bus(bus);
+            return found.map_err(|_| self.refused(bus, va, AccessKind::Write));
         }
         if let Some(slice) = bus.ram(phys, Access::cpu(self.cpu)).filter(|s| s.writable) {
             let page = slice.offset >> PAGE_BITS;

@@ -34,6 +34,7 @@ use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, PAGE_JUMPS, execute, jump_sl
 pub use explain::{Explained, GuestInsn, HostCode};
 pub use perf::PerfMap;
 use quick::Quick;
+pub use quick::recover;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -94,6 +95,40 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Adds those of another engine.
+    pub fn add(&mut self, other: &Stats) {
+        let Stats {
+            instructions,
+            blocks,
+            translated,
+            words,
+            lookups,
+            jump_misses,
+            links,
+            rekeys,
+            front_misses,
+            tlb_misses,
+            interpreted,
+            resumed,
+            exceptions,
+            flushes,
+        } = other;
+        self.instructions += instructions;
+        self.blocks += blocks;
+        self.translated += translated;
+        self.words += words;
+        self.lookups += lookups;
+        self.jump_misses += jump_misses;
+        self.links += links;
+        self.rekeys += rekeys;
+        self.front_misses += front_misses;
+        self.tlb_misses += tlb_misses;
+        self.interpreted += interpreted;
+        self.resumed += resumed;
+        self.exceptions += exceptions;
+        self.flushes += flushes;
+    }
+
     /// All of them by name, as `--stats` says them.
     pub fn named(&self) -> Vec<(&'static str, u64)> {
         vec![
@@ -171,7 +206,9 @@ pub struct Context<I: Isa> {
     global_epoch: u64,
     epochs: FxHashMap<u32, u64>,
     newest: u64,
-    /// For generated code: addresses of what its calls need, of the attention word and the TLB's front, the host's MXCSR, constants.
+    /// The host address of virtual address 0 if the host maps the guest's memory, else 0.
+    direct: usize,
+    /// For generated code: addresses of what its calls need, of the attention word and the TLB's front (or of virtual address 0), the host's MXCSR, constants.
     run: usize,
     attention: usize,
     front: usize,
@@ -273,6 +310,10 @@ impl<I: Isa> Context<I> {
             Flushed::All => self.forget_jumps(),
         }
     }
+    /// Where generated code looks for memory.
+    fn find_front(&mut self) {
+        self.front = if self.direct != 0 { self.direct } else { self.tlb.front() as usize };
+    }
     /// Generated code is to run: what it may execute.
     fn grant(&mut self) {
         let left = self.limit.saturating_sub(self.executed).min(i64::MAX as u64);
@@ -324,6 +365,8 @@ pub struct Engine<I: Isa> {
     /// Exceptions are given to the caller; the one that came up.
     trap: bool,
     trapped: Option<Exception>,
+    /// Instructions of generated code are counted.
+    counted: bool,
     /// Bytes of generated code, and of bytecode, kept before everything is forgotten.
     code_cache: usize,
     /// Code beyond this index is used once: it was fetched from a device.
@@ -360,6 +403,7 @@ impl<I: Isa> Engine<I> {
             global_epoch: 0,
             epochs: FxHashMap::default(),
             newest: 0,
+            direct: 0,
             run: 0,
             attention: 0,
             front: 0,
@@ -386,6 +430,7 @@ impl<I: Isa> Engine<I> {
             breakpoints: BTreeSet::new(),
             trap: false,
             trapped: None,
+            counted: true,
             code_cache: DEFAULT_CODE_CACHE,
             scratch: None,
             perf_map: None,
@@ -456,10 +501,20 @@ impl<I: Isa> Engine<I> {
         }
     }
 
+    /// From now on the bus maps memory ([`GuestBus::direct`]), and its limit is none: instructions are counted for [`Stats`] only, if `counted`. At once or
+    /// never, before anything is executed.
+    pub fn use_direct_memory(&mut self, bus: &dyn GuestBus, counted: bool) {
+        self.cx.direct = bus.direct().unwrap_or(0);
+        self.counted = counted;
+        if self.quick.is_some() {
+            self.use_quick_tier();
+        }
+    }
+
     /// From now on blocks are executed by the quick tier, if this host has one; true if so. What was translated is forgotten.
     pub fn use_quick_tier(&mut self) -> bool {
         self.flush();
-        self.quick = Quick::new(&*self.cx.isa, self.code_cache);
+        self.quick = Quick::new(&*self.cx.isa, self.code_cache, self.cx.direct != 0, self.counted);
         self.note_stubs();
         self.quick.is_some()
     }
@@ -520,7 +575,9 @@ impl<I: Isa> Engine<I> {
     }
 
     fn run_to(&mut self, bus: &dyn GuestBus, limit: u64, once: bool) -> Stop {
-        self.cx.executed = 0;
+        // Of what is not counted, parts of blocks are still taken off.
+        let begun = if self.counted || once { 0 } else { limit / 2 };
+        self.cx.executed = begun;
         self.cx.limit = limit;
         self.set_levels(bus.levels());
         self.keeper.attend(bus.attention());
@@ -529,8 +586,12 @@ impl<I: Isa> Engine<I> {
         }
         let tag = self.cx.isa.space_tag(self.state());
         self.cx.set_tag(tag);
+        // One instruction is one of the interpreter's, where generated code does not count.
+        self.cx.native &= self.counted || !once;
         let stop = self.turn(bus, once);
-        self.cx.stats.instructions += self.cx.executed;
+        if self.counted {
+            self.cx.stats.instructions += self.cx.executed;
+        }
         stop
     }
 
@@ -976,9 +1037,13 @@ impl<I: Isa> Engine<I> {
                     (&other, page)
                 };
                 let offset = page << PAGE_BITS | at & (PAGE_SIZE - 1);
-                if block.mark_code(offset, size.into()) {
-                    // Nobody may write there by a fast path any more.
-                    bus.wait_for_others(Attention::CODE);
+                let first = block.mark_code(offset, size.into());
+                // Nobody may write there by a fast path any more.
+                bus.hold_code(GuestPhys(offset), first);
+                if engine.cx.direct != 0 {
+                    return bus
+                        .read(GuestPhys(offset), size, Access::cpu(engine.cx.cpu))
+                        .map_err(|_| FetchFault(engine.fetch_abort(bus, at)));
                 }
                 Ok(block.read(offset, size).unwrap_or(0))
             };

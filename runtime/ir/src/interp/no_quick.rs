@@ -21,7 +21,7 @@ pub const MXCSR: u32 = 0;
 
 #[allow(missing_docs, reason = "as the quick tier's")]
 impl Quick {
-    pub fn new<I: Isa>(_: &I, _: usize) -> Option<Quick> {
+    pub fn new<I: Isa>(_: &I, _: usize, _: bool, _: bool) -> Option<Quick> {
         None
     }
 
@@ -80,4 +80,9 @@ impl Quick {
     ) -> Leave {
         match *self {}
     }
+}
+
+/// As of the quick tier: nothing is ever stopped in generated code.
+pub fn recover(_: usize) -> Option<usize> {
+    None
 }

@@ -3,11 +3,14 @@
 //! An access looks for its page in the TLB's front; what it does not find takes the slow path, out of line. Several accesses to constant offsets from
 //! the same base look once, for all of them: then each is one instruction. If they do not find their page, or lie on two, the interpreter executes the
 //! rest of the block.
+//!
+//! Where the host maps the guest's memory ([`emu_memory::GuestBus::direct`]) an access is one instruction without a look, and one more for its
+//! alignment where that counts: what the host refuses is for the interpreter ([`super::faults`]).
 
 use super::super::code::{Bc, Code};
 use super::effects::{is_branch, is_jump, is_written};
 use super::emit::{Cold, Emitter};
-use super::regs::{POINTERS, RAX};
+use super::regs::{POINTERS, RAX, Registers};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS};
 use std::mem::offset_of;
@@ -17,7 +20,10 @@ const WINDOW: usize = 64;
 /// Bytes they may span.
 const SPAN: i64 = 512;
 
-/// A page that was looked up, for offsets from a base that no word has written since, but for constant steps.
+/// An address of 32 bits plus an offset of so many bytes at most, either way, is inside the guards of directly mapped memory.
+const GUARD: i64 = 1 << 15;
+
+/// A page that was looked up (or an alignment that was, where the host maps memory), for offsets from a base that no word has written since, but for constant steps.
 #[derive(Clone, Copy)]
 pub struct Group {
     base: u16,
@@ -59,6 +65,13 @@ fn access(c: &Code) -> Option<Access> {
     };
     let align = (c.c >> 8).min(255) as u8;
     Some(Access { base: c.b, offset: c.imm as i64, size, mmu: c.c as u8, x: c.x, align, write })
+}
+
+/// The first of two accesses of 8 bytes where the second's bytes follow; a load's result is not the base.
+fn adjoining(c: &Code, d: &Code) -> Option<Access> {
+    let (a, b) = (access(c)?, access(d)?);
+    let adjoin = (b.base, b.mmu, b.x, Some(b.offset)) == (a.base, a.mmu, a.x, a.offset.checked_add(8));
+    (adjoin && (a.write || ![c.a, d.a].contains(&a.base))).then_some(a)
 }
 
 /// A constant step of a cell by itself.
@@ -125,6 +138,11 @@ impl Emitter<'_> {
     /// The address of an access in `rax`.
     fn address(&mut self, base: u16, offset: i64, x: u8) {
         let b = self.get(base);
+        self.address_from(b, offset, x);
+    }
+
+    /// The same, with the base in a register.
+    fn address_from(&mut self, b: u8, offset: i64, x: u8) {
         if x == 32 && offset == 0 {
             dynasm!(self.ops ; .arch x64 ; mov eax, Rd(b));
         } else if x == 32 {
@@ -214,14 +232,47 @@ impl Emitter<'_> {
         Some((self.pointer(pointer)?, offset))
     }
 
+    /// An access to memory that the host maps, whose alignment is checked here if it must be: its address is `r14` plus the register plus the offset. The
+    /// instruction that comes next is the access: if the host refuses that one, what registers hold now is saved.
+    fn mapped(&mut self, a: &Access, at: u32, saved: Registers, base: u8) -> (u8, i32) {
+        let slow = self.label();
+        self.cold.push(Cold::Leave { label: slow, stub: self.stubs.resume, at, saved });
+        let near = a.x == 32 && a.offset.abs() + SPAN <= GUARD;
+        let aligned = a.align == 0 || self.is_aligned(a);
+        if !near || !aligned {
+            self.address_from(base, a.offset, a.x);
+        }
+        if !aligned {
+            dynasm!(self.ops ; .arch x64 ; test al, a.align as i8 ; jne =>slow);
+            let group = Group {
+                base: a.base,
+                step: 0,
+                mmu: a.mmu,
+                x: a.x,
+                from: a.offset,
+                to: 0,
+                align: a.align,
+                read: false,
+                write: false,
+                pointer: 0,
+            };
+            self.groups.push(group);
+        }
+        self.refused.push((self.ops.offset().0, slow));
+        if near { (base, a.offset as i32) } else { (RAX, 0) }
+    }
+
+    /// An access by the same base was found to be aligned, and so is this one.
+    fn is_aligned(&self, a: &Access) -> bool {
+        self.groups.iter().any(|g| {
+            let offset = a.offset.wrapping_add(g.step);
+            (g.base, g.x) == (a.base, a.x) && a.align <= g.align && (offset - g.from) & i64::from(a.align) == 0
+        })
+    }
+
     /// The host address of two accesses of 8 bytes that follow each other, if one look is enough for both.
     pub fn known_pair(&mut self, c: &Code, d: &Code, at: u32) -> Option<(u8, i32)> {
-        let (a, b) = (access(c)?, access(d)?);
-        let adjoin = (b.base, b.mmu, b.x, Some(b.offset)) == (a.base, a.mmu, a.x, a.offset.checked_add(8));
-        // A load's result is not the base.
-        if !adjoin || !a.write && [c.a, d.a].contains(&a.base) {
-            return None;
-        }
+        let (a, b) = (adjoining(c, d)?, access(d)?);
         let (reg, offset) = self.known(&a, at)?;
         self.covered(&b).filter(|second| *second == (reg, offset + 8))?;
         Some((reg, offset))
@@ -272,6 +323,9 @@ impl Emitter<'_> {
 
     pub fn probe(&mut self, c: &Code, at: u32) {
         let Some(a) = access(c) else { return };
+        if self.shape.direct {
+            return self.probe_mapped(&a, at);
+        }
         if self.known(&a, at).is_some() {
             return;
         }
@@ -283,8 +337,72 @@ impl Emitter<'_> {
         self.cold.push(Cold::Access { label: slow, back, at, stub: self.stubs.probe, value: None, into: None, saved });
     }
 
+    /// Only the alignment: accesses find out themselves whether they may, and those in front of one that may not have been done then.
+    fn probe_mapped(&mut self, a: &Access, at: u32) {
+        if a.align != 0 && !self.is_aligned(a) {
+            let base = self.get(a.base);
+            self.mapped(a, at, self.regs, base);
+            // There is no access.
+            self.refused.pop();
+        }
+    }
+
+    fn load_mapped(&mut self, c: &Code, a: &Access, at: u32, log: usize) {
+        let base = self.get(a.base);
+        self.move_to_general(c.a);
+        let before = self.regs;
+        let into = self.def(c.a);
+        let saved = self.before_def(&before, c.a);
+        let (base, offset) = self.mapped(a, at, saved, base);
+        match log {
+            0 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), BYTE [r14 + Rq(base) + offset]),
+            1 => dynasm!(self.ops ; .arch x64 ; movzx Rd(into), WORD [r14 + Rq(base) + offset]),
+            2 => dynasm!(self.ops ; .arch x64 ; mov Rd(into), [r14 + Rq(base) + offset]),
+            _ => dynasm!(self.ops ; .arch x64 ; mov Rq(into), [r14 + Rq(base) + offset]),
+        }
+    }
+
+    fn store_mapped(&mut self, c: &Code, a: &Access, at: u32, log: usize) {
+        let base = self.get(a.base);
+        let value = self.get(c.a);
+        let (base, offset) = self.mapped(a, at, self.regs, base);
+        match log {
+            0 => dynasm!(self.ops ; .arch x64 ; mov [r14 + Rq(base) + offset], Rb(value)),
+            1 => dynasm!(self.ops ; .arch x64 ; mov [r14 + Rq(base) + offset], Rw(value)),
+            2 => dynasm!(self.ops ; .arch x64 ; mov [r14 + Rq(base) + offset], Rd(value)),
+            _ => dynasm!(self.ops ; .arch x64 ; mov [r14 + Rq(base) + offset], Rq(value)),
+        }
+    }
+
+    /// Two loads of 8 bytes as one; false: they do not adjoin.
+    pub fn load_wide_mapped(&mut self, c: &Code, d: &Code, at: u32) -> bool {
+        let Some(a) = adjoining(c, d) else { return false };
+        // What the cells had is not in registers that the load writes.
+        self.release(c.a);
+        self.release(d.a);
+        let base = self.get(a.base);
+        let to = self.def_wide(c.a);
+        let saved = self.before_def_wide(c.a);
+        let (base, offset) = self.mapped(&a, at, saved, base);
+        dynasm!(self.ops ; .arch x64 ; movups Rx(to), [r14 + Rq(base) + offset]);
+        true
+    }
+
+    /// Two stores of 8 bytes as one; false: they do not adjoin.
+    pub fn store_wide_mapped(&mut self, c: &Code, d: &Code, at: u32) -> bool {
+        let Some(a) = adjoining(c, d) else { return false };
+        let from = self.get_wide(c.a);
+        let base = self.get(a.base);
+        let (base, offset) = self.mapped(&a, at, self.regs, base);
+        dynasm!(self.ops ; .arch x64 ; movups [r14 + Rq(base) + offset], Rx(from));
+        true
+    }
+
     pub fn load(&mut self, c: &Code, at: u32, log: usize) {
         let Some(a) = access(c) else { return };
+        if self.shape.direct {
+            return self.load_mapped(c, &a, at, log);
+        }
         if let Some((reg, offset)) = self.known(&a, at) {
             let into = self.def(c.a);
             return match log {
@@ -315,6 +433,9 @@ impl Emitter<'_> {
 
     pub fn store_word(&mut self, c: &Code, at: u32, log: usize) {
         let Some(a) = access(c) else { return };
+        if self.shape.direct {
+            return self.store_mapped(c, &a, at, log);
+        }
         let value = self.get(c.a);
         if let Some((reg, offset)) = self.known(&a, at) {
             let value = self.get(c.a);

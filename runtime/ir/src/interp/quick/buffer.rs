@@ -1,4 +1,5 @@
-//! Memory for generated code, mapped twice: once to be written, once to be executed.
+//! Memory for generated code, mapped twice: once to be written, once to be executed. That of a process that may fork is mapped once for both: a child
+//! shares memory that is mapped twice, and would write over its parent's code.
 //!
 //! It is anonymous where it can be: Linux `perf` looks for names of code ([`crate::interp::PerfMap`]) in anonymous memory only. Who does not let it be
 //! mapped twice (Valgrind) gets a memory file.
@@ -18,12 +19,12 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer of so many bytes.
+    /// An empty buffer of so many bytes, of which a child gets a copy of its own or not.
     ///
     /// # Errors
     /// The host refuses memory that is both.
-    pub fn new(size: usize) -> Result<Buffer, Errno> {
-        let (write, execute) = anonymous(size).or_else(|_| file(size))?;
+    pub fn new(size: usize, copied: bool) -> Result<Buffer, Errno> {
+        let (write, execute) = if copied { private(size)? } else { anonymous(size).or_else(|_| file(size))? };
         Ok(Buffer { write: write as usize, execute: execute as usize, used: 0, size })
     }
 
@@ -66,6 +67,14 @@ impl Buffer {
 const WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 const EXECUTE: ProtFlags = ProtFlags::READ.union(ProtFlags::EXEC);
 
+/// One view to write and to execute.
+fn private(size: usize) -> Result<(*mut c_void, *mut c_void), Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new mapping at a place of the kernel's choice.
+    let both = unsafe { mmap_anonymous(null_mut(), size, WRITE | EXECUTE, flags) }?;
+    Ok((both, both))
+}
+
 /// Views to write and to execute of anonymous memory.
 fn anonymous(size: usize) -> Result<(*mut c_void, *mut c_void), Errno> {
     // SAFETY: a new mapping at a place of the kernel's choice.
@@ -95,7 +104,8 @@ fn unmap(at: *mut c_void, size: usize) {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        for at in [self.write, self.execute] {
+        let views = if self.write == self.execute { &[self.write][..] } else { &[self.write, self.execute] };
+        for at in views.iter().copied() {
             // SAFETY: our own mappings; who executed from them borrowed the engine that owns this.
             _ = unsafe { munmap(at as *mut _, self.size) };
         }

@@ -115,7 +115,7 @@ pub extern "sysv64" fn word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
                 // A helper may look at sticky flags.
                 cx.gather();
                 cx.call(run.bus, side()).map_err(fault)?;
-                cx.front = cx.tlb.front() as usize;
+                cx.find_front();
                 if let Op::Call(id) = side().inst.op
                     && cx.isa.helpers()[id as usize].ends_block()
                 {

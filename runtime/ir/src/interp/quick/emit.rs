@@ -1,6 +1,6 @@
 //! From bytecode to x86-64: the block as a whole, its ways out, and what lies out of line.
 //!
-//! `rbx` points to the cells, `r14` to the TLB's front, `r15` counts down the instructions that may still be executed; `rax`, `rcx`, `rdx` and `xmm0` to `xmm3` are scratch, the
+//! `rbx` points to the cells, `r14` to the TLB's front (or to the byte at virtual address 0, if the host maps the guest's memory), `r15` counts down the instructions that may still be executed; `rax`, `rcx`, `rdx` and `xmm0` to `xmm3` are scratch, the
 //! other registers hold cells ([`super::regs`]). What a register holds beyond its cell is written back before anything can look: at branches and their
 //! targets, calls in line and exits, and on the paths out of line.
 
@@ -21,6 +21,8 @@ use std::mem::offset_of;
 pub struct Made<'a> {
     pub code: &'a [u8],
     pub slots: &'a [(u32, usize, usize)],
+    /// Offsets of accesses that the host may refuse, ascending, and of what is to be executed instead.
+    pub faults: &'a [(usize, usize)],
 }
 
 /// Memory that the making of one block leaves to the next.
@@ -35,6 +37,8 @@ pub struct Scratch {
     jumps: Vec<(DynamicLabel, u32, DynamicLabel)>,
     rekeyed: Vec<u16>,
     slots: Vec<(u32, usize, usize)>,
+    refused: Vec<(usize, DynamicLabel)>,
+    faults: Vec<(usize, usize)>,
 }
 
 impl Scratch {
@@ -47,6 +51,8 @@ impl Scratch {
         self.jumps.clear();
         self.rekeyed.clear();
         self.slots.clear();
+        self.refused.clear();
+        self.faults.clear();
     }
 }
 
@@ -112,11 +118,15 @@ pub struct Emitter<'a> {
     pub pool: &'a mut Vec<(DynamicLabel, u128)>,
     /// Pointers to pages that were looked up.
     pub groups: &'a mut Vec<Group>,
+    /// Accesses that the host may refuse: their offsets, and where it goes on then.
+    pub refused: &'a mut Vec<(usize, DynamicLabel)>,
     /// The host's flags are those of the last addition or subtraction with flags: its word.
     pub host_flags: Option<Code>,
     /// Floating-point environments whose controls are known to suit the host.
     pub suited: &'a mut Vec<u16>,
     key: BlockKey,
+    /// The block's first pc.
+    pc: u64,
     labels: &'a mut Labels,
     /// Jumps through a slot: label of the slot, code index, where it leads at first.
     jumps: &'a mut Vec<(DynamicLabel, u32, DynamicLabel)>,
@@ -166,9 +176,11 @@ pub fn block_seen<'a>(
         ahead: None,
         pool: &mut scratch.pool,
         groups: &mut scratch.groups,
+        refused: &mut scratch.refused,
         host_flags: None,
         suited: &mut scratch.suited,
         key: block.key,
+        pc: block.pc,
         labels: &mut scratch.labels,
         jumps: &mut scratch.jumps,
         rekeyed: &mut scratch.rekeyed,
@@ -186,8 +198,8 @@ pub fn block_seen<'a>(
             return None;
         }
     }
-    e.finish(base, &mut scratch.slots, seen)?;
-    Some(Made { code: scratch.ops.code(), slots: &scratch.slots })
+    e.finish(base, &mut scratch.slots, &mut scratch.faults, seen)?;
+    Some(Made { code: scratch.ops.code(), slots: &scratch.slots, faults: &scratch.faults })
 }
 
 impl Emitter<'_> {
@@ -310,6 +322,9 @@ impl Emitter<'_> {
     // ---- ways in and out
 
     fn enter(&mut self, head: &Code) {
+        if !self.shape.counted {
+            return;
+        }
         let label = self.label();
         let count = i32::from(head.a);
         let attention = self.shape.attention;
@@ -326,7 +341,7 @@ impl Emitter<'_> {
 
     /// Gives `n` instructions back to the count.
     fn uncount(&mut self, n: u16) {
-        if n != 0 {
+        if n != 0 && self.shape.counted {
             dynasm!(self.ops ; .arch x64 ; add r15, i32::from(n));
         }
     }
@@ -353,6 +368,10 @@ impl Emitter<'_> {
                 let (slot, miss) = (self.label(), self.label());
                 self.cold.push(Cold::Miss { label: miss, at, pc: c.imm });
                 self.jumps.push((slot, at, miss));
+                if !self.shape.counted && c.imm <= self.pc {
+                    let attention = self.shape.attention;
+                    dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + attention] ; cmp DWORD [rcx], 0 ; jne =>miss);
+                }
                 dynasm!(self.ops ; .arch x64 ; jmp QWORD [=>slot]);
             }
             Bc::Jump => {
@@ -398,6 +417,10 @@ impl Emitter<'_> {
         let (pc, stamp, native) =
             (field(offset_of!(JumpEntry, pc)), field(offset_of!(JumpEntry, stamp)), field(offset_of!(JumpEntry, native)));
         const _: () = assert!(size_of::<JumpEntry>() == 32 && PAGE_JUMPS == 127);
+        if !self.shape.counted {
+            let (attention, leave) = (self.shape.attention, self.stubs.no_code);
+            dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + attention] ; cmp DWORD [rcx], 0 ; jne extern leave);
+        }
         dynasm!(self.ops ; .arch x64 ; or rdx, [rbx + epoch]);
         match known {
             Some(to) => self.constant(1, 32 * jump_slot(to) as u64),
@@ -493,7 +516,13 @@ impl Emitter<'_> {
 
     // ---- out of line
 
-    fn finish(mut self, base: usize, slots: &mut Vec<(u32, usize, usize)>, seen: &mut impl FnMut(u32, usize)) -> Option<()> {
+    fn finish(
+        mut self,
+        base: usize,
+        slots: &mut Vec<(u32, usize, usize)>,
+        faults: &mut Vec<(usize, usize)>,
+        seen: &mut impl FnMut(u32, usize),
+    ) -> Option<()> {
         seen(OUT_OF_LINE, self.ops.offset().0);
         // Jumps out of line have ways out of line of their own.
         while let Some(cold) = self.cold.pop() {
@@ -512,6 +541,9 @@ impl Emitter<'_> {
             if self.ops.is_full() {
                 return None;
             }
+        }
+        for (access, instead) in self.refused.drain(..) {
+            faults.push((access, self.ops.place(instead)?));
         }
         self.ops.commit()
     }

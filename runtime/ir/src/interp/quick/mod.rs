@@ -19,6 +19,7 @@ mod calls;
 mod effects;
 mod emit;
 mod explain;
+mod faults;
 mod float;
 mod float_lanes;
 mod labels;
@@ -38,6 +39,8 @@ use super::exec::Leave;
 use crate::guest::Isa;
 use buffer::Buffer;
 use emu_memory::{GuestBus, RamBlock};
+use faults::Faults;
+pub use faults::recover;
 pub use float::{CONSTANTS, Constants, MXCSR};
 use rustc_hash::FxHashMap;
 use shape::Shape;
@@ -100,26 +103,29 @@ pub struct Quick {
     slots: FxHashMap<u32, Slot>,
     /// By RAM and page: the blocks there.
     pages: FxHashMap<(u16, u64), Vec<Made>>,
+    faults: Faults,
     scratch: emit::Scratch,
 }
 
 impl Quick {
-    /// An empty one with room for so many bytes of code; `None` if the host cannot.
-    pub fn new<I: Isa>(isa: &I, size: usize) -> Option<Quick> {
+    /// An empty one with room for so many bytes of code, for memory that the host maps or not, with instructions counted or not; `None` if the host
+    /// cannot.
+    pub fn new<I: Isa>(isa: &I, size: usize, direct: bool, counted: bool) -> Option<Quick> {
         if !std::is_x86_feature_detected!("popcnt") {
             tracing::warn!("the host has no POPCNT: guest code is interpreted");
             return None;
         }
-        let buffer = Buffer::new(size)
+        let buffer = Buffer::new(size, direct)
             .inspect_err(|error| tracing::warn!("the host gives no memory for code ({error}): guest code is interpreted"))
             .ok()?;
         let mut quick = Quick {
             buffer,
-            shape: Shape::of(isa),
+            shape: Shape::of(isa, direct, counted),
             stubs: Stubs::default(),
             blocks: FxHashMap::default(),
             slots: FxHashMap::default(),
             pages: FxHashMap::default(),
+            faults: Faults::default(),
             scratch: emit::Scratch::default(),
         };
         quick.clear::<I>();
@@ -132,6 +138,7 @@ impl Quick {
         self.blocks.clear();
         self.slots.clear();
         self.pages.clear();
+        self.faults.clear();
         self.stubs = Stubs::new::<I>(&self.shape, &mut self.buffer).unwrap_or_default();
     }
 
@@ -154,6 +161,7 @@ impl Quick {
     pub fn add(&mut self, arena: &Arena, block: &BlockInfo, id: BlockId) -> u64 {
         let Some(made) = emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, block, self.buffer.next()) else { return 0 };
         let Some(at) = self.buffer.push(made.code) else { return 0 };
+        self.faults.add(at, made.faults);
         self.blocks.insert(block.code, at);
         let jumps = made.slots.iter().map(|(code, ..)| *code).collect();
         self.slots.extend(made.slots.iter().map(|&(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
@@ -199,8 +207,9 @@ impl Quick {
         code: u64,
     ) -> Leave {
         cx.attention = bus.attention().as_ptr() as usize;
-        cx.front = cx.tlb.front() as usize;
+        cx.find_front();
         cx.grant();
+        let _recovering = self.faults.watch();
         let mut run = Run { cx, arena, rams, blocks, bus, leave: Leave::Block(0) };
         let run = &raw mut run;
         // SAFETY: `run` and the context it points to live here, and nobody else looks at them.
@@ -213,6 +222,7 @@ impl Quick {
         // SAFETY: `code` is a block's that `emit` made for this instruction set; it touches the context only by its cells and through `run` while
         // the borrow of it sleeps, keeps the stack as the convention asks, and its own memory lives as long as `self`.
         let exit = unsafe { enter(cells, code) };
+        drop(_recovering);
         // SAFETY: generated code has returned; the context is the caller's alone again.
         let (run, cx) = unsafe { (&mut *run, &mut *(*run).cx) };
         cx.account();

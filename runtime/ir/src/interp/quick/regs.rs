@@ -408,6 +408,15 @@ impl Emitter<'_> {
         now
     }
 
+    /// The same for 128 bits from a cell on, none of which a register held before.
+    pub fn before_def_wide(&self, cell: u16) -> Registers {
+        let mut now = self.regs;
+        if let Some((number, _)) = self.find_half(cell) {
+            now.drop(1 << number);
+        }
+        now
+    }
+
     /// The register that holds a pointer, if it still does.
     pub fn pointer(&mut self, number: u16) -> Option<u8> {
         let number = self.regs.general(number)?;

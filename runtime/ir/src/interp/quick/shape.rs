@@ -21,8 +21,12 @@ pub struct Shape {
     pub epoch: i32,
     pub global_epoch: i32,
     pub jumps: i32,
-    /// Pointer to the TLB's front.
+    /// Pointer to the TLB's front, or to the byte at virtual address 0.
     pub front: i32,
+    /// The host maps the guest's memory: accesses need no look-up.
+    pub direct: bool,
+    /// Instructions are counted, and polls at every block; else polls are at jumps back and computed ones.
+    pub counted: bool,
     /// The host's MXCSR while guest code runs: it gathers sticky flags.
     pub mxcsr: i32,
     constants: i32,
@@ -49,7 +53,7 @@ pub const KEY: u8 = 4;
 pub const CONTROLS: u8 = 8;
 
 impl Shape {
-    pub fn of<I: Isa>(isa: &I) -> Shape {
+    pub fn of<I: Isa>(isa: &I, direct: bool, counted: bool) -> Shape {
         let layout = isa.layout();
         let from = |field: usize| field as i32 - offset_of!(Context<I>, cells) as i32;
         let cell = |slot: crate::state::Slot| layout.slots[slot.0 as usize].cell;
@@ -80,6 +84,8 @@ impl Shape {
             global_epoch: from(offset_of!(Context<I>, global_epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
             front: from(offset_of!(Context<I>, front)),
+            direct,
+            counted,
             mxcsr: from(offset_of!(Context<I>, mxcsr)),
             constants: from(offset_of!(Context<I>, constants)),
             sticky: if let [one] = sticky[..] { Some(one) } else { None },

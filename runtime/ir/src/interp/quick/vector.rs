@@ -269,6 +269,9 @@ impl<'a> Emitter<'a> {
                 self.mov(to, from);
             }
             Bc::Load64 if self.shape.is_quad(c.a) => {
+                if self.shape.direct {
+                    return self.load_wide_mapped(&c, &d, at);
+                }
                 let Some((reg, offset)) = self.known_pair(&c, &d, at) else { return false };
                 let to = self.def_wide(c.a);
                 dynasm!(self.ops ; .arch x64 ; movups Rx(to), [Rq(reg) + offset]);
@@ -276,6 +279,9 @@ impl<'a> Emitter<'a> {
             Bc::Store64 => {
                 if self.held_wide(c.a).is_none() {
                     return false;
+                }
+                if self.shape.direct {
+                    return self.store_wide_mapped(&c, &d, at);
                 }
                 let Some((reg, offset)) = self.known_pair(&c, &d, at) else { return false };
                 let from = self.get_wide(c.a);

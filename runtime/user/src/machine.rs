@@ -1,0 +1,123 @@
+//! What differs between the Linux ports of instruction sets, beside the tables of system calls: registers, frames of signal handlers, the layout of the
+//! address space.
+
+use crate::elf::Kind;
+use crate::space::{Fault, Space};
+use emu_ir::guest::{Exception, Isa};
+
+/// A port of Linux to an instruction set.
+pub trait Machine: Sized + Send + Sync + 'static {
+    /// The instruction set.
+    type Isa: Isa + Send + Sync;
+    /// What its executables are.
+    const KIND: Kind;
+    /// The CPU model if none is asked for.
+    const MODEL: &'static str;
+    /// `AT_PLATFORM`.
+    const PLATFORM: &'static str;
+    /// `AT_HWCAP` and `AT_HWCAP2`.
+    const HWCAP: [u64; 2];
+    /// The end of what a process may map.
+    const TASK_SIZE: u64;
+    /// Where the stack ends.
+    const STACK_TOP: u64;
+    /// Where mappings grow down from.
+    const MAP_TOP: u64;
+
+    /// The instruction set of a CPU model.
+    ///
+    /// # Errors
+    /// There is no such model.
+    fn isa(model: &str) -> Result<Self::Isa, String>;
+
+    /// Maps what the kernel maps into every process. False: there is no room.
+    fn map_helpers(space: &Space) -> bool;
+
+    /// A process's registers at its start.
+    fn start(cells: &mut [u64], entry: u64, stack: u64);
+
+    /// What an exception of the instruction set comes to, at these registers.
+    fn event(exception: Exception, name: &str, cells: &[u64]) -> Event;
+
+    /// The system call the process is at: number and arguments.
+    fn call(cells: &[u64]) -> (u32, [u64; 6]);
+
+    /// The arguments of `clone`, whose order differs.
+    fn clone_arguments(arguments: [u64; 6]) -> CloneArguments;
+
+    /// Goes on behind the system call with a result (negative: an error number).
+    fn finish(cells: &mut [u64], result: i64);
+
+    /// The stack pointer.
+    fn stack(cells: &[u64]) -> u64;
+
+    /// Sets the stack pointer.
+    fn set_stack(cells: &mut [u64], value: u64);
+
+    /// Sets the thread's register.
+    fn set_tls(cells: &mut [u64], value: u64);
+
+    /// Begins a signal handler.
+    ///
+    /// # Errors
+    /// The stack has no room.
+    fn enter_handler(cells: &mut [u64], space: &Space, frame: &Frame) -> Result<(), Fault>;
+
+    /// Ends a signal handler, one that took a `siginfo` or not: the registers of the frame at the stack pointer.
+    ///
+    /// # Errors
+    /// There is no frame.
+    fn leave_handler(cells: &mut [u64], space: &Space, with_info: bool) -> Result<Left, Fault>;
+}
+
+/// What a process did that is for its kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A system call.
+    Call,
+    /// A signal of its own: number, `si_code`, address.
+    Fault(u32, i32, u64),
+}
+
+/// What a handler is entered with.
+pub struct Frame {
+    /// Its address.
+    pub handler: u64,
+    /// The frame lies below.
+    pub top: u64,
+    /// Where it returns to, if the program says so.
+    pub restorer: Option<u64>,
+    /// The guest's `siginfo`, and if the handler takes one.
+    pub siginfo: [u8; 128],
+    /// The handler takes three arguments.
+    pub with_info: bool,
+    /// The signal's number.
+    pub number: u32,
+    /// What was blocked before.
+    pub mask: u64,
+    /// `uc_stack`: base, flags, size.
+    pub stack: [u64; 3],
+}
+
+/// What a frame said.
+pub struct Left {
+    /// What is to be blocked.
+    pub mask: u64,
+    /// `uc_stack`: base, flags, size.
+    pub stack: [u64; 3],
+}
+
+/// The arguments of `clone`.
+#[derive(Clone, Copy, Debug)]
+pub struct CloneArguments {
+    /// `CLONE_*`, and the signal for the parent.
+    pub flags: u64,
+    /// The new stack pointer; 0: the old one.
+    pub stack: u64,
+    /// Where the parent finds the number.
+    pub parent: u64,
+    /// Where the child finds the number.
+    pub child: u64,
+    /// The thread's register.
+    pub tls: u64,
+}

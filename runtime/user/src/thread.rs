@@ -1,0 +1,165 @@
+//! A thread of a program: its registers, and the loop that runs it on a thread of the host.
+
+use crate::guest::{ThreadBus, User};
+use crate::host_signal::{ERESTART, Inbox, set_mask};
+use crate::machine::{Event, Machine};
+use crate::process::{Peer, Process};
+use crate::signal::{self, Signals};
+use crate::space::{Fault, Space};
+use crate::{family, host, syscall};
+use emu_ir::interp::{Engine, Stop};
+use emu_memory::GuestBus;
+use std::sync::Arc;
+
+/// A thread of a running program.
+pub struct Thread<M: Machine> {
+    pub(crate) engine: Engine<User<M::Isa>>,
+    pub(crate) process: Arc<Process<M>>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) signals: Signals,
+    /// The host's number of it, which is the program's too.
+    pub(crate) tid: i32,
+    /// The word to be cleared when it ends; 0: none.
+    pub(crate) clear_tid: u64,
+    /// The head of its list of robust futexes; 0: none.
+    pub(crate) robust: u64,
+    /// It is a child that runs in its parent's memory until it executes something or ends (vfork).
+    pub(crate) borrowed: bool,
+    bus: ThreadBus,
+}
+
+/// What a system call comes to.
+pub(crate) enum Done {
+    /// The result, or an error number.
+    Result(Result<i64, host::Errno>),
+    /// The thread ends.
+    Exit(i32),
+    /// The process ends.
+    ExitGroup(i32),
+    /// The registers are new: a signal handler returned.
+    Replaced,
+}
+
+impl<M: Machine> Thread<M> {
+    /// A thread of a process on this host thread, with the registers of a reset. It takes signals from now on, though all are blocked until it runs.
+    pub(crate) fn new(process: &Arc<Process<M>>) -> Thread<M> {
+        let bus = ThreadBus::new(process.space.clone());
+        let mut engine = Engine::new(process.isa.clone(), 0);
+        engine.trap_exceptions();
+        if let Some(bytes) = process.options.code_cache {
+            engine.set_code_cache(bytes);
+        }
+        engine.use_direct_memory(&bus, process.options.stats);
+        engine.use_quick_tier();
+        if let Some(map) = &process.options.perf_map {
+            engine.set_perf_map(map);
+        }
+        let attention = bus.attention().clone();
+        let inbox = Arc::new(Inbox::new(attention.clone()));
+        let blocked = set_mask(u64::MAX);
+        inbox.attach();
+        let tid = host::gettid().unwrap_or(0) as i32;
+        process.threads().push(Peer { tid, attention });
+        let signals = Signals { blocked, ..Signals::default() };
+        Thread { engine, process: process.clone(), inbox, signals, tid, clear_tid: 0, robust: 0, borrowed: false, bus }
+    }
+
+    pub(crate) fn space(&self) -> &Arc<Space> {
+        &self.process.space
+    }
+
+    /// A number of 32 bits in the program's memory.
+    pub(crate) fn word(&self, at: u64) -> Result<u64, Fault> {
+        let mut bytes = [0; 4];
+        self.space().read(at, &mut bytes)?;
+        Ok(M::KIND.u32(bytes).into())
+    }
+
+    /// A signal mask in the program's memory.
+    pub(crate) fn mask_at(&self, at: u64) -> Result<u64, Fault> {
+        Ok(self.word(at)? | self.word(at + 4)? << 32)
+    }
+
+    /// Numbers of 32 bits as the program has them.
+    pub(crate) fn words(&self, values: &[u64]) -> Vec<u8> {
+        values.iter().flat_map(|v| M::KIND.u32_bytes(*v as u32)).collect()
+    }
+
+    /// Runs it to its end. Only a thread that is not the process's last comes back.
+    pub fn run(&mut self) {
+        set_mask(self.signals.blocked);
+        loop {
+            self.take_notes();
+            if let Some(status) = self.process.ending() {
+                return self.leave(status);
+            }
+            match self.engine.run(&self.bus) {
+                Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
+                Stop::Asleep(_) => self.engine.set_sleep(None, false),
+                Stop::Exception(e) => {
+                    let name = emu_ir::guest::Isa::exception_name(&**self.engine.isa(), e.id);
+                    match M::event(e, name, self.engine.state()) {
+                        Event::Fault(number, code, address) => signal::fault(self, number, code, address),
+                        Event::Call => match syscall::perform(self) {
+                            Done::Result(result) => self.finish(result),
+                            Done::Exit(status) => return self.leave(status),
+                            Done::ExitGroup(status) if self.borrowed => host::exit(status),
+                            Done::ExitGroup(status) => self.process.end(status, &self.engine.stats()),
+                            Done::Replaced => {}
+                        },
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what the host noted.
+    fn take_notes(&mut self) {
+        while self.inbox.is_noted() {
+            if let Some(info) = self.inbox.take() {
+                signal::deliver(self, &info);
+            }
+        }
+    }
+
+    /// Goes on behind a system call, or makes it again if a signal came before it began, or interrupted it and wants that.
+    fn finish(&mut self, result: Result<i64, host::Errno>) {
+        let again = match result {
+            Err(ERESTART) => true,
+            Err(libc::EINTR) => match self.inbox.peek() {
+                Some(number) => syscall::restarts(self) && self.process.actions().restarts(number),
+                // Only asked to look around.
+                None => self.inbox.is_noted(),
+            },
+            _ => false,
+        };
+        if !again {
+            M::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno)));
+        }
+    }
+
+    /// The thread ends, and the process with it if it was the last.
+    fn leave(&mut self, status: i32) {
+        if self.borrowed {
+            host::exit(status);
+        }
+        family::bury(self);
+        let mut threads = self.process.threads();
+        let last = threads.len() <= 1;
+        if !last {
+            threads.retain(|peer| peer.tid != self.tid);
+            self.process.add_stats(&self.engine.stats());
+        }
+        drop(threads);
+        if last {
+            self.process.end(self.process.ending().unwrap_or(status), &self.engine.stats());
+        }
+        Inbox::detach();
+        if self.process.is_first(self.tid) {
+            // The process's first host thread cannot end before the others.
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
