@@ -137,6 +137,12 @@ impl RamBlock {
         if offset <= self.size && len <= self.size - offset { Some(self.bytes.base.as_ptr().wrapping_add(offset as usize)) } else { None }
     }
 
+    /// The host's address of `len` bytes; `None` if they do not lie inside the block. For system calls: whoever writes there says so with
+    /// [`Self::store_hits_code`].
+    pub fn host_address(&self, offset: u64, len: u64) -> Option<*mut u8> {
+        self.pointer(offset, len)
+    }
+
     /// The host address of a page's bytes and of its code-line word, for the soft TLB; `None` past the end.
     pub(crate) fn page_pointers(&self, offset: u64) -> Option<(*mut u8, *const AtomicU64)> {
         let offset = offset & !(PAGE_SIZE - 1);

@@ -7,11 +7,13 @@
 //!
 //! Not modelled yet: threads, handlers for signals that others send, shared mappings, `ptrace`, other architectures than ARM.
 
+pub mod abi;
 pub mod arm;
-pub mod call;
+pub mod convert;
 pub mod elf;
 pub mod guest;
 mod host;
+mod paths;
 pub mod process;
 mod signal;
 pub mod space;

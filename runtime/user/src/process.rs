@@ -105,7 +105,7 @@ impl Process {
             match stop {
                 Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
-                Stop::Exception(e) if self.is_call(e) => match syscall::perform(self) {
+                Stop::Exception(e) if self.is_call(e) => match syscall::run(self) {
                     Done::Result(result) => arm::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno))),
                     Done::Exit(status) => return status,
                     Done::Replaced => {}

@@ -139,6 +139,20 @@ impl Space {
         if self.ram.copy_in(at, bytes) { Ok(()) } else { Err(Fault(at)) }
     }
 
+    /// The host's address of a range that lies inside the space, for the kernel to read or write.
+    ///
+    /// # Errors
+    /// It does not, or a page of it is not readable.
+    pub fn host(&self, at: u64, len: u64) -> Result<*mut u8, Fault> {
+        self.allowed(at, len, READ)?;
+        self.ram.host_address(at, len).ok_or(Fault(at))
+    }
+
+    /// The kernel wrote there through [`Self::host`]: code that was translated from it is forgotten.
+    pub fn wrote(&self, at: u64, len: u64) {
+        self.ram.store_hits_code(at, len);
+    }
+
     /// Reads a number of `size` (1, 2, 4 or 8) bytes, little-endian.
     ///
     /// # Errors
