@@ -27,7 +27,7 @@ fn structures_of_the_host_are_as_libc_has_them() {
         let l = abi.layouts;
         host!(l.stat64, libc::stat, st_dev st_ino st_mode st_nlink st_uid st_gid st_rdev st_size st_blksize st_blocks st_atime st_mtime_nsec st_ctime);
         host!(l.stat, libc::stat, st_dev st_ino st_mode st_nlink st_uid st_gid st_rdev st_size st_blksize st_blocks st_atime st_ctime_nsec);
-        host!(l.statfs64, libc::statfs, f_type f_bsize f_blocks f_bfree f_bavail f_files f_ffree f_fsid f_namelen f_frsize f_flags);
+        host!(l.statfs64, libc::statfs, f_type f_bsize f_blocks f_bfree f_bavail f_files f_ffree f_fsid f_namelen f_frsize);
         host!(l.statfs, libc::statfs, f_type f_bsize f_namelen f_frsize);
         host!(l.timespec, libc::timespec, tv_sec tv_nsec);
         host!(l.timespec64, libc::timespec, tv_sec tv_nsec);
@@ -55,9 +55,9 @@ fn structures_of_the_host_are_as_libc_has_them() {
         host!(l.mq_attr, libc::mq_attr, mq_flags mq_curmsgs);
         host!(l.sembuf, libc::sembuf, sem_num sem_op sem_flg);
         host!(l.utimbuf, libc::utimbuf, actime modtime);
-        host!(l.itimerspec, libc::itimerspec, );
-        host!(l.itimerval, libc::itimerval, );
-        host!(l.sigset, u64, );
+        host!(l.itimerspec, libc::itimerspec,);
+        host!(l.itimerval, libc::itimerval,);
+        host!(l.sigset, u64,);
         host(&l.ifreq_address, size_of::<libc::ifreq>(), &[("name", 0), ("family", 16)]);
         host(&l.siginfo_child, size_of::<libc::siginfo_t>(), &[("si_code", offset_of!(libc::siginfo_t, si_code)), ("si_pid", 16)]);
     }

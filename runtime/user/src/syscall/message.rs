@@ -193,11 +193,7 @@ pub(crate) fn receive(cx: &Cx<'_>, fd: u64, at: u64, flags: u64) -> Result<i64, 
 }
 
 /// `sendmmsg` and `recvmmsg`: one after the other; an error counts only if it is the first's.
-pub(crate) fn several(
-    cx: &Cx<'_>,
-    a: &[u64; 6],
-    one: fn(&Cx<'_>, u64, u64, u64) -> Result<i64, Errno>,
-) -> Result<i64, Errno> {
+pub(crate) fn several(cx: &Cx<'_>, a: &[u64; 6], one: fn(&Cx<'_>, u64, u64, u64) -> Result<i64, Errno>) -> Result<i64, Errno> {
     let layout = &cx.abi.layouts.mmsghdr;
     let length = layout.field("msg_len").map_or(0, |f| u64::from(f.guest));
     let wait_for_one = libc::MSG_WAITFORONE as u64;

@@ -31,11 +31,11 @@ pub(crate) use context::{Cx, Outcome, Own};
 pub(crate) use item::Item;
 
 use crate::abi::{self, Call, Does};
+use crate::arm;
 use crate::host::{self, Errno};
 use crate::paths::Paths;
 use crate::process::{Done, Process};
 use crate::space::Fault;
-use crate::arm;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -87,6 +87,13 @@ pub(crate) fn absent(abi: &abi::Abi, number: u32) {
     }
 }
 
+/// The same for a call the process does not do.
+fn absent_name(call: Special) {
+    if let Some(n) = abi::ARM.numbers.iter().find(|n| n.call.does == Does::Process(call)) {
+        absent(&abi::ARM, n.number);
+    }
+}
+
 /// What a process of one thread knows of itself.
 struct Facts<'p>(&'p Process);
 
@@ -114,7 +121,10 @@ pub(crate) fn run(p: &mut Process) -> Done {
         return Done::Result(Err(libc::ENOSYS));
     };
     // A call that replaces the process, or does not come back, is said before.
-    let ends = matches!(call.does, Does::Process(Special::Exit | Special::ExitGroup | Special::Execve | Special::RtSigreturn | Special::Sigreturn));
+    let ends = matches!(
+        call.does,
+        Does::Process(Special::Exit | Special::ExitGroup | Special::Execve | Special::RtSigreturn | Special::Sigreturn)
+    );
     let line = |p: &Process, result: Option<&Result<i64, Errno>>| {
         if p.options.strace {
             say(&context(p, |cx| trace::line(host::gettid().unwrap_or(0), call, a, cx, result)));
@@ -128,7 +138,7 @@ pub(crate) fn run(p: &mut Process) -> Done {
         Outcome::Special(special) => process::perform(p, special, a),
     };
     if let Done::Result(result) = &done {
-        if *result == Err(libc::ENOSYS) {
+        if call.does == Does::Absent {
             absent(&abi::ARM, number);
         }
         if !ends {

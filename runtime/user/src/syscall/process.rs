@@ -67,7 +67,11 @@ fn result(p: &mut Process, call: Special, a: [u64; 6]) -> Result<i64, Trouble> {
                 host::tgkill(i[0], i[1], number)?
             }
         }
-        _ => return Err(libc::ENOSYS.into()),
+        Special::Rseq => return Err(libc::ENOSYS.into()),
+        _ => {
+            super::absent_name(call);
+            return Err(libc::ENOSYS.into());
+        }
     })
 }
 

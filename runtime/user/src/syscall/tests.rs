@@ -339,9 +339,8 @@ fn descriptors_of_the_emulator_cannot_be_named() {
 #[test]
 fn calls_are_told_with_names() {
     let g = Guest::new(&ARM, false);
-    let line = |name: &str, args: [u64; 6], result: Result<i64, Errno>| {
-        trace::line(7, g.abi.call(name).unwrap(), args, &g.cx(), Some(&result))
-    };
+    let line =
+        |name: &str, args: [u64; 6], result: Result<i64, Errno>| trace::line(7, g.abi.call(name).unwrap(), args, &g.cx(), Some(&result));
     g.text(BASE, b"/etc/passwd\0");
     let here = libc::AT_FDCWD as u32 as u64;
     assert_eq!(
@@ -379,6 +378,6 @@ proptest::proptest! {
         let mut args = args;
         // No descriptor of the tests' own.
         args[0] |= 0x4000_0000;
-        _ = g.call(which.get(&CALLS), &args);
+        _ = g.call(which.get::<&str>(&CALLS), &args);
     }
 }
