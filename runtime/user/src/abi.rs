@@ -1,7 +1,7 @@
 //! What a guest's Linux ABI is, as tables generated from `abi/*.kdl`: calls with their arguments, structures, flags, numbers.
 //!
-//! The byte order is no part of a table: an architecture with both shares one. [`crate::convert`] converts by the tables,
-//! [`crate::syscall`] performs calls by them.
+//! The byte order is no part of a table: an architecture with both shares one. `crate::convert` converts by the tables,
+//! `crate::syscall` performs calls by them.
 //!
 //! Not modelled: data that a guest of the other byte order reads from or writes to a descriptor whose contents are numbers (`eventfd`,
 //! `timerfd`, `signalfd`, `inotify`, netlink): they are in the host's order.
@@ -57,7 +57,7 @@ pub struct Call {
 pub enum Does {
     /// The host's call of this number, with converted arguments.
     Host(libc::c_long),
-    /// Code of [`crate::syscall`].
+    /// Code of `crate::syscall`.
     Hand(Hand),
     /// Code of the process.
     Process(Special),

@@ -78,7 +78,9 @@ enum Back {
 /// The arguments of the host's call, and what they point to.
 #[derive(Default)]
 struct Plan {
-    host: Vec<u64>,
+    host: [u64; 6],
+    /// How many of them there are.
+    used: usize,
     texts: Vec<CString>,
     inputs: Vec<Item>,
     outputs: Vec<(Item, u64, Back)>,
@@ -102,7 +104,8 @@ pub(crate) fn perform(call: &Call, number: libc::c_long, values: &[u64; 6], cx: 
 
 /// Performs the host's call `number` with one argument that is converted behind others that are numbers.
 pub(crate) fn with_argument(number: libc::c_long, before: &[u64], arg: &Arg, value: u64, cx: &Cx<'_>) -> Result<i64, Errno> {
-    let mut plan = Plan { host: before.to_vec(), ..Plan::default() };
+    let mut plan = Plan::default();
+    before.iter().for_each(|value| plan.push(*value));
     let call = Call { name: "", does: crate::abi::Does::Absent, args: &[], returns: Returns::Int };
     plan.add(&call, arg, 0, &[value, 0, 0, 0, 0, 0], cx)?;
     plan.call(number, cx)
@@ -140,8 +143,15 @@ impl Plan {
             Arg::Rest(layout) => self.output(Item::new(layout, 1), value, Back::Interrupted),
             _ => value,
         };
-        self.host.push(host);
+        self.push(host);
         Ok(())
+    }
+
+    fn push(&mut self, value: u64) {
+        if let Some(place) = self.host.get_mut(self.used) {
+            *place = value;
+        }
+        self.used += 1;
     }
 
     fn text(&mut self, text: CString) -> u64 {
@@ -155,8 +165,7 @@ impl Plan {
     }
 
     fn call(&self, number: libc::c_long, cx: &Cx<'_>) -> Result<i64, Errno> {
-        let args = std::array::from_fn(|i| self.host.get(i).copied().unwrap_or(0));
-        let result = host::syscall(number, args);
+        let result = host::syscall(number, self.host);
         for (item, at, back) in &self.outputs {
             match (back, result) {
                 (Back::Always, Ok(_)) => item.write(cx, *at)?,
