@@ -40,6 +40,9 @@ pub fn reserve(fd: i32) -> Result<i32, Errno> {
     _ = close(fd.into());
     let fd = moved.ok_or(libc::EMFILE)? as i32;
     let place = RESERVED.iter().find(|r| r.compare_exchange(-1, fd, Relaxed, Relaxed).is_ok());
+    if place.is_none() {
+        _ = close(fd.into());
+    }
     place.map(|_| fd).ok_or(libc::EMFILE)
 }
 

@@ -54,6 +54,9 @@ fn structures_of_the_host_are_as_libc_has_them() {
         host!(l.statx, libc::statx, stx_mask stx_nlink stx_mode stx_ino stx_size stx_attributes_mask stx_rdev_major stx_dev_minor stx_mnt_id);
         host!(l.mq_attr, libc::mq_attr, mq_flags mq_curmsgs);
         host!(l.sembuf, libc::sembuf, sem_num sem_op sem_flg);
+        host!(l.semid_ds, libc::semid_ds, sem_otime sem_ctime sem_nsems);
+        host!(l.msqid_ds, libc::msqid_ds, msg_stime msg_ctime msg_qnum msg_qbytes msg_lspid);
+        host!(l.shmid_ds, libc::shmid_ds, shm_segsz shm_atime shm_ctime shm_cpid shm_nattch);
         host!(l.utimbuf, libc::utimbuf, actime modtime);
         host!(l.itimerspec, libc::itimerspec,);
         host!(l.itimerval, libc::itimerval,);
@@ -124,6 +127,9 @@ fn kernel(l: &'static Layouts) -> Vec<(&'static str, &'static str, &'static Layo
         ("linux/sched/types.h", "struct sched_attr", &l.sched_attr),
         ("linux/mqueue.h", "struct mq_attr", &l.mq_attr),
         ("linux/sem.h", "struct sembuf", &l.sembuf),
+        ("linux/sem.h", "struct semid64_ds", &l.semid_ds),
+        ("linux/msg.h", "struct msqid64_ds", &l.msqid_ds),
+        ("linux/shm.h", "struct shmid64_ds", &l.shmid_ds),
         ("asm/termbits.h", "struct termios", &l.termios),
         ("asm/termbits.h", "struct termios2", &l.termios2),
         ("linux/termios.h", "struct winsize", &l.winsize),

@@ -77,10 +77,10 @@ pub(crate) fn perform(call: &Call, hand: Hand, a: &[u64; 6], cx: &Cx<'_>) -> Res
         Hand::Nice => system::nice(a[0]),
         Hand::Stime => system::stime(cx, a[0]),
         // ---- System V
-        Hand::Semctl => ipc::semctl(a),
+        Hand::Semctl => ipc::semctl(cx, a),
         Hand::Msgsnd => ipc::send(cx, a),
         Hand::Msgrcv => ipc::receive(cx, a),
-        Hand::Msgctl => ipc::remove(libc::SYS_msgctl, a),
-        Hand::Shmctl => ipc::remove(libc::SYS_shmctl, a),
+        Hand::Msgctl => ipc::msgctl(cx, a),
+        Hand::Shmctl => ipc::shmctl(cx, a),
     }
 }

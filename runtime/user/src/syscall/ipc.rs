@@ -1,9 +1,9 @@
-//! System V semaphores and messages, as far as their arguments are numbers and texts. Sources: semctl(2), msgop(2).
+//! System V semaphores, messages and shared memory. Sources: semctl(2), msgctl(2), shmctl(2), msgop(2).
 //!
-//! Not modelled: commands with structures or arrays (`IPC_STAT`, `IPC_SET`, `GETALL`, `SETALL`); shared memory can be made and removed, not
-//! attached.
+//! Not modelled: `IPC_INFO` and its like, the structures before `IPC_64`. Attaching shared memory is the process's.
 
-use super::Cx;
+use super::{Cx, Item};
+use crate::abi::Layout;
 use crate::host::{self, Errno};
 
 /// Bytes of a message at most (`kernel.msgmax` is less).
@@ -11,22 +11,90 @@ const MAX_MESSAGE: u64 = 1 << 20;
 /// A bit of commands that tells new structures from old ones: the host's are new.
 const IPC_64: u64 = 0x100;
 
+const IPC_SET: u64 = 1;
+const IPC_STAT: u64 = 2;
+/// Semaphores of a set at most (`SEMMSL`).
+const MAX_SEMAPHORES: u64 = 32000;
+
+/// A command that gives or takes a structure, at `at`, or is a number alone.
+fn control(
+    cx: &Cx<'_>,
+    number: libc::c_long,
+    before: &[u64],
+    command: u64,
+    at: u64,
+    kind: (&'static Layout, &[u64]),
+) -> Result<i64, Errno> {
+    let (layout, gives) = kind;
+    let call = |argument: u64| {
+        let mut args = [0; 6];
+        before.iter().chain([&command, &argument]).zip(&mut args).for_each(|(value, place)| *place = *value);
+        host::syscall(number, args)
+    };
+    if command == IPC_SET {
+        return call(Item::read(cx, layout, at, 1)?.address());
+    }
+    if command != IPC_STAT && !gives.contains(&command) {
+        return call(0);
+    }
+    let item = Item::new(layout, 1);
+    let result = call(item.address())?;
+    item.write(cx, at)?;
+    Ok(result)
+}
+
 /// `semctl`.
-pub(crate) fn semctl(a: &[u64; 6]) -> Result<i64, Errno> {
+pub(crate) fn semctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
+    const IPC_RMID: u64 = 0;
     const GETPID: u64 = 11;
     const GETVAL: u64 = 12;
+    const GETALL: u64 = 13;
     const GETNCNT: u64 = 14;
     const GETZCNT: u64 = 15;
     const SETVAL: u64 = 16;
-    match a[2] & !IPC_64 {
-        command @ (0 | GETPID | GETVAL | GETNCNT | GETZCNT | SETVAL) => host::syscall(libc::SYS_semctl, [a[0], a[1], command, a[3], 0, 0]),
+    const SETALL: u64 = 17;
+    const SEM_STAT: u64 = 18;
+    const SEM_STAT_ANY: u64 = 20;
+    let command = a[2] & !IPC_64;
+    match command {
+        IPC_RMID | GETPID | GETVAL | GETNCNT | GETZCNT | SETVAL => host::syscall(libc::SYS_semctl, [a[0], a[1], command, a[3], 0, 0]),
+        GETALL | SETALL => {
+            let set = Item::new(&cx.abi.layouts.semid_ds, 1);
+            host::syscall(libc::SYS_semctl, [a[0], 0, IPC_STAT, set.address(), 0, 0])?;
+            let count = set.get("sem_nsems").min(MAX_SEMAPHORES) as usize;
+            let layout = &cx.abi.layouts.u16;
+            let values = if command == SETALL { Item::read(cx, layout, a[3], count)? } else { Item::new(layout, count) };
+            let result = host::syscall(libc::SYS_semctl, [a[0], 0, command, values.address(), 0, 0])?;
+            if command == GETALL {
+                values.write(cx, a[3])?;
+            }
+            Ok(result)
+        }
+        IPC_SET | IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
+            control(cx, libc::SYS_semctl, &a[..2], command, a[3], (&cx.abi.layouts.semid_ds, &[SEM_STAT, SEM_STAT_ANY]))
+        }
         _ => Err(libc::EINVAL),
     }
 }
 
-/// `msgctl` and `shmctl`: removal only.
-pub(crate) fn remove(number: libc::c_long, a: &[u64; 6]) -> Result<i64, Errno> {
-    if a[1] & !IPC_64 == 0 { host::syscall(number, [a[0], 0, 0, 0, 0, 0]) } else { Err(libc::EINVAL) }
+/// `msgctl`.
+pub(crate) fn msgctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
+    const MSG_STATS: [u64; 2] = [11, 13];
+    match a[1] & !IPC_64 {
+        // IPC_INFO and MSG_INFO have structures of their own.
+        3 | 12 => Err(libc::EINVAL),
+        command => control(cx, libc::SYS_msgctl, &a[..1], command, a[2], (&cx.abi.layouts.msqid_ds, &MSG_STATS)),
+    }
+}
+
+/// `shmctl`.
+pub(crate) fn shmctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
+    const SHM_STATS: [u64; 2] = [13, 15];
+    match a[1] & !IPC_64 {
+        // IPC_INFO and SHM_INFO have structures of their own.
+        3 | 14 => Err(libc::EINVAL),
+        command => control(cx, libc::SYS_shmctl, &a[..1], command, a[2], (&cx.abi.layouts.shmid_ds, &SHM_STATS)),
+    }
 }
 
 /// `msgsnd`: a type and a text.

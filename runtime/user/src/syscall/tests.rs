@@ -307,6 +307,44 @@ fn times_limits_and_names() {
 }
 
 #[test]
+fn semaphores_and_messages() {
+    for g in Guest::all() {
+        let set = g.call("semget", &[0, 2, 0o600]).unwrap() as u64;
+        g.cx().put(BASE, 2, 3).unwrap();
+        g.cx().put(BASE + 2, 2, 4).unwrap();
+        assert_eq!(g.call("semctl", &[set, 0, 0x100 | 17, BASE]), Ok(0));
+        assert_eq!(g.call("semctl", &[set, 1, 0x100 | 12, 0]), Ok(4));
+        g.set(BASE, &[0]);
+        assert_eq!(g.call("semctl", &[set, 0, 0x100 | 13, BASE]), Ok(0));
+        assert_eq!((g.cx().number(BASE, 2), g.cx().number(BASE + 2, 2)), (Ok(3), Ok(4)));
+        assert_eq!(g.call("semctl", &[set, 0, 0x100 | 2, BASE]), Ok(0));
+        let at = |name: &str| BASE + u64::from(g.abi.layouts.semid_ds.field(name).unwrap().guest);
+        assert_eq!((g.word(at("sem_nsems")), g.word(at("sem_perm.mode"))), (2, 0o600));
+        for (n, value) in (0..).zip([1, 0xffff, 0]) {
+            g.cx().put(BASE + 2 * n, 2, value).unwrap();
+        }
+        assert_eq!(g.call("semop", &[set, BASE, 1]), Ok(0));
+        assert_eq!(g.call("semctl", &[set, 1, 12, 0]), Ok(3));
+        assert_eq!(g.call("semctl", &[set, 0, 0, 0]), Ok(0));
+        let queue = g.call("msgget", &[0, 0o600]).unwrap() as u64;
+        g.set(BASE, &[7]);
+        g.text(BASE + 4, b"hello");
+        assert_eq!(g.call("msgsnd", &[queue, BASE, 5, 0]), Ok(0));
+        assert_eq!(g.call("msgctl", &[queue, 0x100 | 2, BASE + 256]), Ok(0));
+        let l = g.abi.layouts.msqid_ds.field("msg_qnum").unwrap();
+        assert_eq!(g.word(BASE + 256 + u64::from(l.guest)), 1);
+        g.text(BASE, &[0; 16]);
+        assert_eq!(g.call("msgrcv", &[queue, BASE, 8, 0, 0]), Ok(5));
+        assert_eq!((g.word(BASE), g.bytes(BASE + 4, 5)), (7, b"hello".to_vec()));
+        assert_eq!(g.call("msgctl", &[queue, 0, 0]), Ok(0));
+        let memory = g.call("shmget", &[0, 5000, 0o600]).unwrap() as u64;
+        assert_eq!(g.call("shmctl", &[memory, 0x100 | 2, BASE]), Ok(0));
+        assert_eq!(g.word(BASE + u64::from(g.abi.layouts.shmid_ds.field("shm_segsz").unwrap().guest)), 5000);
+        assert_eq!(g.call("shmctl", &[memory, 0, 0]), Ok(0));
+    }
+}
+
+#[test]
 fn bad_pointers_are_errors() {
     for g in Guest::all() {
         let fd = g.call("eventfd2", &[0, 0]).unwrap() as u64;
@@ -354,6 +392,8 @@ fn calls_are_told_with_names() {
     );
     g.set(BASE, &[1, 2]);
     assert_eq!(line("clock_gettime", [1, BASE, 0, 0, 0, 0], Ok(0)), "7 clock_gettime(CLOCK_MONOTONIC, {tv_sec=1, tv_nsec=2}) = 0\n");
+    assert_eq!(line("ioctl", [0, 0x541b, BASE, 0, 0, 0], Ok(0)), "7 ioctl(0, FIONREAD, [1]) = 0\n");
+    assert_eq!(line("ioctl", [0, 0x5422, 0, 0, 0, 0], Ok(0)), "7 ioctl(0, TIOCNOTTY) = 0\n");
     assert_eq!(line("kill", [5, 9, 0, 0, 0, 0], Ok(0)), "7 kill(5, SIGKILL) = 0\n");
 }
 

@@ -17,7 +17,16 @@ pub(crate) fn line(thread: i64, call: &Call, registers: [u64; 6], cx: &Cx<'_>, r
         values.iter_mut().zip(call.args).for_each(|(value, arg)| *value = plain::take(arg, &registers, &mut at, cx));
         values
     };
-    let args: Vec<String> = (0..call.args.len()).map(|i| argument(call, i, &values, cx, result)).collect();
+    // The request of an `ioctl` says what its argument is.
+    let request = if call.name == "ioctl" { cx.abi.ioctls.iter().find(|i| u64::from(i.number) == values[1]) } else { None };
+    let args: Vec<String> = (0..call.args.len())
+        .map(|i| match (request, i) {
+            (Some(request), 1) => request.name.to_string(),
+            (Some(request), 2) => argument(&request.arg, values[2], &values, cx, result),
+            _ => argument(&call.args[i], values[i], &values, cx, result),
+        })
+        .filter(|text| !text.is_empty())
+        .collect();
     let said = match result {
         None => "?".to_string(),
         Some(Ok(value)) if call.returns == Returns::Hex => format!("{value:#x}"),
@@ -38,8 +47,7 @@ fn message(errno: Errno) -> String {
     text.split(" (os error").next().unwrap_or("").to_string()
 }
 
-fn argument(call: &Call, index: usize, values: &[u64; 6], cx: &Cx<'_>, result: Option<&Result<i64, Errno>>) -> String {
-    let (Some(arg), value) = (call.args.get(index), values[index]) else { return String::new() };
+fn argument(arg: &Arg, value: u64, values: &[u64; 6], cx: &Cx<'_>, result: Option<&Result<i64, Errno>>) -> String {
     let counted = |n: u8| values.get(usize::from(n)).copied().unwrap_or(0) as usize;
     let results = result.and_then(|r| r.as_ref().ok()).map(|n| (*n).max(0) as usize);
     match arg {
