@@ -130,6 +130,8 @@ fn kernel(l: &'static Layouts) -> Vec<(&'static str, &'static str, &'static Layo
         ("linux/sem.h", "struct semid64_ds", &l.semid_ds),
         ("linux/msg.h", "struct msqid64_ds", &l.msqid_ds),
         ("linux/shm.h", "struct shmid64_ds", &l.shmid_ds),
+        ("linux/shm.h", "struct shminfo64", &l.shminfo),
+        ("linux/shm.h", "struct shm_info", &l.shm_info),
         ("asm/termbits.h", "struct termios", &l.termios),
         ("asm/termbits.h", "struct termios2", &l.termios2),
         ("linux/termios.h", "struct winsize", &l.winsize),

@@ -1,6 +1,6 @@
 //! System V semaphores, messages and shared memory. Sources: semctl(2), msgctl(2), shmctl(2), msgop(2).
 //!
-//! Not modelled: `IPC_INFO` and its like, the structures before `IPC_64`. Attaching shared memory is the process's.
+//! Not modelled: the structures before `IPC_64`. Attaching shared memory is the process's.
 
 use super::{Cx, Item};
 use crate::abi::Layout;
@@ -13,6 +13,7 @@ const IPC_64: u64 = 0x100;
 
 const IPC_SET: u64 = 1;
 const IPC_STAT: u64 = 2;
+const IPC_INFO: u64 = 3;
 /// Semaphores of a set at most (`SEMMSL`).
 const MAX_SEMAPHORES: u64 = 32000;
 
@@ -54,6 +55,7 @@ pub(crate) fn semctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
     const SETVAL: u64 = 16;
     const SETALL: u64 = 17;
     const SEM_STAT: u64 = 18;
+    const SEM_INFO: u64 = 19;
     const SEM_STAT_ANY: u64 = 20;
     let command = a[2] & !IPC_64;
     match command {
@@ -73,6 +75,7 @@ pub(crate) fn semctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
         IPC_SET | IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
             control(cx, libc::SYS_semctl, &a[..2], command, a[3], (&cx.abi.layouts.semid_ds, &[SEM_STAT, SEM_STAT_ANY]))
         }
+        IPC_INFO | SEM_INFO => control(cx, libc::SYS_semctl, &a[..2], command, a[3], (&cx.abi.layouts.seminfo, &[command])),
         _ => Err(libc::EINVAL),
     }
 }
@@ -80,9 +83,9 @@ pub(crate) fn semctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
 /// `msgctl`.
 pub(crate) fn msgctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
     const MSG_STATS: [u64; 2] = [11, 13];
+    const MSG_INFO: u64 = 12;
     match a[1] & !IPC_64 {
-        // IPC_INFO and MSG_INFO have structures of their own.
-        3 | 12 => Err(libc::EINVAL),
+        command @ (IPC_INFO | MSG_INFO) => control(cx, libc::SYS_msgctl, &a[..1], command, a[2], (&cx.abi.layouts.msginfo, &[command])),
         command => control(cx, libc::SYS_msgctl, &a[..1], command, a[2], (&cx.abi.layouts.msqid_ds, &MSG_STATS)),
     }
 }
@@ -90,10 +93,12 @@ pub(crate) fn msgctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
 /// `shmctl`.
 pub(crate) fn shmctl(cx: &Cx<'_>, a: &[u64; 6]) -> Result<i64, Errno> {
     const SHM_STATS: [u64; 2] = [13, 15];
+    const SHM_INFO: u64 = 14;
+    let l = cx.abi.layouts;
     match a[1] & !IPC_64 {
-        // IPC_INFO and SHM_INFO have structures of their own.
-        3 | 14 => Err(libc::EINVAL),
-        command => control(cx, libc::SYS_shmctl, &a[..1], command, a[2], (&cx.abi.layouts.shmid_ds, &SHM_STATS)),
+        IPC_INFO => control(cx, libc::SYS_shmctl, &a[..1], IPC_INFO, a[2], (&l.shminfo, &[IPC_INFO])),
+        SHM_INFO => control(cx, libc::SYS_shmctl, &a[..1], SHM_INFO, a[2], (&l.shm_info, &[SHM_INFO])),
+        command => control(cx, libc::SYS_shmctl, &a[..1], command, a[2], (&l.shmid_ds, &SHM_STATS)),
     }
 }
 

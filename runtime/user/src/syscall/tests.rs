@@ -340,6 +340,10 @@ fn semaphores_and_messages() {
         let memory = g.call("shmget", &[0, 5000, 0o600]).unwrap() as u64;
         assert_eq!(g.call("shmctl", &[memory, 0x100 | 2, BASE]), Ok(0));
         assert_eq!(g.word(BASE + u64::from(g.abi.layouts.shmid_ds.field("shm_segsz").unwrap().guest)), 5000);
+        for command in [3, 14] {
+            assert!(g.call("shmctl", &[memory, 0x100 | command, BASE]).is_ok());
+            assert!(g.call("semctl", &[0, 0, 0x100 | 3, BASE]).is_ok() && g.call("msgctl", &[0, 0x100 | 3, BASE]).is_ok());
+        }
         assert_eq!(g.call("shmctl", &[memory, 0, 0]), Ok(0));
     }
 }
