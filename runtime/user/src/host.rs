@@ -1,6 +1,7 @@
 //! The host kernel: system calls made for the guest.
 //!
-//! All `unsafe` of this crate is here: numbers and buffers go in, a result or an error number comes out.
+//! All `unsafe` of this crate is here and in `syscall/item.rs` (structures as bytes): numbers and buffers go in, a result or an error
+//! number comes out.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
