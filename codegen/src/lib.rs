@@ -4,6 +4,7 @@
 //! included by `isa/<name>/src/lib.rs`. The file frames are templates (`codegen/templates`), expressions and statements are written here.
 //! The same specification gives the same bytes.
 
+pub mod abi;
 pub mod asm;
 mod body;
 pub mod build;

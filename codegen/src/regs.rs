@@ -114,17 +114,17 @@ struct Reader {
     errors: Vec<Diagnostic>,
 }
 
-fn place(span: miette::SourceSpan) -> Span {
+pub(crate) fn place(span: miette::SourceSpan) -> Span {
     Span { file: 0, start: span.offset() as u32, end: (span.offset() + span.len()) as u32 }
 }
 
 /// A node's first line, without children.
-fn head(node: &KdlNode) -> Span {
+pub(crate) fn head(node: &KdlNode) -> Span {
     let last = node.entries().last().map_or(node.name().span(), |e| e.span());
     Span { end: (last.offset() + last.len()) as u32, ..place(node.span()) }
 }
 
-fn at(node: &KdlNode, key: &str) -> Span {
+pub(crate) fn at(node: &KdlNode, key: &str) -> Span {
     node.entry(key).map_or_else(|| head(node), |e| place(e.span()))
 }
 

@@ -1,8 +1,8 @@
-//! The ARM EABI of Linux: system-call numbers and registers, the layout of structures, the kernel's helper page.
+//! The ARM EABI of Linux: registers of system calls, frames of signals, the kernel's helper page (numbers and structures: `abi/arm.kdl`).
 //!
-//! Sources: Linux arch/arm/tools/syscall.tbl, Documentation/arch/arm/kernel_user_helpers.rst, include/uapi/asm/{stat,hwcap}.h.
+//! Sources: Linux Documentation/arch/arm/kernel_user_helpers.rst, include/uapi/asm/hwcap.h.
 
-use crate::call::Call::{self, *};
+use crate::abi::{self, Abi};
 use crate::elf::Kind;
 use crate::guest::{BEYOND_FILE, MISALIGNED, PAGE_FAULT};
 use crate::machine::{CloneArguments, Event, Frame, Left, Machine};
@@ -10,119 +10,11 @@ use crate::space::{EXEC, Fault, READ, Space};
 use emu_ir::guest::Exception;
 use emu_isa_arm::{Arm, System, state};
 
-/// What `uname` says.
-pub const UNAME: &str = "armv7l";
-
 /// Linux on ARMv7-A, little-endian.
 pub struct ArmLinux;
 
 /// Where a signal handler without siginfo returns to if it brings no address of its own; one with siginfo returns 8 bytes behind.
 pub const SIGNAL_RETURN: u64 = 0xffff_0f00;
-
-const CALLS: &[(u32, Call)] = &[
-    (1, Exit),
-    (2, Fork),
-    (3, Read),
-    (4, Write),
-    (5, Open),
-    (6, Close),
-    (10, Unlink),
-    (11, Execve),
-    (12, Chdir),
-    (19, Lseek),
-    (20, Getpid),
-    (33, Access),
-    (37, Kill),
-    (38, Rename),
-    (39, Mkdir),
-    (40, Rmdir),
-    (41, Dup),
-    (42, Pipe),
-    (43, Times),
-    (45, Brk),
-    (54, Ioctl),
-    (55, Fcntl),
-    (60, Umask),
-    (63, Dup2),
-    (64, Getppid),
-    (77, Getrusage),
-    (78, Gettimeofday),
-    (85, Readlink),
-    (91, Munmap),
-    (93, Ftruncate),
-    (114, Wait4),
-    (116, Sysinfo),
-    (118, Fsync),
-    (119, Sigreturn),
-    (120, Clone),
-    (122, Uname),
-    (125, Mprotect),
-    (140, Llseek),
-    (144, Msync),
-    (145, Readv),
-    (146, Writev),
-    (158, SchedYield),
-    (162, Nanosleep),
-    (163, Mremap),
-    (168, Poll),
-    (173, RtSigreturn),
-    (174, RtSigaction),
-    (175, RtSigprocmask),
-    (180, Pread64),
-    (181, Pwrite64),
-    (183, Getcwd),
-    (186, Sigaltstack),
-    (190, Vfork),
-    (191, Ugetrlimit),
-    (192, Mmap2),
-    (194, Ftruncate64),
-    (195, Stat64),
-    (196, Lstat64),
-    (197, Fstat64),
-    (199, Getuid),
-    (200, Getgid),
-    (201, Geteuid),
-    (202, Getegid),
-    (217, Getdents64),
-    (220, Madvise),
-    (221, Fcntl),
-    (224, Gettid),
-    (240, Futex),
-    (242, SchedGetaffinity),
-    (248, ExitGroup),
-    (256, SetTidAddress),
-    (263, ClockGettime),
-    (264, ClockGetres),
-    (265, ClockNanosleep),
-    (268, Tgkill),
-    (322, Openat),
-    (323, Mkdirat),
-    (327, Fstatat64),
-    (328, Unlinkat),
-    (329, Renameat),
-    (332, Readlinkat),
-    (334, Faccessat),
-    (338, SetRobustList),
-    (358, Dup3),
-    (359, Pipe2),
-    (369, Prlimit64),
-    (382, Renameat2),
-    (384, Getrandom),
-    (397, Statx),
-    (398, Rseq),
-    (403, ClockGettime64),
-    (406, ClockGetresTime64),
-    (407, ClockNanosleepTime64),
-    (422, FutexTime64),
-    (439, Faccessat2),
-    (0xf_0002, CacheFlush),
-    (0xf_0005, SetTls),
-];
-
-/// The call with this number, if we have it.
-pub fn known(number: u32) -> Option<Call> {
-    CALLS.binary_search_by_key(&number, |c| c.0).ok().map(|i| CALLS[i].1)
-}
 
 impl Machine for ArmLinux {
     type Isa = Arm<System>;
@@ -135,6 +27,10 @@ impl Machine for ArmLinux {
     const TASK_SIZE: u64 = 0xffff_0000;
     const STACK_TOP: u64 = 0xbeff_f000;
     const MAP_TOP: u64 = 0xb6f0_0000;
+
+    fn abi() -> &'static Abi {
+        &abi::ARM
+    }
 
     fn isa(model: &str) -> Result<Arm<System>, String> {
         Arm::model(model, System::new(model)).ok_or_else(|| format!("there is no ARM CPU model `{model}`"))
@@ -307,48 +203,3 @@ const MASK: u64 = CONTEXT + 20 + 84;
 const VFP: u64 = (MASK + 128 + 7) & !7;
 const FRAME: u64 = VFP + 288 + 8;
 const VFP_MAGIC: u64 = 288 << 32 | 0x5646_5001;
-
-/// `struct stat64`.
-pub fn stat64(s: &libc::stat) -> [u8; 104] {
-    let mut out = [0; 104];
-    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &s.st_dev.to_le_bytes());
-    put(12, &(s.st_ino as u32).to_le_bytes());
-    put(16, &s.st_mode.to_le_bytes());
-    put(20, &(s.st_nlink as u32).to_le_bytes());
-    put(24, &s.st_uid.to_le_bytes());
-    put(28, &s.st_gid.to_le_bytes());
-    put(32, &s.st_rdev.to_le_bytes());
-    put(48, &s.st_size.to_le_bytes());
-    put(56, &(s.st_blksize as u32).to_le_bytes());
-    put(64, &s.st_blocks.to_le_bytes());
-    for (at, seconds, nanoseconds) in
-        [(72, s.st_atime, s.st_atime_nsec), (80, s.st_mtime, s.st_mtime_nsec), (88, s.st_ctime, s.st_ctime_nsec)]
-    {
-        put(at, &(seconds as u32).to_le_bytes());
-        put(at + 4, &(nanoseconds as u32).to_le_bytes());
-    }
-    put(96, &s.st_ino.to_le_bytes());
-    out
-}
-
-/// Flags of `open` that have other numbers than on x86-64, in both directions: `O_DIRECTORY`, `O_NOFOLLOW`, `O_DIRECT`, `O_LARGEFILE`.
-pub fn open_flags(guest: u64) -> i32 {
-    let mut flags = guest as i32 & !0o760_000;
-    for (bit, host) in [(0o40_000, libc::O_DIRECTORY), (0o100_000, libc::O_NOFOLLOW), (0o200_000, libc::O_DIRECT)] {
-        if guest & bit != 0 {
-            flags |= host;
-        }
-    }
-    flags
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_are_in_order() {
-        assert!(CALLS.windows(2).all(|w| w[0].0 < w[1].0));
-    }
-}

@@ -265,7 +265,8 @@ pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec
         let script = std::mem::take(&mut file).into_os_string().into_vec();
         let own = [interpreter, argument].into_iter().filter(|a| !a.is_empty()).map(<[u8]>::to_vec).chain([script]);
         arguments = own.chain(arguments.into_iter().skip(1)).collect();
-        file = crate::process::inside(t.process.options.sysroot.as_deref(), Path::new(OsStr::from_bytes(interpreter)));
+        let Ok(found) = t.process.paths.host(interpreter.to_vec(), true) else { return libc::ENOEXEC };
+        file = PathBuf::from(OsStr::from_bytes(found.as_bytes()));
     }
     libc::ELOOP
 }
@@ -274,7 +275,7 @@ pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec
 fn readable(file: &Path) -> Result<Vec<u8>, Errno> {
     let errno = |e: std::io::Error| e.raw_os_error().unwrap_or(libc::ENOENT);
     let path = CString::new(file.as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
-    host::faccessat(libc::AT_FDCWD.into(), &path, libc::X_OK.into(), 0)?;
+    host::syscall(libc::SYS_access, [path.as_ptr() as u64, libc::X_OK as u64, 0, 0, 0, 0])?;
     let opened = File::open(file).map_err(errno)?;
     if !opened.metadata().map_err(errno)?.is_file() {
         return Err(libc::EACCES);
@@ -315,9 +316,4 @@ fn emulated<M: Machine>(t: &Thread<M>, file: &Path, arguments: &[Vec<u8>], envir
 /// A program of the host.
 fn native(file: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Errno {
     host::execve(file, arguments, environment)
-}
-
-/// The path of the program that `/proc/self/exe` leads to.
-pub(crate) fn own_program<M: Machine>(t: &Thread<M>) -> PathBuf {
-    t.process.program.clone()
 }

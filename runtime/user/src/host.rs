@@ -1,17 +1,86 @@
 //! The host kernel: system calls made for the guest.
 //!
-//! All `unsafe` of this crate is here: numbers and buffers go in, a result or an error number comes out.
+//! All `unsafe` of this crate is here and in `syscall/item.rs` (structures as bytes): numbers and buffers go in, a result or an error
+//! number comes out.
 
 use crate::host_signal;
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// An error number of the host, which is Linux too: the guest's is the same.
 pub type Errno = i32;
 
 fn result(value: i64) -> Result<i64, Errno> {
     if value < 0 { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)) } else { Ok(value) }
+}
+
+/// A call of the host. Addresses among the arguments are those of memory the caller owns, or of a range of the guest's that
+/// [`crate::space::Space::host`] gave: the kernel checks what may be done with its pages.
+///
+/// # Errors
+/// The host's error number, or [`host_signal::ERESTART`] if a signal for this thread came before the call began.
+pub fn syscall(number: libc::c_long, arguments: [u64; 6]) -> Result<i64, Errno> {
+    // SAFETY: callers keep to the above; the kernel writes nowhere else.
+    unsafe { host_signal::syscall(number, arguments) }
+}
+
+/// Descriptors of the emulator that a guest may not use, or -1.
+static RESERVED: [AtomicI32; 16] = [const { AtomicI32::new(-1) }; 16];
+/// Descriptors of the emulator are below this, and as high as they can be.
+const MAX_RESERVED: u64 = 4096;
+
+/// Moves a descriptor out of the guest's way, closed on `execve`.
+///
+/// # Errors
+/// There are no descriptors left; it is closed then.
+pub fn reserve(fd: i32) -> Result<i32, Errno> {
+    let limit = getrlimit(libc::RLIMIT_NOFILE.into()).map_or(1024, |l| l[0]).min(MAX_RESERVED) as i64;
+    let moved = (1..=RESERVED.len() as i64).find_map(|back| {
+        // The first free one from there.
+        plain(libc::SYS_fcntl, [fd.into(), libc::F_DUPFD_CLOEXEC.into(), limit - back, 0]).ok()
+    });
+    _ = close(fd.into());
+    let fd = moved.ok_or(libc::EMFILE)? as i32;
+    let place = RESERVED.iter().find(|r| r.compare_exchange(-1, fd, Relaxed, Relaxed).is_ok());
+    if place.is_none() {
+        _ = close(fd.into());
+    }
+    place.map(|_| fd).ok_or(libc::EMFILE)
+}
+
+/// Gives a reserved descriptor back: it is closed.
+pub fn release(fd: i32) {
+    if let Some(place) = RESERVED.iter().find(|r| r.load(Relaxed) == fd) {
+        place.store(-1, Relaxed);
+        _ = close(fd.into());
+    }
+}
+
+/// True for a descriptor of the emulator.
+pub fn is_reserved(fd: i32) -> bool {
+    fd >= 0 && RESERVED.iter().any(|r| r.load(Relaxed) == fd)
+}
+
+/// Opens a directory to look for paths in.
+///
+/// # Errors
+/// It is none.
+pub fn open_directory(path: &CStr) -> Result<i32, Errno> {
+    openat(libc::AT_FDCWD.into(), path, libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC, 0).map(|fd| fd as i32)
+}
+
+/// Finds a path as if `root` were the root directory: an `O_PATH` descriptor.
+///
+/// # Errors
+/// It is not there.
+pub fn open_in_root(root: i32, path: &CStr, follow: bool) -> Result<i32, Errno> {
+    const RESOLVE_IN_ROOT: u64 = 0x10;
+    let flags = libc::O_PATH | libc::O_CLOEXEC | if follow { 0 } else { libc::O_NOFOLLOW };
+    let how = [flags as u64, 0, RESOLVE_IN_ROOT];
+    // SAFETY: the path ends in a zero byte, and `struct open_how` is three 64-bit numbers.
+    result(unsafe { libc::syscall(libc::SYS_openat2, root, path.as_ptr(), how.as_ptr(), size_of_val(&how)) }).map(|fd| fd as i32)
 }
 
 /// A call whose arguments are numbers and never addresses of the host's memory.
@@ -35,16 +104,6 @@ macro_rules! plain {
 plain! {
     /// close(2)
     close(fd) = SYS_close;
-    /// dup(2)
-    dup(fd) = SYS_dup;
-    /// dup3(2)
-    dup3(old, new, flags) = SYS_dup3;
-    /// dup2(2)
-    dup2(old, new) = SYS_dup2;
-    /// fsync(2)
-    fsync(fd) = SYS_fsync;
-    /// ftruncate(2)
-    ftruncate(fd, len) = SYS_ftruncate;
     /// getegid(2)
     getegid() = SYS_getegid;
     /// geteuid(2)
@@ -53,30 +112,12 @@ plain! {
     getgid() = SYS_getgid;
     /// getpid(2)
     getpid() = SYS_getpid;
-    /// getppid(2)
-    getppid() = SYS_getppid;
     /// gettid(2)
     gettid() = SYS_gettid;
     /// getuid(2)
     getuid() = SYS_getuid;
     /// lseek(2)
     lseek(fd, offset, whence) = SYS_lseek;
-    /// sched_yield(2)
-    sched_yield() = SYS_sched_yield;
-    /// umask(2)
-    umask(mask) = SYS_umask;
-}
-
-/// Commands of fcntl(2) whose argument is a number.
-///
-/// # Errors
-/// EINVAL for others: locks and owners are structures, and differ by architecture.
-pub fn fcntl(fd: i64, command: i64, argument: i64) -> Result<i64, Errno> {
-    const NUMBERS: [i32; 6] = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
-    if !NUMBERS.iter().any(|c| i64::from(*c) == command) {
-        return Err(libc::EINVAL);
-    }
-    plain(libc::SYS_fcntl, [fd, command, argument, 0])
 }
 
 /// read(2), or pread64(2) at `offset`.
@@ -99,62 +140,6 @@ pub fn openat(directory: i64, path: &CStr, flags: i32, mode: u32) -> Result<i64,
     result(unsafe { libc::openat(directory as i32, path.as_ptr(), flags, mode) }.into())
 }
 
-/// fstatat(2); with an empty path and `AT_EMPTY_PATH`, fstat(2).
-pub fn fstatat(directory: i64, path: &CStr, flags: i32) -> Result<libc::stat, Errno> {
-    let mut stat = std::mem::MaybeUninit::zeroed();
-    // SAFETY: the path ends in a zero byte, and the kernel fills one `stat`.
-    result(unsafe { libc::fstatat(directory as i32, path.as_ptr(), stat.as_mut_ptr(), flags) }.into())?;
-    // SAFETY: any bytes are a `stat`, and they were zeroed.
-    Ok(unsafe { stat.assume_init() })
-}
-
-/// statx(2): the structure's bytes, which are the same everywhere but for the byte order.
-pub fn statx(directory: i64, path: &CStr, flags: i64, mask: i64) -> Result<[u8; 256], Errno> {
-    let mut out = [0u8; 256];
-    // SAFETY: the path ends in a zero byte, and `struct statx` has 256 bytes.
-    result(unsafe { libc::syscall(libc::SYS_statx, directory, path.as_ptr(), flags, mask, out.as_mut_ptr()) })?;
-    Ok(out)
-}
-
-/// Calls that take a directory, a path and two numbers: faccessat, mkdirat, unlinkat, ...
-fn with_path(number: libc::c_long, directory: i64, path: &CStr, a: i64, b: i64) -> Result<i64, Errno> {
-    // SAFETY: the path ends in a zero byte, and the other arguments are numbers.
-    result(unsafe { libc::syscall(number, directory, path.as_ptr(), a, b) })
-}
-
-/// faccessat2(2)
-pub fn faccessat(directory: i64, path: &CStr, mode: i64, flags: i64) -> Result<i64, Errno> {
-    with_path(libc::SYS_faccessat2, directory, path, mode, flags)
-}
-
-/// mkdirat(2)
-pub fn mkdirat(directory: i64, path: &CStr, mode: i64) -> Result<i64, Errno> {
-    with_path(libc::SYS_mkdirat, directory, path, mode, 0)
-}
-
-/// unlinkat(2)
-pub fn unlinkat(directory: i64, path: &CStr, flags: i64) -> Result<i64, Errno> {
-    with_path(libc::SYS_unlinkat, directory, path, flags, 0)
-}
-
-/// chdir(2)
-pub fn chdir(path: &CStr) -> Result<i64, Errno> {
-    // SAFETY: the path ends in a zero byte.
-    result(unsafe { libc::chdir(path.as_ptr()) }.into())
-}
-
-/// renameat2(2)
-pub fn renameat(from_directory: i64, from: &CStr, to_directory: i64, to: &CStr, flags: u32) -> Result<i64, Errno> {
-    // SAFETY: both paths end in a zero byte.
-    result(unsafe { libc::syscall(libc::SYS_renameat2, from_directory, from.as_ptr(), to_directory, to.as_ptr(), flags) })
-}
-
-/// readlinkat(2)
-pub fn readlinkat(directory: i64, path: &CStr, buffer: &mut [u8]) -> Result<i64, Errno> {
-    // SAFETY: the path ends in a zero byte; the kernel writes into a buffer that is ours.
-    result(unsafe { libc::readlinkat(directory as i32, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as i64)
-}
-
 /// getdents64(2): entries as the kernel lays them out, the same everywhere but for the byte order.
 pub fn getdents64(fd: i64, buffer: &mut [u8]) -> Result<i64, Errno> {
     // SAFETY: the kernel writes into a buffer that is ours.
@@ -167,72 +152,12 @@ pub fn getrandom(buffer: &mut [u8], flags: i64) -> Result<i64, Errno> {
     result(unsafe { libc::syscall(libc::SYS_getrandom, buffer.as_mut_ptr(), buffer.len(), flags) })
 }
 
-/// pipe2(2)
-pub fn pipe2(flags: i64) -> Result<[i32; 2], Errno> {
-    let mut ends = [0; 2];
-    // SAFETY: two descriptors are written.
-    result(unsafe { libc::pipe2(ends.as_mut_ptr(), flags as i32) }.into())?;
-    Ok(ends)
-}
-
-/// poll(2)
-pub fn poll(fds: &mut [libc::pollfd], timeout: i64) -> Result<i64, Errno> {
-    // SAFETY: the entries are ours.
-    result(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout as i32) }.into())
-}
-
-/// clock_gettime(2), or clock_getres(2).
-pub fn clock(id: i64, resolution: bool) -> Result<libc::timespec, Errno> {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let call = if resolution { libc::SYS_clock_getres } else { libc::SYS_clock_gettime };
-    // SAFETY: one structure is written.
-    result(unsafe { libc::syscall(call, id, &raw mut t) })?;
-    Ok(t)
-}
-
-/// clock_nanosleep(2): what remained when a signal came.
-pub fn sleep(id: i64, flags: i64, time: libc::timespec) -> Result<(), (Errno, libc::timespec)> {
-    let mut rest = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: one structure is read, another written.
-    match unsafe { libc::clock_nanosleep(id as i32, flags as i32, &raw const time, &raw mut rest) } {
-        0 => Ok(()),
-        errno => Err((errno, rest)),
-    }
-}
-
-/// getrusage(2)
-pub fn getrusage(who: i64) -> Result<libc::rusage, Errno> {
-    let mut usage = std::mem::MaybeUninit::zeroed();
-    // SAFETY: one structure is written.
-    result(unsafe { libc::getrusage(who as i32, usage.as_mut_ptr()) }.into())?;
-    // SAFETY: any bytes are a `rusage`, and they were zeroed.
-    Ok(unsafe { usage.assume_init() })
-}
-
 /// prlimit64(2) of this process, reading only.
 pub fn getrlimit(resource: i64) -> Result<[u64; 2], Errno> {
     let mut limit = [0u64; 2];
     // SAFETY: two numbers are written.
     result(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, 0, limit.as_mut_ptr()) })?;
     Ok(limit)
-}
-
-/// Window size of a terminal, as `TIOCGWINSZ` gives it.
-pub fn window(fd: i64) -> Result<[u8; 8], Errno> {
-    let mut size = [0u8; 8];
-    // SAFETY: `struct winsize` has 8 bytes.
-    result(unsafe { libc::ioctl(fd as i32, libc::TIOCGWINSZ, size.as_mut_ptr()) }.into())?;
-    Ok(size)
-}
-
-/// The kernel's `struct termios` of a terminal (36 bytes; `TCGETS` on all architectures of the common layout).
-pub fn terminal(fd: i64) -> Result<[u8; 36], Errno> {
-    let mut settings = [0u8; 64];
-    // SAFETY: the kernel's structure is smaller than the buffer.
-    result(unsafe { libc::ioctl(fd as i32, libc::TCGETS, settings.as_mut_ptr()) }.into())?;
-    let mut out = [0; 36];
-    out.copy_from_slice(&settings[..36]);
-    Ok(out)
 }
 
 /// fork(2).
@@ -255,6 +180,15 @@ pub fn vfork(mut run: impl FnMut()) -> Result<i64, Errno> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is of no use to anybody else; the parent does nothing as long as the child is there.
     result(unsafe { libc::clone(begin, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut run).cast()) }.into())
+}
+
+/// The size of a segment of System V shared memory, bytes.
+pub fn shared_size(id: i32) -> Result<u64, Errno> {
+    let mut about = std::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
+    // SAFETY: one structure is written.
+    result(unsafe { libc::shmctl(id, libc::IPC_STAT, about.as_mut_ptr()) }.into())?;
+    // SAFETY: any bytes are a `shmid_ds`, and they were zeroed.
+    Ok(unsafe { about.assume_init() }.shm_segsz as u64)
 }
 
 /// execve(2): comes back only with an error.
@@ -282,24 +216,6 @@ pub fn raise(number: i32) {
     // SAFETY: numbers only.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), number) };
     host_signal::set_mask(none);
-}
-
-/// A system call whose arguments are numbers and addresses of the program's memory, which the kernel checks, or of buffers of the caller.
-///
-/// # Errors
-/// As [`host_signal::syscall`].
-pub fn syscall(number: libc::c_long, arguments: [u64; 6]) -> Result<i64, Errno> {
-    // SAFETY: the callers' buffers are as long as the call may write; of the program's memory Rust expects nothing.
-    unsafe { host_signal::syscall(number, arguments) }
-}
-
-/// wait4(2): the process, its status and usage.
-pub fn wait4(pid: i64, options: i64) -> Result<(i64, i32, libc::rusage), Errno> {
-    let (mut status, mut usage) = (0, std::mem::MaybeUninit::zeroed());
-    // SAFETY: a number and a structure are written.
-    let found = result(unsafe { libc::wait4(pid as i32, &raw mut status, options as i32, usage.as_mut_ptr()) }.into())?;
-    // SAFETY: any bytes are a `rusage`, and they were zeroed.
-    Ok((found, status, unsafe { usage.assume_init() }))
 }
 
 /// Ends this process as signal `number` does by default.

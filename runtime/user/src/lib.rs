@@ -7,16 +7,17 @@
 //!
 //! Not modelled yet: `ptrace`, POSIX timers, other architectures than ARM.
 
+pub mod abi;
 mod access;
 pub mod arm;
-pub mod call;
+pub mod convert;
 pub mod elf;
 mod family;
 pub mod guest;
 mod host;
 mod host_signal;
 pub mod machine;
-mod mapping;
+mod paths;
 pub mod process;
 mod signal;
 pub mod space;

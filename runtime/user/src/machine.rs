@@ -1,6 +1,7 @@
 //! What differs between the Linux ports of instruction sets, beside the tables of system calls: registers, frames of signal handlers, the layout of the
 //! address space.
 
+use crate::abi::Abi;
 use crate::elf::Kind;
 use crate::space::{Fault, Space};
 use emu_ir::guest::{Exception, Isa};
@@ -11,6 +12,9 @@ pub trait Machine: Sized + Send + Sync + 'static {
     type Isa: Isa + Send + Sync;
     /// What its executables are.
     const KIND: Kind;
+    /// Its system calls.
+    fn abi() -> &'static Abi;
+
     /// The CPU model if none is asked for.
     const MODEL: &'static str;
     /// `AT_PLATFORM`.

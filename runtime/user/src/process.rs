@@ -2,15 +2,19 @@
 
 use crate::elf::{self, Loaded};
 use crate::machine::Machine;
+use crate::paths::Paths;
 use crate::signal::Actions;
 use crate::space::{EXEC, READ, Space, WRITE};
+use crate::syscall::Own;
 use crate::thread::Thread;
 use crate::{Error, host, host_signal};
 use emu_ir::interp::{PerfMap, Stats};
 use emu_memory::{Attention, PAGE_SIZE};
 use object::read::ReadCache;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +59,12 @@ pub struct Process<M: Machine> {
     heap: Mutex<(u64, u64)>,
     actions: Mutex<Actions>,
     threads: Mutex<Vec<Peer>>,
+    /// Attached segments of System V shared memory: address and bytes.
+    segments: Mutex<BTreeMap<u64, u64>>,
+    /// Where its files are.
+    pub(crate) paths: Paths,
+    /// The auxiliary vector, as it is on the stack.
+    auxiliary: Vec<u8>,
     /// Of threads that ended.
     stats: Mutex<Stats>,
     /// The version of the mappings that all threads were told of.
@@ -92,11 +102,13 @@ impl<M: Machine> Process<M> {
         let refuse = |why: &str| Error::Program(name(), why.to_string());
         host_signal::install();
         let space = Arc::new(Space::new(1 << 32)?);
+        let paths = Paths::new(options.sysroot.as_deref());
         let loaded = load::<M>(&space, start.program)?;
         let mut begin = loaded.clone();
         if let Some(path) = &loaded.interpreter {
-            let path = inside(options.sysroot.as_deref(), Path::new(std::ffi::OsStr::new(&*String::from_utf8_lossy(path))));
-            begin = load::<M>(&space, &path).map_err(|e| match e {
+            let path = paths.host(path.clone(), true).map_err(|_| refuse("the name of its interpreter has a zero byte"))?;
+            let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+            begin = load::<M>(&space, path).map_err(|e| match e {
                 Error::Read(name, e) => Error::Read(format!("{name}, its interpreter (give its root with -L)"), e),
                 other => other,
             })?;
@@ -105,7 +117,7 @@ impl<M: Machine> Process<M> {
         if !space.map_zeros(M::STACK_TOP - STACK, STACK, READ | WRITE | EXEC) || !M::map_helpers(&space) {
             return Err(memory());
         }
-        let stack = stack::<M>(&space, &loaded, begin.base, start).ok_or_else(memory)?;
+        let (stack, auxiliary) = stack::<M>(&space, &loaded, begin.base, start).ok_or_else(memory)?;
         let isa = M::isa(if options.cpu.is_empty() { M::MODEL } else { &options.cpu }).map_err(|e| refuse(&e))?;
         let program = std::path::absolute(start.program).unwrap_or_else(|_| start.program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);
@@ -119,6 +131,9 @@ impl<M: Machine> Process<M> {
             heap: Mutex::new((end, end)),
             actions: Mutex::new(Actions::inherited()),
             threads: Mutex::default(),
+            segments: Mutex::default(),
+            paths,
+            auxiliary,
             stats: Mutex::default(),
             told: AtomicU64::new(0),
             ending: AtomicU32::new(0),
@@ -135,6 +150,10 @@ impl<M: Machine> Process<M> {
 
     pub(crate) fn actions(&self) -> MutexGuard<'_, Actions> {
         lock(&self.actions)
+    }
+
+    pub(crate) fn segments(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        lock(&self.segments)
     }
 
     pub(crate) fn threads(&self) -> MutexGuard<'_, Vec<Peer>> {
@@ -199,6 +218,54 @@ impl<M: Machine> Process<M> {
     }
 }
 
+impl<M: Machine> Own for Process<M> {
+    fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn special_open(&self, name: &str) -> Option<Vec<u8>> {
+        match name {
+            "maps" => Some(self.maps()),
+            "auxv" => Some(self.auxiliary.clone()),
+            "cmdline" => Some(self.arguments.iter().flat_map(|a| [a, &b"\0"[..]].concat()).collect()),
+            _ => None,
+        }
+    }
+}
+
+impl<M: Machine> Process<M> {
+    /// `/proc/self/maps`: what the host says of the space, at the program's addresses and with its permissions.
+    fn maps(&self) -> Vec<u8> {
+        let host = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let (base, mut out) = (self.space.base() as u64, String::new());
+        for line in host.lines() {
+            let Some((range, rest)) = line.split_once(' ') else { continue };
+            let bounds = range.split_once('-').map(|(a, b)| (u64::from_str_radix(a, 16), u64::from_str_radix(b, 16)));
+            let Some((Ok(start), Ok(end))) = bounds else { continue };
+            let (Some(start), Some(end)) = (start.checked_sub(base), end.checked_sub(base)) else { continue };
+            let rest = rest.get(4..).unwrap_or_default();
+            // Neighbours with other permissions may be one for the host.
+            let mut at = start;
+            while at < end.min(self.space.size()) {
+                let here = self.space.page(at);
+                let mut next = at + PAGE_SIZE;
+                while next < end && self.space.page(next) == here {
+                    next += PAGE_SIZE;
+                }
+                if here != 0 {
+                    let bit = |flag, name| if here & flag != 0 { name } else { '-' };
+                    let shared = line.get(range.len() + 4..range.len() + 5).unwrap_or("p");
+                    let permissions = [bit(READ, 'r'), bit(WRITE, 'w'), bit(EXEC, 'x')].iter().collect::<String>();
+                    let stack = if next == M::STACK_TOP && rest.ends_with(" 0 ") { "                          [stack]" } else { "" };
+                    out += &format!("{at:08x}-{next:08x} {permissions}{shared}{rest}{stack}\n");
+                }
+                at = next;
+            }
+        }
+        out.into_bytes()
+    }
+}
+
 /// Loads an executable or interpreter.
 fn load<M: Machine>(space: &Space, path: &Path) -> Result<Loaded, Error> {
     let name = || path.display().to_string();
@@ -216,14 +283,8 @@ fn load<M: Machine>(space: &Space, path: &Path) -> Result<Loaded, Error> {
     elf::load(space, &bytes, Some(file.as_fd()), M::MAP_TOP).map_err(|e| refuse(&e))
 }
 
-/// A path of the guest as the host has it: absolute ones below the root for libraries, if they are there.
-pub(crate) fn inside(sysroot: Option<&Path>, path: &Path) -> PathBuf {
-    let below = sysroot.zip(path.strip_prefix("/").ok()).map(|(root, rest)| root.join(rest));
-    below.filter(|p| p.exists()).unwrap_or_else(|| path.to_path_buf())
-}
-
-/// Builds the first stack: strings, auxiliary vector, environment and argument pointers, their count. Its lowest address.
-fn stack<M: Machine>(space: &Space, program: &Loaded, interpreter: u64, start: &Start<'_>) -> Option<u64> {
+/// Builds the first stack: strings, auxiliary vector, environment and argument pointers, their count. Its lowest address, and the vector.
+fn stack<M: Machine>(space: &Space, program: &Loaded, interpreter: u64, start: &Start<'_>) -> Option<(u64, Vec<u8>)> {
     let total: usize = start.arguments.iter().chain(start.environment).map(|s| s.len() + 1).sum();
     if total > MAX_ARGUMENTS {
         return None;
@@ -241,35 +302,36 @@ fn stack<M: Machine>(space: &Space, program: &Loaded, interpreter: u64, start: &
     let environment: Vec<u64> = start.environment.iter().map(|s| push(s)).collect::<Option<_>>()?;
     let arguments: Vec<u64> = start.arguments.iter().map(|s| push(s)).collect::<Option<_>>()?;
     let id = |get: fn() -> Result<i64, i32>| get().unwrap_or(0) as u64;
-    let auxiliary = [
-        (3, program.headers),
-        (4, program.header_size),
-        (5, program.header_count),
-        (6, PAGE_SIZE),
-        (7, if program.interpreter.is_some() { interpreter } else { 0 }),
-        (8, 0),
-        (9, program.entry),
-        (11, id(host::getuid)),
-        (12, id(host::geteuid)),
-        (13, id(host::getgid)),
-        (14, id(host::getegid)),
-        (15, platform),
-        (16, M::HWCAP[0]),
-        (17, 100),
-        (23, 0),
-        (25, random),
-        (26, M::HWCAP[1]),
-        (31, name),
-        (0, 0),
+    let auxiliary: [[u64; 2]; 19] = [
+        [3, program.headers],
+        [4, program.header_size],
+        [5, program.header_count],
+        [6, PAGE_SIZE],
+        [7, if program.interpreter.is_some() { interpreter } else { 0 }],
+        [8, 0],
+        [9, program.entry],
+        [11, id(host::getuid)],
+        [12, id(host::geteuid)],
+        [13, id(host::getgid)],
+        [14, id(host::getegid)],
+        [15, platform],
+        [16, M::HWCAP[0]],
+        [17, 100],
+        [23, 0],
+        [25, random],
+        [26, M::HWCAP[1]],
+        [31, name],
+        [0, 0],
     ];
     let mut words = vec![arguments.len() as u64];
     words.extend(arguments);
     words.push(0);
     words.extend(environment);
     words.push(0);
-    words.extend(auxiliary.iter().flat_map(|(tag, value)| [*tag, *value]));
-    let bytes: Vec<u8> = words.iter().flat_map(|w| M::KIND.u32_bytes(*w as u32)).collect();
-    let bottom = (top - bytes.len() as u64) & !15;
-    space.put(bottom, &bytes).ok()?;
-    Some(bottom)
+    let bytes = |words: &[u64]| -> Vec<u8> { words.iter().flat_map(|w| M::KIND.u32_bytes(*w as u32)).collect() };
+    let auxiliary = bytes(auxiliary.as_flattened());
+    let all = [bytes(&words), auxiliary.clone()].concat();
+    let bottom = (top - all.len() as u64) & !15;
+    space.put(bottom, &all).ok()?;
+    Some((bottom, auxiliary))
 }

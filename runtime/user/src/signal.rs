@@ -6,9 +6,11 @@
 //!
 //! Sources: signal(7), sigaction(2); Linux kernel/signal.c for `siginfo` (include/uapi/asm-generic/siginfo.h).
 
+use crate::abi::Layout;
 use crate::host_signal::{self, HostInfo, bit, set_mask};
 use crate::machine::{Frame, Machine};
 use crate::space::Fault;
+use crate::syscall::{Cx, Item};
 use crate::thread::Thread;
 use crate::{host, host_signal::Action as HostAction};
 
@@ -283,4 +285,61 @@ pub(crate) fn guest_info<M: Machine>(host: &HostInfo) -> [u8; 128] {
         put(*at, host.long(*from));
     }
     out
+}
+
+/// `rt_sigpending`.
+pub(crate) fn pending<M: Machine>(t: &Thread<M>, to: u64) -> Outcome {
+    let mut set = 0u64;
+    let done = host::syscall(libc::SYS_rt_sigpending, [&raw mut set as u64, 8, 0, 0, 0, 0]);
+    t.space().write(to, &t.words(&[set, set >> 32]))?;
+    Ok(done)
+}
+
+/// Waits for a signal that is not in the mask: always `EINTR`.
+pub(crate) fn suspend<M: Machine>(t: &Thread<M>, mask: u64) -> Result<i64, host::Errno> {
+    let mask = mask & !(ALWAYS | NOTED);
+    let result = host::syscall(libc::SYS_rt_sigsuspend, [&raw const mask as u64, 8, 0, 0, 0, 0]);
+    // Only asked to look around: it is made again.
+    if t.inbox.peek().is_none() { Err(host_signal::ERESTART) } else { result.or(Err(libc::EINTR)) }
+}
+
+/// `rt_sigtimedwait`.
+pub(crate) fn wait<M: Machine>(t: &Thread<M>, a: [u64; 6], time: &'static Layout, cx: &Cx<'_>) -> Result<i64, host::Errno> {
+    let set = t.mask_at(a[0])?;
+    let mut info = HostInfo([0; 128]);
+    let limit = if a[2] == 0 { None } else { Some(Item::read(cx, time, a[2], 1)?) };
+    let until = limit.as_ref().map_or(0, Item::address);
+    let number = host::syscall(libc::SYS_rt_sigtimedwait, [&raw const set as u64, &raw mut info as u64, until, 8, 0, 0])?;
+    if a[1] != 0 {
+        t.space().write(a[1], &guest_info::<M>(&info))?;
+    }
+    Ok(number)
+}
+
+/// A `siginfo` of the guest's, as the host has it: what `rt_sigqueueinfo` may send.
+pub(crate) fn host_info<M: Machine>(t: &Thread<M>, at: u64) -> Result<HostInfo, Fault> {
+    let mut info = HostInfo([0; 128]);
+    // Number, errno, code; process, user, value.
+    for (from, to) in [(0, 0), (4, 4), (8, 8), (12, 16), (16, 20), (20, 24)] {
+        info.0[to..to + 4].copy_from_slice(&(t.word(at + from)? as u32).to_le_bytes());
+    }
+    Ok(info)
+}
+
+/// `timer_create`.
+pub(crate) fn timer<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Result<i64, host::Errno> {
+    // `struct sigevent`: value, number, how, thread.
+    let mut event = [0u32; 16];
+    if a[1] != 0 {
+        for (n, place) in [(0, 0), (1, 2), (2, 3), (3, 4)] {
+            event[place] = t.word(a[1] + 4 * n)? as u32;
+        }
+    }
+    let given = if a[1] == 0 { 0 } else { event.as_ptr() as u64 };
+    let mut id = 0i32;
+    // A negative clock is that of a process or thread.
+    let clock = i64::from(a[0] as u32 as i32) as u64;
+    let result = host::syscall(libc::SYS_timer_create, [clock, given, &raw mut id as u64, 0, 0, 0])?;
+    t.space().write(a[2], &t.words(&[id as u64]))?;
+    Ok(result)
 }

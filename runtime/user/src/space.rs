@@ -138,6 +138,24 @@ impl Space {
         Ok(())
     }
 
+    /// Maps a segment of System V shared memory, replacing what was there.
+    ///
+    /// # Errors
+    /// The pages do not lie inside the space (`ENOMEM`), or what shmat(2) says.
+    pub fn attach(&self, start: u64, len: u64, id: i32, permissions: u8) -> Result<(), Errno> {
+        let pages = self.range(start, len).filter(|_| start.is_multiple_of(PAGE_SIZE)).ok_or(Errno::NOMEM)?;
+        let _held = self.hold();
+        self.forget_code(start, pages);
+        let flags = libc::SHM_REMAP | if permissions & WRITE == 0 { libc::SHM_RDONLY } else { 0 };
+        // SAFETY: as in `map`.
+        let at = unsafe { libc::shmat(id, self.pointer(start).cast(), flags) };
+        if at.addr() == usize::MAX {
+            return Err(Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)));
+        }
+        pages.iter().for_each(|p| p.store(permissions | MAPPED | OTHER, Relaxed));
+        Ok(())
+    }
+
     /// Maps pages of zeros that may be written by nobody else. False if they do not lie inside the space.
     pub fn map_zeros(&self, start: u64, len: u64, permissions: u8) -> bool {
         self.map(start, len, permissions, Source::Zeros { shared: false }).is_ok()

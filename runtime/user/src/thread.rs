@@ -100,7 +100,7 @@ impl<M: Machine> Thread<M> {
                     let name = emu_ir::guest::Isa::exception_name(&**self.engine.isa(), e.id);
                     match M::event(e, name, self.engine.state()) {
                         Event::Fault(number, code, address) => signal::fault(self, number, code, address),
-                        Event::Call => match syscall::perform(self) {
+                        Event::Call => match syscall::run(self) {
                             Done::Result(result) => self.finish(result),
                             Done::Exit(status) => return self.leave(status),
                             Done::ExitGroup(status) if self.borrowed => host::exit(status),

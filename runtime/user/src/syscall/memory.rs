@@ -47,7 +47,7 @@ fn place<M: Machine>(s: &Space, hint: u64, len: u64) -> Result<u64, Errno> {
     s.find(LOWEST, M::MAP_TOP, len).ok_or(libc::ENOMEM)
 }
 
-pub(crate) fn brk<M: Machine>(t: &Thread<M>, wanted: u64) -> i64 {
+pub(super) fn brk<M: Machine>(t: &Thread<M>, wanted: u64) -> i64 {
     let mut heap = t.process.heap();
     let (start, end) = *heap;
     if wanted >= start {
@@ -66,7 +66,7 @@ pub(crate) fn brk<M: Machine>(t: &Thread<M>, wanted: u64) -> i64 {
 }
 
 /// `mmap2` counts the offset in units of `unit` bytes.
-pub(crate) fn map<M: Machine>(t: &Thread<M>, a: [u64; 6], unit: u64) -> Outcome {
+pub(super) fn map<M: Machine>(t: &Thread<M>, a: [u64; 6], unit: u64) -> Outcome {
     let (hint, len, prot, flags, fd) = (a[0], a[1], a[2], a[3] as i32, a[4] as i32);
     let s = t.space();
     let offset = a[5].checked_mul(unit).ok_or(libc::EOVERFLOW)?;
@@ -97,7 +97,7 @@ pub(crate) fn map<M: Machine>(t: &Thread<M>, a: [u64; 6], unit: u64) -> Outcome 
     Ok(at as i64)
 }
 
-pub(crate) fn unmap<M: Machine>(t: &Thread<M>, at: u64, len: u64) -> Outcome {
+pub(super) fn unmap<M: Machine>(t: &Thread<M>, at: u64, len: u64) -> Outcome {
     let s = t.space();
     let len = range::<M>(s, at, len).map_err(|_| libc::EINVAL)?;
     if len == 0 {
@@ -108,14 +108,14 @@ pub(crate) fn unmap<M: Machine>(t: &Thread<M>, at: u64, len: u64) -> Outcome {
     Ok(0)
 }
 
-pub(crate) fn protect<M: Machine>(t: &Thread<M>, at: u64, len: u64, prot: u64) -> Outcome {
+pub(super) fn protect<M: Machine>(t: &Thread<M>, at: u64, len: u64, prot: u64) -> Outcome {
     let len = range::<M>(t.space(), at, len)?;
     t.space().protect(at, len, permissions(prot)).map_err(errno)?;
     t.process.tell_mappings(t.tid);
     Ok(0)
 }
 
-pub(crate) fn remap<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
+pub(super) fn remap<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     let (at, flags) = (a[0], a[3] as i32);
     let s = t.space();
     let old = range::<M>(s, at, a[1]).map_err(|_| libc::EINVAL)?;
@@ -150,7 +150,7 @@ pub(crate) fn remap<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     Ok(to as i64)
 }
 
-pub(crate) fn advise<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
+pub(super) fn advise<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     let len = range::<M>(t.space(), a[0], a[1]).map_err(|_| libc::EINVAL)?;
     let place = t.space().host(a[0], len).map_err(|_| libc::EFAULT)?;
     // What makes pages unlike what they are for the program is for the host only to ignore.
@@ -164,8 +164,53 @@ pub(crate) fn advise<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     }
 }
 
-pub(crate) fn sync<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
+pub(super) fn sync<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     let len = range::<M>(t.space(), a[0], a[1])?;
     let place = t.space().host(a[0], len).map_err(|_| libc::EFAULT)?;
     host::syscall(libc::SYS_msync, [place as u64, len, a[2], 0, 0, 0])
+}
+
+/// Calls about pages that change nothing the program sees: the host's, at the host's address.
+pub(super) fn pages<M: Machine>(t: &Thread<M>, number: libc::c_long, a: [u64; 6]) -> Outcome {
+    let len = range::<M>(t.space(), a[0] & !(PAGE_SIZE - 1), a[1])?;
+    let place = t.space().host(a[0], len).map_err(|_| libc::EFAULT)?;
+    host::syscall(number, [place as u64, a[1], a[2], 0, 0, 0])
+}
+
+/// `mincore`: a byte for each page.
+pub(super) fn resident<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
+    let s = t.space();
+    let len = range::<M>(s, a[0], a[1])?;
+    if (0..len).step_by(PAGE_SIZE as usize).any(|at| s.page(a[0] + at) == 0) {
+        return Err(libc::ENOMEM);
+    }
+    s.release(a[2], len / PAGE_SIZE);
+    let (place, out) = (s.host(a[0], len).map_err(|_| libc::EFAULT)?, s.host(a[2], len / PAGE_SIZE).map_err(|_| libc::EFAULT)?);
+    host::syscall(libc::SYS_mincore, [place as u64, len, out as u64, 0, 0, 0])
+}
+
+/// `shmat`: the segment at a free place, or where the program wants it.
+pub(super) fn attach<M: Machine>(t: &Thread<M>, id: u64, at: u64, flags: u64) -> Outcome {
+    let s = t.space();
+    let size = host::shared_size(id as i32)?;
+    let len = range::<M>(s, 0, size)?;
+    let round = flags & libc::SHM_RND as u64 != 0;
+    let wanted = if round { at & !(PAGE_SIZE - 1) } else { at };
+    let place = if wanted == 0 { s.find(LOWEST, M::MAP_TOP, len).ok_or(libc::ENOMEM)? } else { wanted };
+    range::<M>(s, place, len)?;
+    if flags & libc::SHM_REMAP as u64 == 0 && !s.is_free(place, len) {
+        return Err(libc::EINVAL);
+    }
+    let write = if flags & libc::SHM_RDONLY as u64 != 0 { 0 } else { WRITE };
+    s.attach(place, len, id as i32, READ | write | if flags & libc::SHM_EXEC as u64 != 0 { EXEC } else { 0 }).map_err(errno)?;
+    t.process.segments().insert(place, len);
+    Ok(place as i64)
+}
+
+/// `shmdt`.
+pub(super) fn detach<M: Machine>(t: &Thread<M>, at: u64) -> Outcome {
+    let len = t.process.segments().remove(&at).ok_or(libc::EINVAL)?;
+    t.space().unmap(at, len);
+    t.process.tell_mappings(t.tid);
+    Ok(0)
 }
