@@ -110,21 +110,12 @@ plain! {
     geteuid() = SYS_geteuid;
     /// getgid(2)
     getgid() = SYS_getgid;
-    /// getpid(2)
-    getpid() = SYS_getpid;
     /// gettid(2)
     gettid() = SYS_gettid;
     /// getuid(2)
     getuid() = SYS_getuid;
     /// lseek(2)
     lseek(fd, offset, whence) = SYS_lseek;
-}
-
-/// read(2), or pread64(2) at `offset`.
-pub fn read(fd: i64, buffer: &mut [u8], offset: Option<i64>) -> Result<i64, Errno> {
-    let (to, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: the kernel writes at most `len` bytes of a buffer that is ours.
-    result(unsafe { offset.map_or_else(|| libc::read(fd as i32, to, len), |at| libc::pread(fd as i32, to, len, at)) } as i64)
 }
 
 /// write(2), or pwrite64(2) at `offset`.

@@ -38,9 +38,6 @@ use crate::process::Process;
 use crate::space::Fault;
 use crate::thread::{Done, Thread};
 
-/// Bytes moved at once where they are copied.
-const MAX_TRANSFER: u64 = 1 << 20;
-
 impl From<Fault> for Errno {
     fn from(_: Fault) -> Errno {
         libc::EFAULT
