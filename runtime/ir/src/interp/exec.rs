@@ -37,11 +37,18 @@ pub enum Leave {
 #[repr(C)]
 pub struct JumpEntry {
     pub pc: u64,
-    /// The block key, and the epoch of the cache above it ([`Context::epoch`]).
+    /// The block key, and above it the epoch of the cache ([`Context::epoch`]) of the address space that used it last.
     pub stamp: u64,
     /// Its code in the quick tier, or that which says that it has none.
     pub native: u64,
     pub code: u32,
+    /// If its page is global: the number of the epoch of such pages. Then every address space may make it its own, by its stamp. Else 0.
+    pub global: u32,
+}
+
+impl JumpEntry {
+    /// Nothing is known.
+    pub const NONE: JumpEntry = JumpEntry { pc: 0, stamp: 0, native: 0, code: 0, global: 0 };
 }
 
 /// Entries of the jump cache, less one.
