@@ -61,8 +61,8 @@ pub const OTHER_JUMP: usize = 64;
 /// Where `pc` is in the jump cache: here, or in the place that differs by [`OTHER_JUMP`].
 #[inline(always)]
 pub fn jump_slot(pc: u64) -> usize {
-    let mixed = (pc ^ pc >> 6) as usize;
-    mixed >> 5 & JUMP_MASK & !PAGE_JUMPS | mixed >> 1 & PAGE_JUMPS
+    // Bits 11:5 by 7:1, which instructions and functions differ in.
+    (pc ^ (pc & 0xff) << 4) as usize >> 5 & JUMP_MASK
 }
 
 /// Executes from code index `at`. With `STEP` it ends at index `stop`, and at the next block.
