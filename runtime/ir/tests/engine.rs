@@ -295,6 +295,53 @@ fn remapping_reaches_code_and_data() {
 }
 
 #[test]
+fn code_of_all_address_spaces_is_known_in_each() {
+    let program = [
+        asm(I::Li, 1, 0, 1),
+        asm(I::Asid, 0, 1, 0),
+        asm(I::Jal, 13, 0, 0x3fe),
+        asm(I::Li, 1, 0, 2),
+        asm(I::Asid, 0, 1, 0),
+        asm(I::Jal, 13, 0, 0x3fb),
+        asm(I::B, 0, 0, back(6)),
+    ];
+    let bus = Bus::new(&program);
+    bus.load(0x2000, &[asm(I::AddI, 4, 4, 1), asm(I::Jr, 0, 13, 0)]);
+    let mut engine = engine();
+    bus.limit.set(110);
+    engine.run(&bus);
+    let misses = engine.stats().jump_misses;
+    engine.run(&bus);
+    assert_eq!((reg(&engine, 4), engine.stats().jump_misses), (40, misses));
+}
+
+#[test]
+fn code_overwritten_in_another_address_space_is_gone() {
+    let program = [
+        asm(I::Li, 1, 0, 1),
+        asm(I::Asid, 0, 1, 0),
+        asm(I::Jal, 13, 0, 0x3fe),
+        asm(I::Li, 1, 0, 2),
+        asm(I::Asid, 0, 1, 0),
+        asm(I::Jal, 13, 0, 0x3fb),
+        asm(I::Li, 5, 0, 0x2000),
+        asm(I::Ld, 6, 5, 0x1000),
+        asm(I::St, 6, 5, 0),
+        asm(I::Li, 1, 0, 1),
+        asm(I::Asid, 0, 1, 0),
+        asm(I::Jal, 13, 0, 0x3f5),
+        asm(I::B, 0, 0, 0),
+    ];
+    let bus = Bus::new(&program);
+    bus.load(0x2000, &[asm(I::AddI, 4, 4, 1), asm(I::Jr, 0, 13, 0)]);
+    bus.load(0x3000, &[asm(I::AddI, 4, 4, 100)]);
+    let mut engine = engine();
+    bus.limit.set(30);
+    engine.run(&bus);
+    assert_eq!(reg(&engine, 4), 102);
+}
+
+#[test]
 fn traps_return_and_modes_are_keys() {
     let program = [
         asm(I::Li, 1, 0, 0x1010),

@@ -161,7 +161,8 @@ impl Segment {
                 if rest > 0 && !space.map_zeros(first + whole, rest, permissions) {
                     return Err(no_room());
                 }
-                let tail = vec![0; ((first + whole).min(end) - (at + len)) as usize];
+                // What follows the segment's end in its last page is zero too: loaders allocate there.
+                let tail = vec![0; if memory > len { first + whole - (at + len) } else { 0 } as usize];
                 return space.put(at + len, &tail).map_err(|f| f.to_string());
             }
         }

@@ -37,11 +37,18 @@ pub enum Leave {
 #[repr(C)]
 pub struct JumpEntry {
     pub pc: u64,
-    /// The block key, and the epoch of the cache above it ([`Context::epoch`]).
+    /// The block key, and above it the epoch of the cache ([`Context::epoch`]) of the address space that used it last.
     pub stamp: u64,
     /// Its code in the quick tier, or that which says that it has none.
     pub native: u64,
     pub code: u32,
+    /// If its page is global: the number of the epoch of such pages. Then every address space may make it its own, by its stamp. Else 0.
+    pub global: u32,
+}
+
+impl JumpEntry {
+    /// Nothing is known.
+    pub const NONE: JumpEntry = JumpEntry { pc: 0, stamp: 0, native: 0, code: 0, global: 0 };
 }
 
 /// Entries of the jump cache, less one.
@@ -54,8 +61,8 @@ pub const OTHER_JUMP: usize = 64;
 /// Where `pc` is in the jump cache: here, or in the place that differs by [`OTHER_JUMP`].
 #[inline(always)]
 pub fn jump_slot(pc: u64) -> usize {
-    let mixed = (pc ^ pc >> 6) as usize;
-    mixed >> 5 & JUMP_MASK & !PAGE_JUMPS | mixed >> 1 & PAGE_JUMPS
+    // Bits 11:5 by 7:1, which instructions and functions differ in.
+    (pc ^ (pc & 0xff) << 4) as usize >> 5 & JUMP_MASK
 }
 
 /// Executes from code index `at`. With `STEP` it ends at index `stop`, and at the next block.

@@ -51,7 +51,7 @@ const DEFAULT_CODE_CACHE: usize = 64 << 20;
 
 /// One epoch of the jump cache, above the 48 bits of a block key.
 const EPOCH: u64 = 1 << 48;
-const NO_JUMP: JumpEntry = JumpEntry { pc: 0, stamp: 0, native: 0, code: 0 };
+const NO_JUMP: JumpEntry = JumpEntry::NONE;
 
 /// What an exclusive load saw.
 #[derive(Clone, Copy, Debug)]
@@ -279,18 +279,23 @@ impl<I: Isa> Context<I> {
     #[inline(always)]
     fn known_jump(&self, pc: u64, key: BlockKey) -> Option<&JumpEntry> {
         let slot = jump_slot(pc);
-        let matches =
-            |entry: &&JumpEntry| entry.pc == pc && (entry.stamp == self.epoch | key.0 || entry.stamp == self.global_epoch | key.0);
+        let stamp = self.epoch | key.0;
+        let for_all = |entry: &JumpEntry| entry.global == self.global_number() && (entry.stamp ^ stamp) & (EPOCH - 1) == 0;
+        let matches = |entry: &&JumpEntry| entry.pc == pc && (entry.stamp == stamp || for_all(entry));
         [slot, slot ^ OTHER_JUMP].into_iter().map(|slot| &self.jumps[slot]).find(matches)
+    }
+    /// What entries for global pages have that hold.
+    fn global_number(&self) -> u32 {
+        (self.global_epoch >> 48) as u32
     }
     /// Lets the jump cache know the block at `pc`, whose page may be global.
     fn know(&mut self, pc: u64, key: BlockKey, global: bool, block: &Cached, native: u64) {
-        let epoch = if global { self.global_epoch } else { self.epoch };
+        let global = if global { self.global_number() } else { 0 };
         let slot = jump_slot(pc);
         if self.jumps[slot].pc != pc {
             self.jumps[slot ^ OTHER_JUMP] = self.jumps[slot];
         }
-        self.jumps[slot] = JumpEntry { pc, stamp: epoch | key.0, native, code: block.code };
+        self.jumps[slot] = JumpEntry { pc, stamp: self.epoch | key.0, native, code: block.code, global };
     }
     /// Forgets what the jump cache knows of the addresses that the TLB was made to forget.
     fn follow_flush(&mut self) {

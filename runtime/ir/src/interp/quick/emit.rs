@@ -5,7 +5,7 @@
 //! targets, calls in line and exits, and on the paths out of line.
 
 use super::super::code::{Arena, Bc, BlockInfo, Code, Operand};
-use super::super::exec::{JUMP_MASK, JumpEntry, PAGE_JUMPS, jump_slot};
+use super::super::exec::{JUMP_MASK, JumpEntry, jump_slot};
 use super::access::Group;
 use super::assembler::Assembler;
 use super::effects::{Writes, flags_of, is_branch, is_jump, is_written, result_of, writes};
@@ -416,7 +416,7 @@ impl Emitter<'_> {
         let field = |field: usize| jumps + field as i32;
         let (pc, stamp, native) =
             (field(offset_of!(JumpEntry, pc)), field(offset_of!(JumpEntry, stamp)), field(offset_of!(JumpEntry, native)));
-        const _: () = assert!(size_of::<JumpEntry>() == 32 && PAGE_JUMPS == 127);
+        const _: () = assert!(size_of::<JumpEntry>() == 32);
         if !self.shape.counted {
             let (attention, leave) = (self.shape.attention, self.stubs.no_code);
             dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + attention] ; cmp DWORD [rcx], 0 ; jne extern leave);
@@ -426,14 +426,10 @@ impl Emitter<'_> {
             Some(to) => self.constant(1, 32 * jump_slot(to) as u64),
             None => dynasm!(self.ops
                 ; .arch x64
-                ; mov ecx, eax
-                ; shr ecx, 6
-                ; xor ecx, eax
-                ; mov r8d, ecx
-                ; and r8d, 32 * (JUMP_MASK & !PAGE_JUMPS) as i32
+                ; movzx ecx, al
                 ; shl ecx, 4
-                ; and ecx, 32 * PAGE_JUMPS as i32
-                ; or ecx, r8d
+                ; xor ecx, eax
+                ; and ecx, 32 * JUMP_MASK as i32
             ),
         }
         dynasm!(self.ops

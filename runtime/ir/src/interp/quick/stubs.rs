@@ -155,31 +155,40 @@ impl Stubs {
         );
         let (miss, function) = (m.here(), calls::find::<I> as *const () as usize);
         let (pc, stamp, native) = (offset_of!(JumpEntry, pc), offset_of!(JumpEntry, stamp), offset_of!(JumpEntry, native));
+        let global = offset_of!(JumpEntry, global);
         let field = |field: usize| shape.jumps + field as i32;
-        let (other, go) = (m.ops.new_dynamic_label(), m.ops.new_dynamic_label());
+        let (other, take, unknown) = (m.ops.new_dynamic_label(), m.ops.new_dynamic_label(), m.ops.new_dynamic_label());
         dynasm!(m.ops
             ; .arch x64
-            // Code in a global page, or in the other place?
-            ; mov r11, rdx
-            ; shl rdx, 16
-            ; shr rdx, 16
-            ; mov r8, rdx
-            ; or r8, [rbx + shape.global_epoch]
+            // Code in a global page that another address space used last, or in the other place?
             ; mov r10, QWORD function as i64
+            ; mov r8, [rbx + shape.global_epoch]
+            ; shr r8, 48
             ; cmp [rbx + rcx + field(pc)], rax
             ; jne =>other
-            ; cmp [rbx + rcx + field(stamp)], r8
-            ; je =>go
+            ; mov r9, [rbx + rcx + field(stamp)]
+            ; xor r9, rdx
+            ; shl r9, 16
+            ; jnz =>other
+            ; cmp [rbx + rcx + field(global)], r8d
+            ; je =>take
             ; =>other
             ; xor ecx, (32 * OTHER_JUMP) as i32
             ; cmp [rbx + rcx + field(pc)], rax
-            ; jne =>find
+            ; jne =>unknown
             ; mov r9, [rbx + rcx + field(stamp)]
-            ; cmp r9, r8
-            ; je =>go
-            ; cmp r9, r11
-            ; jne =>find
-            ; =>go
+            ; xor r9, rdx
+            ; jz =>take
+            ; shl r9, 16
+            ; jnz =>unknown
+            ; cmp [rbx + rcx + field(global)], r8d
+            ; je =>take
+            ; =>unknown
+            ; shl rdx, 16
+            ; shr rdx, 16
+            ; jmp =>find
+            ; =>take
+            ; mov [rbx + rcx + field(stamp)], rdx
             ; jmp QWORD [rbx + rcx + field(native)]
         );
         // From inside a call: its return address is of no use.
