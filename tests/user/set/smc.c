@@ -194,7 +194,7 @@ int main(void)
 	CHILD("child", put_arm(code, 2); flush(code, 8); _exit(arm(code)(0)));
 	say("parent: %d", arm(code)(0));
 #else
-	say("generated: 15 16\nrewritten 20000 times: 202535200\nin turn ARM and Thumb: 13131140\nW^X: 199000\nnot executable: SEGV 1, there 1\ntwo views: 192764\nwritten to the file: 78\nread from a pipe\nmapped anew\n"
+	say("generated: 15 16\nrewritten 20000 times: 202536416\nin turn ARM and Thumb: 13126840\nW^X: 199000\nnot executable: SEGV 1, there 1\ntwo views: 191484\nwritten to the file: 78\nread from a pipe\nmapped anew\n"
 		"across pages: 124716\nits own block: 1 1 13\ndata beside code: 200010000\nby another thread: wrong 0, at last 255\nfour at once: wrong 0\nchild: exit 2\nparent: 1");
 #endif
 	return 0;
