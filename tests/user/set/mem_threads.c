@@ -117,6 +117,7 @@ int main(void)
 
 	for (int i = 0; i < PAGES; i++)
 		memset(area + i * PAGE, 0, 8);
+	mprotect(area, PAGES * PAGE, PROT_READ);
 	for (int i = 0; i < 4; i++)
 		pthread_create(&t[i], NULL, writer, (void *)(intptr_t)i);
 	for (int i = 0; i < 200; i++) {

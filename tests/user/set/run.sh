@@ -66,9 +66,9 @@ for name in $names; do
     fi
     build "" || { failed=$((failed + 1)) && echo "FAILED $name: does not build here" && continue; }
     run > "$out/expected"
-    if grep -q 'FAILED:\|WRONG\|status [^0]' "$out/expected" && ! grep -q "^status 3$" "$out/expected"; then
+    if grep -q 'FAILED:\|WRONG\|^status [^0]' "$out/expected" && ! grep -q "^status 3$" "$out/expected"; then
         echo "FAILED $name: natively"
-        grep 'FAILED:\|WRONG\|status' "$out/expected" | head -5
+        grep 'FAILED:\|WRONG\|^status' "$out/expected" | head -5
         failed=$((failed + 1))
         continue
     fi

@@ -44,7 +44,7 @@ int main(void)
 	say("ldrh across pages: %d", value == load16(m + PAGE - 1));
 	asm volatile("ldr %0, [%1]" : "=r"(value) : "r"(m + PAGE - 3));
 	say("ldr across pages: %d", value == load32(m + PAGE - 3));
-	asm volatile("ldrd %0, %1, [%2]" : "=r"(value), "=r"(second) : "r"(m + 2 * PAGE - 4));
+	asm volatile("ldrd r2, r3, [%2]\n mov %0, r2\n mov %1, r3" : "=&r"(value), "=&r"(second) : "r"(m + 2 * PAGE - 4) : "r2", "r3");
 	say("ldrd across pages: %d", value == load32(m + 2 * PAGE - 4) && second == load32(m + 2 * PAGE));
 	uint32_t four[4];
 	register uint32_t r4 asm("r4"), r5 asm("r5"), r6 asm("r6"), r8 asm("r8");
