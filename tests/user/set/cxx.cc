@@ -13,6 +13,7 @@
 #include <string>
 #include <sys/mman.h>
 #include <thread>
+#include <ucontext.h>
 #include <unistd.h>
 #include <vector>
 
@@ -34,13 +35,19 @@ static int no_throw() noexcept { try { deep(5); } catch (...) { return 5; } retu
 
 /* Out of a handler of a fault in the program itself (compiled with -fnon-call-exceptions). */
 struct Fault { int number; };
-static void thrower(int number)
+static void thrower() { throw Fault{ SIGSEGV }; }
+static void handler(int, siginfo_t *, void *context)
 {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, number);
-	sigprocmask(SIG_UNBLOCK, &set, nullptr);
-	throw Fault{ number };
+	(void)context;
+#ifdef __arm__
+	/* ARM's tables cannot unwind the handler's frame: as if the faulting instruction had called the function that throws. */
+	auto &r = static_cast<ucontext_t *>(context)->uc_mcontext;
+	r.arm_lr = r.arm_pc + 2 + (r.arm_cpsr & 0x20 ? 1 : 2);
+	r.arm_pc = reinterpret_cast<uintptr_t>(thrower) & ~1u;
+	r.arm_cpsr = (r.arm_cpsr & ~0x20u) | (reinterpret_cast<uintptr_t>(thrower) & 1 ? 0x20 : 0);
+#else
+	thrower();
+#endif
 }
 static __attribute__((noinline)) int read_from(volatile int *p) { Counted c; return *p; }
 
@@ -90,13 +97,16 @@ int main()
 	std::thread waker([&] { std::this_thread::sleep_for(std::chrono::milliseconds(10)); std::lock_guard l(m); ready = true; cv.notify_all(); });
 	{ std::unique_lock l(m); std::printf("wait_for: %d\n", cv.wait_for(l, std::chrono::seconds(100), [&] { return ready; })); }
 	waker.join();
-	std::signal(SIGSEGV, thrower);
+	struct sigaction action = {};
+	action.sa_sigaction = handler;
+	action.sa_flags = SA_SIGINFO | SA_NODEFER;
+	sigaction(SIGSEGV, &action, nullptr);
 	int faults = 0;
 	for (int i = 0; i < 50; i++)
 		try { read_from(reinterpret_cast<volatile int *>(16)); std::puts("WRONG: no fault"); } catch (Fault &f) { faults += f.number == SIGSEGV; }
 	std::printf("thrown by handlers: %d, alive %d\n", faults, alive.load());
 	try { std::vector<int>().at(3); } catch (std::out_of_range &) { std::puts("out of range"); }
-	try { volatile size_t half = static_cast<size_t>(-1) / 2 - 4096; std::unique_ptr<char[]> much(new char[half]); std::puts("WRONG"); } catch (std::bad_alloc &) { std::puts("bad_alloc"); }
+	try { volatile size_t half = static_cast<size_t>(-1) - 100000; std::unique_ptr<char[]> much(new char[half]); asm volatile("" :: "r"(much.get()) : "memory"); std::puts("WRONG"); } catch (std::bad_alloc &) { std::puts("bad_alloc"); }
 	std::set_terminate([] { std::puts("terminated"); _exit(3); });
 	throw 1;
 }
