@@ -384,7 +384,7 @@ check_git_exec() {
     (
         mkdir "$work/repo" && cd "$work/repo" && g git init -q -b main && g git config user.name a && g git config user.email a@b
         g seq 1 3000 > numbers && g git add . && g git commit -q -m first && echo more >> numbers && g git commit -q -a -m second
-        g git clone -q . ../clone && cd ../clone && g git log --format=%s && g git gc -q && g git fsck && g git status -s
+        g git clone -q . ../clone && cd ../clone && g git config user.name a && g git config user.email a@b && g git log --format=%s && g git gc -q && g git fsck && g git status -s
         printf '#!/bin/sh\nuname -m > hook\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit && echo x > x && g git add x && g git commit -q -m third && cat hook
         g git push -q origin HEAD:refs/heads/pushed && cd ../repo && g git log --format=%s pushed
         g git rebase -q HEAD~1 && g git stash list && g git archive HEAD | g tar t

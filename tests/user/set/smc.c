@@ -82,6 +82,8 @@ int main(void)
 	else
 		say("not executable: %s %d, there %d", sigabbrev_np(info.si_signo), info.si_code == SEGV_ACCERR, info.si_addr == page);
 
+	signal(SIGSEGV, SIG_DFL);
+
 	/* Two views of the same memory. */
 	int fd = memfd_create("code", 0);
 	CHECK(fd >= 0 && ftruncate(fd, PAGE) == 0);
