@@ -140,6 +140,10 @@ int main(void)
 	/* The heap. */
 	char *end = sbrk(0);
 	char *got = sbrk(3 * PAGE);
+	if (got == (char *)-1) {
+		say("FAILED: the heap does not grow");
+		return 1;
+	}
 	say("sbrk: %d, zero %d", got == end, got[2 * PAGE]);
 	memset(got, 1, 3 * PAGE);
 	sbrk(-2 * PAGE);
