@@ -35,7 +35,7 @@ pub struct Compare {
 }
 
 /// Kernels that measure the same kind of thing.
-const GROUPS: [(&str, &[&str]); 4] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 4] = [
     ("integer", &["sort", "hash", "matrix", "crc", "state", "record"]),
     ("floating point", &["nbody", "mandel", "linpack"]),
     ("memory", &["memcpy", "chase"]),
@@ -98,7 +98,7 @@ fn run(program: &str, arguments: &[String], ram: u64, until: Option<&str>, timeo
     Ok(run)
 }
 
-fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0), |(sum, count), v| (sum + v.ln(), count + 1));
     (count > 0).then(|| (sum / f64::from(count)).exp())
 }

@@ -8,6 +8,7 @@ mod program;
 mod smp;
 mod soak;
 mod translation;
+mod user;
 
 use clap::{Parser, Subcommand};
 use machines::Machine;
@@ -31,6 +32,8 @@ enum Task {
     Soak(soak::Soak),
     /// Host instructions for the translation of a block, counted by Callgrind, under emu and QEMU
     Translation(translation::Translation),
+    /// Benchmark programs under `emu run` and QEMU's user mode, in turn
+    User(user::User),
 }
 
 /// Which guest, and where things are.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Task::Smp(task) => smp::smp(&task).map_err(|e| format!("emu: {e}")),
         Task::Soak(task) => soak::soak(&task),
         Task::Translation(task) => translation::translation(&task).map_err(|e| e.to_string()),
+        Task::User(task) => user::user(&task),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
