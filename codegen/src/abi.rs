@@ -98,8 +98,6 @@ struct Call {
     does: Does,
     args: Vec<Arg>,
     returns: &'static str,
-    /// Made again behind a signal handler that wants it.
-    restarts: bool,
 }
 
 enum Does {

@@ -112,7 +112,7 @@ impl Data {
             Does::Process => format!("Does::Process(Special::{})", camel(name)),
             Does::Absent => "Does::Absent".into(),
         };
-        MadeCall { name: name.to_string(), does, args, returns: camel(call.returns), restarts: call.restarts }
+        MadeCall { name: name.to_string(), does, args, returns: camel(call.returns) }
     }
 
     /// An argument as Rust.
@@ -179,7 +179,6 @@ struct MadeCall {
     does: String,
     args: Vec<String>,
     returns: String,
-    restarts: bool,
 }
 
 #[derive(Serialize)]

@@ -181,7 +181,7 @@ impl Reader<'_> {
     }
 
     fn call(&mut self, node: &KdlNode) -> Call {
-        self.keys(node, &["host", "returns", "restart"]);
+        self.keys(node, &["host", "returns"]);
         let name = self.name(node, 0);
         let does = match node.name().value() {
             "hand" => Does::Hand,
@@ -192,8 +192,7 @@ impl Reader<'_> {
         if args.len() > MAX_ARGS {
             self.fail(head(node), format!("a call has at most {MAX_ARGS} arguments"), "");
         }
-        let restarts = self.choice(node, "restart", &["yes", "no"]) == "yes";
-        Call { span: self.here(head(node)), does, args, returns: self.choice(node, "returns", &["int", "hex", "id16"]), restarts }
+        Call { span: self.here(head(node)), does, args, returns: self.choice(node, "returns", &["int", "hex", "id16"]) }
     }
 
     fn ioctl(&mut self, node: &KdlNode) -> Option<Ioctl> {
@@ -263,7 +262,7 @@ impl Data {
                 }
                 "absent" => {
                     for i in 0..r.given(node).len() {
-                        let item = Call { span: r.here(head(node)), does: Does::Absent, args: vec![], returns: "int", restarts: false };
+                        let item = Call { span: r.here(head(node)), does: Does::Absent, args: vec![], returns: "int" };
                         let name = r.name(node, i);
                         once(&mut self.calls, r.errors, "call", name, item, |c| c.span);
                     }

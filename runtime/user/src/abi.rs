@@ -50,8 +50,6 @@ pub struct Call {
     pub args: &'static [Arg],
     /// What its result is.
     pub returns: Returns,
-    /// It is made again behind a signal handler that interrupted it, if that wants it (`SA_RESTART`).
-    pub restarts: bool,
 }
 
 /// What is done for a call.

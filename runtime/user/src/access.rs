@@ -121,3 +121,9 @@ pub fn copy_in(from: &[u8], to: *mut u8) -> bool {
     // SAFETY: as in `load`; the bytes read are `from`.
     unsafe { emu_user_copy(to, from.as_ptr(), from.len()) }.get().is_some()
 }
+
+/// Copies bytes inside the program's memory; false: the host refuses, and some may have been copied.
+pub fn copy(from: *const u8, to: *mut u8, bytes: usize) -> bool {
+    // SAFETY: as in `load`.
+    unsafe { emu_user_copy(to, from, bytes) }.get().is_some()
+}

@@ -68,12 +68,18 @@ pub fn kind(bytes: &[u8]) -> Option<Kind> {
     Some(Kind { machine: if little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) }, wide, little })
 }
 
-/// Loads a 32-bit executable or shared object from its bytes; one that may be anywhere is put at the highest free place below `top`. What can be is mapped from
-/// `file`, if that is given.
+/// Loads a 32-bit executable or shared object from its bytes; one that may be anywhere is put at `low` if that is free, else at the
+/// highest free place below `top`. What can be is mapped from `file`, if that is given.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
-pub fn load<'a>(space: &Space, bytes: impl ReadRef<'a>, file: Option<BorrowedFd<'_>>, top: u64) -> Result<Loaded, String> {
+pub fn load<'a>(
+    space: &Space,
+    bytes: impl ReadRef<'a>,
+    file: Option<BorrowedFd<'_>>,
+    low: Option<u64>,
+    top: u64,
+) -> Result<Loaded, String> {
     let text = |e: object::read::Error| e.to_string();
     let header = elf::FileHeader32::<object::Endianness>::parse(bytes).map_err(text)?;
     let endian = header.endian().map_err(text)?;
@@ -86,7 +92,9 @@ pub fn load<'a>(space: &Space, bytes: impl ReadRef<'a>, file: Option<BorrowedFd<
     let start = loads().map(|s| u64::from(s.p_vaddr(endian))).min().ok_or("it has nothing to load")?;
     let end = loads().map(|s| u64::from(s.p_vaddr(endian)) + u64::from(s.p_memsz(endian))).max().unwrap_or(start);
     let base = if kind == elf::ET_DYN {
-        let place = space.find(PAGE_SIZE, top, end - page(start)).ok_or("it does not fit into the address space")?;
+        let size = end - page(start);
+        let low = low.filter(|low| low + size <= top && space.is_free(*low, size));
+        let place = low.or_else(|| space.find(PAGE_SIZE, top, size)).ok_or("it does not fit into the address space")?;
         place.wrapping_sub(page(start))
     } else {
         0
@@ -216,7 +224,7 @@ mod tests {
     fn a_segment_is_where_it_should_be() {
         host_signal::install();
         let space = Space::new(1 << 24).unwrap();
-        let loaded = load(&space, program().as_slice(), None, 1 << 24).unwrap();
+        let loaded = load(&space, program().as_slice(), None, None, 1 << 24).unwrap();
         assert_eq!((loaded.entry, loaded.headers, loaded.header_count, loaded.end), (0x10054, 0x10034, 1, 0x12000));
         assert_eq!(space.number(0x10054, 4), Ok(0x0403_0201));
         assert_eq!((space.page(0x11000) & 7, space.page(0x12000)), (READ | EXEC, 0));
@@ -230,7 +238,7 @@ mod tests {
         file[27] = 0xff; // e_entry
         host_signal::install();
         let space = Space::new(1 << 24).unwrap();
-        let loaded = load(&space, file.as_slice(), None, 1 << 24).unwrap();
+        let loaded = load(&space, file.as_slice(), None, None, 1 << 24).unwrap();
         assert_eq!((loaded.entry, loaded.end), (0xff_e054, 1 << 24));
         assert_eq!(space.number(loaded.entry, 4), Ok(0x0403_0201));
     }
@@ -244,7 +252,7 @@ mod tests {
             host_signal::install();
             let space = Space::new(1 << 24).unwrap();
             _ = kind(&file);
-            _ = load(&space, file.as_slice(), None, 1 << 24);
+            _ = load(&space, file.as_slice(), None, None, 1 << 24);
         }
     }
 }

@@ -10,13 +10,15 @@ use crate::host;
 use crate::host_signal::set_mask;
 use crate::machine::{CloneArguments, Machine};
 use crate::process::Peer;
-use crate::space::Fault;
+use crate::space::{Fault, Space};
 use crate::thread::Thread;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 
 /// Threads of one process at most: each has translations of its own.
@@ -110,7 +112,8 @@ fn spawn<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno
 fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno> {
     let process = t.process.clone();
     // Nobody else has these while the child is made: it would wait for them for ever.
-    let (heap, actions, mut threads, held) = (process.heap(), process.actions(), process.threads(), process.space.hold());
+    let (heap, placing, segments) = (process.heap(), process.placing(), process.segments());
+    let (actions, mut threads, held) = (process.actions(), process.threads(), process.space.hold());
     set_mask(u64::MAX);
     let pid = host::fork();
     if pid == Ok(0) {
@@ -120,7 +123,7 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
         process.set_first(tid);
         t.tid = tid;
     }
-    drop((heap, actions, threads, held));
+    drop((heap, placing, segments, actions, threads, held));
     match pid {
         Ok(0) => {
             if has(a, libc::CLONE_CHILD_SETTID) {
@@ -144,10 +147,10 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
 
 /// A child that runs in this process's memory, while this thread waits, until it executes something or ends.
 fn borrow<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno> {
-    let before = (t.engine.state().to_vec(), t.signals, t.tid, t.clear_tid, t.robust);
+    let before = (t.engine.state().to_vec(), t.signals, t.tid, t.clear_tid, t.robust.swap(0, Ordering::Relaxed));
     let actions = t.process.actions().clone();
     begin::<M>(t.engine.registers_mut(), a);
-    (t.borrowed, t.clear_tid, t.robust) = (true, 0, 0);
+    (t.borrowed, t.clear_tid) = (true, 0);
     set_mask(u64::MAX);
     let pid = host::vfork(|| {
         t.tid = host::gettid().unwrap_or(0) as i32;
@@ -155,7 +158,8 @@ fn borrow<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errn
     });
     // The child is gone, or another program.
     t.engine.registers_mut().copy_from_slice(&before.0);
-    (t.signals, t.tid, t.clear_tid, t.robust) = (before.1, before.2, before.3, before.4);
+    (t.signals, t.tid, t.clear_tid) = (before.1, before.2, before.3);
+    t.robust.store(before.4, Ordering::Relaxed);
     t.borrowed = false;
     *t.process.actions() = actions;
     set_mask(t.signals.blocked);
@@ -169,44 +173,51 @@ fn borrow<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errn
 
 /// A thread ends: futexes it holds are marked, and who waits for it is woken.
 pub(crate) fn bury<M: Machine>(t: &mut Thread<M>) {
-    if t.robust != 0 {
-        _ = release_robust(t);
+    let robust = t.robust.swap(0, Ordering::Relaxed);
+    if robust != 0 {
+        _ = release_robust::<M>(t.space(), t.tid, robust);
     }
     if t.clear_tid != 0 && put(t, t.clear_tid, 0).is_ok() {
-        _ = wake(t, t.clear_tid);
+        _ = wake(t.space(), t.clear_tid);
     }
 }
 
-fn wake<M: Machine>(t: &Thread<M>, at: u64) -> Result<i64, Errno> {
-    let word = t.space().host(at, 4).map_err(|_| libc::EFAULT)?;
+fn wake(space: &Space, at: u64) -> Result<i64, Errno> {
+    let word = space.host(at, 4).map_err(|_| libc::EFAULT)?;
     host::syscall(libc::SYS_futex, [word as u64, libc::FUTEX_WAKE as u64, 1, 0, 0, 0])
 }
 
-/// Goes through the list of robust futexes, and the one that was being taken or released.
-fn release_robust<M: Machine>(t: &Thread<M>) -> Result<(), Fault> {
-    let head = t.robust;
-    let offset = i64::from(t.word(head + 4)? as u32 as i32);
-    let pending = t.word(head + 8)? & !1;
-    let mut entry = t.word(head)?;
+/// Goes through a thread's list of robust futexes, and the one that was being taken or released.
+pub(crate) fn release_robust<M: Machine>(space: &Space, tid: i32, head: u64) -> Result<(), Fault> {
+    let word = |at: u64| word::<M>(space, at);
+    let offset = i64::from(word(head + 4)? as i32);
+    let pending = u64::from(word(head + 8)? & !1);
+    let mut entry = word(head)?;
     for _ in 0..MAX_ROBUST {
-        let at = entry & !1;
+        let at = u64::from(entry & !1);
         if at == head || at == 0 {
             break;
         }
-        let next = t.word(at);
+        let next = word(at);
         if at != pending {
-            release_futex(t, at.wrapping_add_signed(offset) & 0xffff_ffff)?;
+            release_futex::<M>(space, tid, at.wrapping_add_signed(offset) & 0xffff_ffff)?;
         }
         entry = next?;
     }
     if pending != 0 {
-        release_futex(t, pending.wrapping_add_signed(offset) & 0xffff_ffff)?;
+        release_futex::<M>(space, tid, pending.wrapping_add_signed(offset) & 0xffff_ffff)?;
     }
     Ok(())
 }
 
+fn word<M: Machine>(space: &Space, at: u64) -> Result<u32, Fault> {
+    let mut bytes = [0; 4];
+    space.read(at, &mut bytes)?;
+    Ok(M::KIND.u32(bytes))
+}
+
 /// Marks a futex as that of an owner that died, if it is this thread's.
-fn release_futex<M: Machine>(t: &Thread<M>, at: u64) -> Result<(), Fault> {
+fn release_futex<M: Machine>(space: &Space, tid: i32, at: u64) -> Result<(), Fault> {
     use emu_memory::{GuestPhys, PhysBus};
     const WAITERS: u32 = 1 << 31;
     const OWNER_DIED: u32 = 1 << 30;
@@ -215,16 +226,16 @@ fn release_futex<M: Machine>(t: &Thread<M>, at: u64) -> Result<(), Fault> {
         return Err(Fault(at));
     }
     loop {
-        let value = t.word(at)? as u32;
-        if value & TID != t.tid as u32 & TID {
+        let value = word::<M>(space, at)?;
+        if value & TID != tid as u32 & TID {
             return Ok(());
         }
         let as_host = |value: u32| u64::from(u32::from_le_bytes(M::KIND.u32_bytes(value)));
         let new = value & WAITERS | OWNER_DIED;
-        match t.space().exchange(GuestPhys(at), 4, as_host(value), as_host(new)) {
+        match space.exchange(GuestPhys(at), 4, as_host(value), as_host(new)) {
             Some(Ok(found)) if found == as_host(value) => {
                 if value & WAITERS != 0 {
-                    _ = wake(t, at);
+                    _ = wake(space, at);
                 }
                 return Ok(());
             }
@@ -241,7 +252,7 @@ const MAX_SCRIPTS: usize = 5;
 
 /// `execve`: comes back only with an error.
 pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec<Vec<u8>>, environment: &[Vec<u8>]) -> Errno {
-    let mut file = file.to_path_buf();
+    let mut file = nameable(file);
     for _ in 0..MAX_SCRIPTS {
         let head = match readable(&file) {
             Ok(head) => head,
@@ -269,6 +280,17 @@ pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec
         file = PathBuf::from(OsStr::from_bytes(found.as_bytes()));
     }
     libc::ELOOP
+}
+
+/// A path that leads to the same file when another program runs: links of `/proc/self` do not, and what has no name any more is kept open.
+fn nameable(file: &Path) -> PathBuf {
+    let of_process = file.starts_with("/proc");
+    let target = if of_process { std::fs::canonicalize(file) } else { return file.to_path_buf() };
+    let kept = || File::open(file).and_then(|f| f.as_fd().try_clone_to_owned()).and_then(|fd| host::keep_open(fd));
+    match target {
+        Ok(target) if target.exists() => target,
+        _ => kept().map_or_else(|_| file.to_path_buf(), |fd| format!("/proc/self/fd/{fd}").into()),
+    }
 }
 
 /// The beginning of a file that may be executed.

@@ -182,6 +182,13 @@ pub fn shared_size(id: i32) -> Result<u64, Errno> {
     Ok(unsafe { about.assume_init() }.shm_segsz as u64)
 }
 
+/// A descriptor that stays open when another program is executed, and for ever.
+pub fn keep_open(fd: std::os::fd::OwnedFd) -> std::io::Result<i32> {
+    use std::os::fd::IntoRawFd;
+    let kept = plain(libc::SYS_fcntl, [fd.into_raw_fd().into(), libc::F_DUPFD.into(), 100, 0]);
+    kept.map(|fd| fd as i32).map_err(std::io::Error::from_raw_os_error)
+}
+
 /// execve(2): comes back only with an error.
 pub fn execve(file: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Errno {
     let list = |all: &[Vec<u8>]| all.iter().map(|s| CString::new(s.as_slice())).collect::<Result<Vec<_>, _>>();

@@ -12,10 +12,12 @@ use std::arch::global_asm;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What [`syscall`] says if a signal came before the call began.
 pub const ERESTART: i32 = 512;
+/// What it says if a signal interrupted a call that may be made again (`ERESTARTSYS` of the kernel). One that may not ends with `EINTR`.
+pub const EINTERRUPTED: i32 = 513;
 
 global_asm!(
     ".pushsection .text.emu_user_syscall, \"ax\", @progbits",
@@ -39,6 +41,9 @@ global_asm!(
     "emu_user_syscall_not_begun:",
     "mov rax, -512",
     "ret",
+    "emu_user_syscall_interrupted:",
+    "mov rax, -513",
+    "ret",
     "emu_user_sigreturn:",
     "mov eax, 15",
     "syscall",
@@ -50,6 +55,7 @@ unsafe extern "sysv64" {
     fn emu_user_syscall_look();
     fn emu_user_syscall_at();
     fn emu_user_syscall_not_begun();
+    fn emu_user_syscall_interrupted();
     fn emu_user_sigreturn();
 }
 
@@ -167,9 +173,12 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
     let current = CURRENT.get();
     // SAFETY: `attach` put it there, and its thread, which is this one, keeps it.
     let Some(inbox) = (unsafe { current.as_ref() }) else { return };
-    let window = emu_user_syscall_look as *const () as usize..=emu_user_syscall_at as *const () as usize;
-    if window.contains(&pc) {
-        context.uc_mcontext.gregs[libc::REG_RIP as usize] = emu_user_syscall_not_begun as *const () as i64;
+    // The host's handlers are of the kind that has calls made again: the kernel then goes back to the call's instruction. A call that had only just not
+    // begun is as good as one that had.
+    let (look, call) = (emu_user_syscall_look as *const () as usize, emu_user_syscall_at as *const () as usize);
+    if (look..=call).contains(&pc) {
+        let next = if pc == call { emu_user_syscall_interrupted } else { emu_user_syscall_not_begun };
+        context.uc_mcontext.gregs[libc::REG_RIP as usize] = next as *const () as i64;
     }
     if number == KICK_NUMBER && info.long(24) == KICK_VALUE {
         inbox.notes.fetch_or(KICK, Ordering::AcqRel);
@@ -204,18 +213,42 @@ struct KernelAction {
     mask: u64,
 }
 
-/// Sets what the host does with a signal. The C library would keep two of them for itself, so its function is not used.
-pub fn set_action(number: i32, action: Action) {
+/// Sets what the host does with a signal; `child`: `SA_NOCLDSTOP` and `SA_NOCLDWAIT`. The C library would keep two of them for itself, so its function is not used.
+pub fn set_action_with(number: i32, action: Action, child: u64) {
     const SA_RESTORER: u64 = 0x0400_0000;
     let handler = match action {
         Action::Default => libc::SIG_DFL,
         Action::Ignore => libc::SIG_IGN,
         Action::Note => on_signal as *const () as usize,
     };
-    let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER;
+    let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART) as u64 | SA_RESTORER | child;
     let new = KernelAction { handler, flags, restorer: emu_user_sigreturn as *const () as usize, mask: !ACCESS };
     // SAFETY: the structure is the kernel's, and the handler and its way back are of the kind that the flags say.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, number, &raw const new, 0, 8) };
+}
+
+/// The same without flags.
+pub fn set_action(number: i32, action: Action) {
+    set_action_with(number, action, 0);
+}
+
+/// `SIGPIPE` was ignored when this process began; Rust's runtime ignores it always.
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn record() {
+    PIPE_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+}
+
+/// Called before Rust's runtime begins.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static RECORD: extern "C" fn() = record;
+
+/// Gives `SIGPIPE` back the action it had when this process began.
+pub fn restore_pipe() {
+    if !PIPE_IGNORED.load(Ordering::Relaxed) {
+        set_action(libc::SIGPIPE, Action::Default);
+    }
 }
 
 /// True if the host ignores a signal.

@@ -7,7 +7,7 @@ use crate::signal::Actions;
 use crate::space::{EXEC, READ, Space, WRITE};
 use crate::syscall::Own;
 use crate::thread::Thread;
-use crate::{Error, host, host_signal};
+use crate::{Error, family, host, host_signal};
 use emu_ir::interp::{PerfMap, Stats};
 use emu_memory::{Attention, PAGE_SIZE};
 use object::read::ReadCache;
@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const STACK: u64 = 8 << 20;
+/// Where a program is put that may be anywhere: its heap has room above.
+const PIE: u64 = 0x40_0000;
 /// Arguments and environment together may have at most that many bytes.
 const MAX_ARGUMENTS: usize = 2 << 20;
 
@@ -45,6 +47,8 @@ pub struct Options {
 pub(crate) struct Peer {
     pub tid: i32,
     pub attention: Arc<AtomicU32>,
+    /// The head of its list of robust futexes; 0: none.
+    pub robust: Arc<AtomicU64>,
 }
 
 /// A running program.
@@ -59,6 +63,8 @@ pub struct Process<M: Machine> {
     heap: Mutex<(u64, u64)>,
     actions: Mutex<Actions>,
     threads: Mutex<Vec<Peer>>,
+    /// Held from the look for a free place until something is there.
+    placing: Mutex<()>,
     /// Attached segments of System V shared memory: address and bytes.
     segments: Mutex<BTreeMap<u64, u64>>,
     /// Where its files are.
@@ -100,15 +106,16 @@ impl<M: Machine> Process<M> {
     pub fn start(start: &Start<'_>, options: Options) -> Result<Thread<M>, Error> {
         let name = || start.program.display().to_string();
         let refuse = |why: &str| Error::Program(name(), why.to_string());
+        host_signal::restore_pipe();
         host_signal::install();
         let space = Arc::new(Space::new(1 << 32)?);
         let paths = Paths::new(options.sysroot.as_deref());
-        let loaded = load::<M>(&space, start.program)?;
+        let loaded = load::<M>(&space, start.program, Some(PIE))?;
         let mut begin = loaded.clone();
         if let Some(path) = &loaded.interpreter {
             let path = paths.host(path.clone(), true).map_err(|_| refuse("the name of its interpreter has a zero byte"))?;
             let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
-            begin = load::<M>(&space, path).map_err(|e| match e {
+            begin = load::<M>(&space, path, None).map_err(|e| match e {
                 Error::Read(name, e) => Error::Read(format!("{name}, its interpreter (give its root with -L)"), e),
                 other => other,
             })?;
@@ -131,6 +138,7 @@ impl<M: Machine> Process<M> {
             heap: Mutex::new((end, end)),
             actions: Mutex::new(Actions::inherited()),
             threads: Mutex::default(),
+            placing: Mutex::default(),
             segments: Mutex::default(),
             paths,
             auxiliary,
@@ -150,6 +158,10 @@ impl<M: Machine> Process<M> {
 
     pub(crate) fn actions(&self) -> MutexGuard<'_, Actions> {
         lock(&self.actions)
+    }
+
+    pub(crate) fn placing(&self) -> MutexGuard<'_, ()> {
+        lock(&self.placing)
     }
 
     pub(crate) fn segments(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
@@ -180,6 +192,7 @@ impl<M: Machine> Process<M> {
     /// Ends the process. Other threads leave what they do, and what they counted is added up.
     pub(crate) fn end(&self, status: i32, last: &Stats) -> ! {
         let first = self.ending.fetch_or(ENDING | status as u32 & 0xff, Ordering::AcqRel) & ENDING == 0;
+        self.release_robust();
         if first && self.options.stats {
             self.add_stats(last);
             let begun = Instant::now();
@@ -205,12 +218,19 @@ impl<M: Machine> Process<M> {
         self.first.store(tid, Ordering::Relaxed);
     }
 
+    /// The process ends: futexes that its threads hold are marked for other processes.
+    fn release_robust(&self) {
+        let held: Vec<(i32, u64)> = self.threads().iter().map(|peer| (peer.tid, peer.robust.load(Ordering::Relaxed))).collect();
+        held.into_iter().filter(|(_, head)| *head != 0).for_each(|(tid, head)| _ = family::release_robust::<M>(&self.space, tid, head));
+    }
+
     pub(crate) fn add_stats(&self, stats: &Stats) {
         lock(&self.stats).add(stats);
     }
 
     /// Ends the process as a signal does that it does not catch.
     pub(crate) fn die(&self, number: u32, code: i32, address: u64, pc: u64) -> ! {
+        self.release_robust();
         if code > 0 {
             eprintln!("emu: {}: signal {number} at pc {pc:#x}, address {address:#x}", self.program.display());
         }
@@ -266,8 +286,8 @@ impl<M: Machine> Process<M> {
     }
 }
 
-/// Loads an executable or interpreter.
-fn load<M: Machine>(space: &Space, path: &Path) -> Result<Loaded, Error> {
+/// Loads an executable or interpreter; one that may be anywhere, at `low` or at the highest place.
+fn load<M: Machine>(space: &Space, path: &Path, low: Option<u64>) -> Result<Loaded, Error> {
     let name = || path.display().to_string();
     let refuse = |why: &str| Error::Program(name(), why.to_string());
     let file = File::open(path).map_err(|e| Error::Read(name(), e))?;
@@ -280,7 +300,7 @@ fn load<M: Machine>(space: &Space, path: &Path) -> Result<Loaded, Error> {
     if kind != M::KIND {
         return Err(refuse(&format!("it is for {kind}, not for {}", M::KIND)));
     }
-    elf::load(space, &bytes, Some(file.as_fd()), M::MAP_TOP).map_err(|e| refuse(&e))
+    elf::load(space, &bytes, Some(file.as_fd()), low, M::MAP_TOP).map_err(|e| refuse(&e))
 }
 
 /// Builds the first stack: strings, auxiliary vector, environment and argument pointers, their count. Its lowest address, and the vector.

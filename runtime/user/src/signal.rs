@@ -76,7 +76,8 @@ fn apply(number: i32, action: Action) {
             IGNORE => HostAction::Ignore,
             _ => HostAction::Note,
         };
-        host_signal::set_action(number, host);
+        let child = (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;
+        host_signal::set_action_with(number, host, action.flags & child);
     }
 }
 

@@ -7,7 +7,7 @@
 //! Bytes are touched through [`crate::access`] only, so that a bad pointer of the program is `EFAULT` or a signal of its own, whatever another
 //! thread of it unmaps meanwhile.
 
-use crate::access;
+use crate::{access, host_signal};
 use emu_memory::{Access, BusError, GuestPhys, PAGE_SIZE, PhysBus, RamBlock, RamSlice};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap_fixed};
@@ -177,20 +177,21 @@ impl Space {
         unsafe { mmap_anonymous(at, bytes, ProtFlags::empty(), flags) }.is_ok()
     }
 
-    /// Changes permissions.
+    /// Changes permissions, up to the first page that is not mapped.
     ///
     /// # Errors
-    /// A page is not mapped (`ENOMEM`), or the host refuses (a file that is not open for writing).
+    /// There is such a page (`ENOMEM`), or the host refuses (a file that is not open for writing).
     pub fn protect(&self, start: u64, len: u64, permissions: u8) -> Result<(), Errno> {
         let pages = self.range(start, len).ok_or(Errno::NOMEM)?;
         let _held = self.hold();
-        if pages.iter().any(|p| p.load(Relaxed) == 0) {
-            return Err(Errno::NOMEM);
+        let hole = pages.iter().position(|p| p.load(Relaxed) == 0);
+        let pages = &pages[..hole.unwrap_or(pages.len())];
+        if !pages.is_empty() {
+            self.forget_code(start, pages);
+            self.host_protect(start, pages.len(), permissions)?;
+            pages.iter().for_each(|p| p.store(permissions | MAPPED | p.load(Relaxed) & OTHER, Relaxed));
         }
-        self.forget_code(start, pages);
-        self.host_protect(start, pages.len(), permissions)?;
-        pages.iter().for_each(|p| p.store(permissions | MAPPED | p.load(Relaxed) & OTHER, Relaxed));
-        Ok(())
+        if hole.is_some() { Err(Errno::NOMEM) } else { Ok(()) }
     }
 
     fn host_protect(&self, start: u64, pages: usize, permissions: u8) -> Result<(), Errno> {
@@ -212,8 +213,22 @@ impl Space {
         self.forget_code(to, target);
         self.host_protect(from, source.len(), permissions)?;
         let flags = MremapFlags::MAYMOVE;
+        let (here, there) = (self.pointer(from), self.pointer(to));
         // SAFETY: both ranges lie inside the reservation.
-        unsafe { mremap_fixed(self.pointer(from).cast(), old as usize, new as usize, flags, self.pointer(to).cast()) }?;
+        match unsafe { mremap_fixed(here.cast(), old as usize, new as usize, flags, there.cast()) } {
+            // One mapping of the program may be several of the host, which a call does not move together: it was made longer.
+            Err(Errno::FAULT) if source.iter().all(|p| p.load(Relaxed) & (MAPPED | OTHER) == MAPPED) => {
+                let flags = MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE;
+                // SAFETY: as in `map`.
+                unsafe { mmap_anonymous(there.cast(), new as usize, protection(READ | WRITE), flags) }?;
+                self.host_protect(from, source.len(), READ)?;
+                if !access::copy(here, there, old.min(new) as usize) {
+                    return Err(Errno::FAULT);
+                }
+                self.host_protect(to, target.len(), permissions)?;
+            }
+            other => _ = other?,
+        }
         if old != 0 {
             self.take_away(from, &source[..(old / PAGE_SIZE) as usize]);
         }
@@ -294,6 +309,31 @@ impl Space {
         true
     }
 
+    /// Translations of what lies there are void.
+    pub fn void_code(&self, at: u64, len: u64) {
+        let first = at & !(PAGE_SIZE - 1);
+        if self.range(first, len.saturating_add(at - first)).is_some() {
+            self.ram.store_hits_code(at, len);
+        }
+    }
+
+    /// Tries to write until the host lets it, or the program may not: other threads protect and release pages with code at the same time.
+    fn until_written<T>(&self, at: u64, len: u64, mut write: impl FnMut() -> Option<T>) -> Option<T> {
+        const TRIES: usize = 10_000;
+        for _ in 0..TRIES {
+            if let Some(done) = write() {
+                return Some(done);
+            }
+            let first = at & !(PAGE_SIZE - 1);
+            let pages = self.range(first, len.saturating_add(at - first))?;
+            if host_signal::was_bus_error() || pages.iter().any(|p| p.load(SeqCst) & WRITE == 0) {
+                return None;
+            }
+            self.release(at, len);
+        }
+        None
+    }
+
     // ---- bytes
 
     /// Copies bytes out of the process.
@@ -311,8 +351,7 @@ impl Space {
     /// An address it may not write.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
         let to = self.host(at, bytes.len() as u64)?;
-        let done = access::copy_in(bytes, to) || self.release(at, bytes.len() as u64) && access::copy_in(bytes, to);
-        if done { Ok(()) } else { Err(Fault(at)) }
+        self.until_written(at, bytes.len() as u64, || access::copy_in(bytes, to).then_some(())).ok_or(Fault(at))
     }
 
     /// Copies bytes into pages that are mapped, whatever their permissions (loaders, debuggers).
@@ -384,14 +423,13 @@ impl PhysBus for Space {
     }
     fn write(&self, at: GuestPhys, size: u8, value: u64, _: Access) -> Result<(), BusError> {
         let to = self.host(at.0, size.into()).map_err(|_| BusError::Decode)?;
-        let done = access::store(to, size, value) || self.release(at.0, size.into()) && access::store(to, size, value);
-        if done { Ok(()) } else { Err(BusError::Decode) }
+        self.until_written(at.0, size.into(), || access::store(to, size, value).then_some(())).ok_or(BusError::Decode)
     }
     fn exchange(&self, at: GuestPhys, size: u8, old: u64, new: u64) -> Option<Result<u64, BusError>> {
-        let found = self.host(at.0, size.into()).ok().and_then(|to| {
-            let first = access::compare_exchange(to, size, old, new);
-            first.or_else(|| self.release(at.0, size.into()).then(|| access::compare_exchange(to, size, old, new)).flatten())
-        });
+        let found = self
+            .host(at.0, size.into())
+            .ok()
+            .and_then(|to| self.until_written(at.0, size.into(), || access::compare_exchange(to, size, old, new)));
         Some(found.ok_or(BusError::Decode))
     }
     fn ram(&self, at: GuestPhys, _: Access) -> Option<RamSlice> {

@@ -1,7 +1,7 @@
 //! A thread of a program: its registers, and the loop that runs it on a thread of the host.
 
 use crate::guest::{ThreadBus, User};
-use crate::host_signal::{ERESTART, Inbox, set_mask};
+use crate::host_signal::{EINTERRUPTED, ERESTART, Inbox, set_mask};
 use crate::machine::{Event, Machine};
 use crate::process::{Peer, Process};
 use crate::signal::{self, Signals};
@@ -10,6 +10,7 @@ use crate::{family, host, syscall};
 use emu_ir::interp::{Engine, Stop};
 use emu_memory::GuestBus;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A thread of a running program.
 pub struct Thread<M: Machine> {
@@ -22,7 +23,7 @@ pub struct Thread<M: Machine> {
     /// The word to be cleared when it ends; 0: none.
     pub(crate) clear_tid: u64,
     /// The head of its list of robust futexes; 0: none.
-    pub(crate) robust: u64,
+    pub(crate) robust: Arc<AtomicU64>,
     /// It is a child that runs in its parent's memory until it executes something or ends (vfork).
     pub(crate) borrowed: bool,
     bus: ThreadBus,
@@ -59,9 +60,10 @@ impl<M: Machine> Thread<M> {
         let blocked = set_mask(u64::MAX);
         inbox.attach();
         let tid = host::gettid().unwrap_or(0) as i32;
-        process.threads().push(Peer { tid, attention });
+        let robust = Arc::new(AtomicU64::new(0));
+        process.threads().push(Peer { tid, attention, robust: robust.clone() });
         let signals = Signals { blocked, ..Signals::default() };
-        Thread { engine, process: process.clone(), inbox, signals, tid, clear_tid: 0, robust: 0, borrowed: false, bus }
+        Thread { engine, process: process.clone(), inbox, signals, tid, clear_tid: 0, robust, borrowed: false, bus }
     }
 
     pub(crate) fn space(&self) -> &Arc<Space> {
@@ -124,18 +126,15 @@ impl<M: Machine> Thread<M> {
 
     /// Goes on behind a system call, or makes it again if a signal came before it began, or interrupted it and wants that.
     fn finish(&mut self, result: Result<i64, host::Errno>) {
-        let again = match result {
-            Err(ERESTART) => true,
-            Err(libc::EINTR) => match self.inbox.peek() {
-                Some(number) => syscall::restarts(self) && self.process.actions().restarts(number),
-                // Only asked to look around.
-                None => self.inbox.is_noted(),
-            },
-            _ => false,
+        let result = match result {
+            Err(ERESTART) => return,
+            // Only asked to look around.
+            Err(EINTERRUPTED | libc::EINTR) if self.inbox.peek().is_none() && self.inbox.is_noted() => return,
+            Err(EINTERRUPTED) if self.inbox.peek().is_none_or(|number| self.process.actions().restarts(number)) => return,
+            Err(EINTERRUPTED) => Err(libc::EINTR),
+            other => other,
         };
-        if !again {
-            M::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno)));
-        }
+        M::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno)));
     }
 
     /// The thread ends, and the process with it if it was the last.

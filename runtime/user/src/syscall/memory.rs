@@ -49,6 +49,7 @@ fn place<M: Machine>(s: &Space, hint: u64, len: u64) -> Result<u64, Errno> {
 
 pub(super) fn brk<M: Machine>(t: &Thread<M>, wanted: u64) -> i64 {
     let mut heap = t.process.heap();
+    let _placing = t.process.placing();
     let (start, end) = *heap;
     if wanted >= start {
         let (old, new) = (end.next_multiple_of(PAGE_SIZE), wanted.next_multiple_of(PAGE_SIZE));
@@ -69,6 +70,7 @@ pub(super) fn brk<M: Machine>(t: &Thread<M>, wanted: u64) -> i64 {
 pub(super) fn map<M: Machine>(t: &Thread<M>, a: [u64; 6], unit: u64) -> Outcome {
     let (hint, len, prot, flags, fd) = (a[0], a[1], a[2], a[3] as i32, a[4] as i32);
     let s = t.space();
+    let _placing = t.process.placing();
     let offset = a[5].checked_mul(unit).ok_or(libc::EOVERFLOW)?;
     if len == 0 || !offset.is_multiple_of(PAGE_SIZE) {
         return Err(libc::EINVAL);
@@ -118,6 +120,7 @@ pub(super) fn protect<M: Machine>(t: &Thread<M>, at: u64, len: u64, prot: u64) -
 pub(super) fn remap<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     let (at, flags) = (a[0], a[3] as i32);
     let s = t.space();
+    let _placing = t.process.placing();
     let old = range::<M>(s, at, a[1]).map_err(|_| libc::EINVAL)?;
     let new = range::<M>(s, 0, a[2]).map_err(|_| libc::EINVAL)?;
     if new == 0 || flags & !(libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) != 0 {
@@ -155,11 +158,18 @@ pub(super) fn advise<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
     let place = t.space().host(a[0], len).map_err(|_| libc::EFAULT)?;
     // What makes pages unlike what they are for the program is for the host only to ignore.
     match a[2] as i32 {
-        libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_REMOVE | libc::MADV_WIPEONFORK | libc::MADV_KEEPONFORK => {
+        libc::MADV_DONTNEED
+        | libc::MADV_FREE
+        | libc::MADV_REMOVE
+        | libc::MADV_WIPEONFORK
+        | libc::MADV_KEEPONFORK
+        | libc::MADV_DONTFORK
+        | libc::MADV_DOFORK => {
             t.space().release(a[0], len);
             host::syscall(libc::SYS_madvise, [place as u64, len, a[2], 0, 0, 0])
         }
-        0..=25 | 100.. => Ok(0),
+        0..=25 | 100..=101 if (0..len).step_by(PAGE_SIZE as usize).any(|at| t.space().page(a[0] + at) == 0) => Err(libc::ENOMEM),
+        0..=25 | 100..=101 => Ok(0),
         _ => Err(libc::EINVAL),
     }
 }
@@ -192,6 +202,7 @@ pub(super) fn resident<M: Machine>(t: &Thread<M>, a: [u64; 6]) -> Outcome {
 /// `shmat`: the segment at a free place, or where the program wants it.
 pub(super) fn attach<M: Machine>(t: &Thread<M>, id: u64, at: u64, flags: u64) -> Outcome {
     let s = t.space();
+    let _placing = t.process.placing();
     let size = host::shared_size(id as i32)?;
     let len = range::<M>(s, 0, size)?;
     let round = flags & libc::SHM_RND as u64 != 0;

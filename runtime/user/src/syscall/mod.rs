@@ -32,7 +32,7 @@ pub(crate) use item::Item;
 
 use crate::abi::{self, Call, Does};
 use crate::host::{self, Errno};
-use crate::host_signal::ERESTART;
+use crate::host_signal::{EINTERRUPTED, ERESTART};
 use crate::machine::Machine;
 use crate::process::Process;
 use crate::space::Fault;
@@ -80,12 +80,6 @@ fn context<M: Machine>(process: &Process<M>) -> Cx<'_> {
     Cx { space: &process.space, abi: M::abi(), big: !M::KIND.little, paths: &process.paths, own: process }
 }
 
-/// The call a thread is at is made again behind a signal handler that interrupted it, if that wants it.
-pub(crate) fn restarts<M: Machine>(t: &Thread<M>) -> bool {
-    let (number, _) = M::call(t.engine.state());
-    M::abi().number(number).is_some_and(|n| n.call.restarts)
-}
-
 /// Performs the call a thread is at.
 pub(crate) fn run<M: Machine>(t: &mut Thread<M>) -> Done {
     let (number, a) = M::call(t.engine.state());
@@ -115,7 +109,7 @@ pub(crate) fn run<M: Machine>(t: &mut Thread<M>) -> Done {
         absent(cx.abi, number);
     }
     match &done {
-        Done::Result(Err(ERESTART)) => {}
+        Done::Result(Err(ERESTART | EINTERRUPTED)) => {}
         Done::Result(result) if trace && !ends => line(Some(result)),
         _ => {}
     }

@@ -104,7 +104,7 @@ pub(crate) fn perform(call: &Call, number: libc::c_long, values: &[u64; 6], cx: 
 pub(crate) fn with_argument(number: libc::c_long, before: &[u64], arg: &Arg, value: u64, cx: &Cx<'_>) -> Result<i64, Errno> {
     let mut plan = Plan::default();
     before.iter().for_each(|value| plan.push(*value));
-    let call = Call { name: "", does: crate::abi::Does::Absent, args: &[], returns: Returns::Int, restarts: false };
+    let call = Call { name: "", does: crate::abi::Does::Absent, args: &[], returns: Returns::Int };
     plan.add(&call, arg, 0, &[value, 0, 0, 0, 0, 0], cx)?;
     plan.call(number, cx)
 }

@@ -9,6 +9,7 @@ use crate::{family, signal};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// Arguments and variables of a program, at most.
 const MAX_STRINGS: usize = 1 << 16;
@@ -22,7 +23,7 @@ pub(super) fn perform<M: Machine>(t: &mut Thread<M>, call: Special, a: [u64; 6],
             signal::back(t, call == Special::RtSigreturn);
             Done::Replaced
         }
-        Special::Execve => Done::Result(Err(execve(t, libc::AT_FDCWD.into(), a, cx))),
+        Special::Execve => Done::Result(Err(execve(t, libc::AT_FDCWD.into(), [a[0], a[1], a[2], 0, 0, 0], cx))),
         Special::Execveat => Done::Result(Err(execve(t, int(a[0]), [a[1], a[2], a[3], a[4], 0, 0], cx))),
         _ => Done::Result(result(t, call, a, cx)),
     }
@@ -47,8 +48,11 @@ fn result<M: Machine>(t: &mut Thread<M>, call: Special, a: [u64; 6], cx: &Cx<'_>
         Special::Mlockall | Special::Munlockall => 0,
         Special::Shmat => memory::attach(t, a[0], a[1], a[2])?,
         Special::Shmdt => memory::detach(t, a[0])?,
-        // Nothing is kept of code that was written over.
-        Special::Cacheflush => 0,
+        Special::Cacheflush => {
+            // What was written there is noticed, but not if it was by way of another mapping of the same memory.
+            t.space().void_code(a[0], a[1].saturating_sub(a[0]));
+            0
+        }
         Special::Fork => family::clone(t, &plain_clone(libc::SIGCHLD))?,
         Special::Vfork => family::clone(t, &plain_clone(libc::SIGCHLD | libc::CLONE_VM | libc::CLONE_VFORK))?,
         Special::Clone => family::clone(t, &M::clone_arguments(a))?,
@@ -62,7 +66,7 @@ fn result<M: Machine>(t: &mut Thread<M>, call: Special, a: [u64; 6], cx: &Cx<'_>
         }
         Special::SetRobustList if a[1] != 12 => return Err(libc::EINVAL),
         Special::SetRobustList => {
-            t.robust = a[0];
+            t.robust.store(a[0], Ordering::Relaxed);
             0
         }
         Special::SetTls => {
