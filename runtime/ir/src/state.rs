@@ -49,8 +49,12 @@ impl SlotDesc {
     }
 
     /// Its value in these cells, zero-extended.
+    #[inline]
     pub fn read(&self, cells: &[u64]) -> u128 {
         let cell = self.cell as usize;
+        if u32::from(self.lo) + u32::from(self.bits) <= 64 {
+            return u128::from(cells[cell] >> self.lo & u64::MAX >> (64 - u32::from(self.bits)));
+        }
         let mut x = u128::from(cells[cell]);
         if u32::from(self.lo) + u32::from(self.bits) > 64 {
             x |= u128::from(cells[cell + 1]) << 64;
@@ -59,8 +63,14 @@ impl SlotDesc {
     }
 
     /// Replaces its value by the low bits of `value`.
+    #[inline]
     pub fn write(&self, cells: &mut [u64], value: u128) {
         let cell = self.cell as usize;
+        if u32::from(self.lo) + u32::from(self.bits) <= 64 {
+            let mask = u64::MAX >> (64 - u32::from(self.bits)) << self.lo;
+            cells[cell] = cells[cell] & !mask | (value as u64) << self.lo & mask;
+            return;
+        }
         let mask = low_mask(self.bits.into());
         let (mask, value) = (mask << self.lo, (value & mask) << self.lo);
         cells[cell] = cells[cell] & !(mask as u64) | value as u64;
@@ -88,11 +98,13 @@ impl StateLayout {
     }
 
     /// The value of `slot`, zero-extended.
+    #[inline]
     pub fn read(&self, cells: &[u64], slot: Slot) -> u128 {
         self.slots[slot.0 as usize].read(cells)
     }
 
     /// Writes `slot`.
+    #[inline]
     pub fn write(&self, cells: &mut [u64], slot: Slot, value: u128) {
         self.slots[slot.0 as usize].write(cells, value);
     }

@@ -236,8 +236,9 @@ pub fn of_machine(machine: u16) -> Option<&'static Abi> {
 impl Abi {
     /// The call with a number.
     pub fn number(&self, number: u32) -> Option<&'static Number> {
-        let at = self.numbers.binary_search_by_key(&number, |n| n.number).ok()?;
-        self.numbers.get(at)
+        // Few numbers are left out, so that one is near the place it has by itself.
+        let near = self.numbers.get(..=number as usize).unwrap_or(self.numbers);
+        near.iter().rev().find(|n| n.number <= number).filter(|n| n.number == number)
     }
 
     /// The call with a name of the tables.

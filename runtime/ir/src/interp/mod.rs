@@ -370,6 +370,8 @@ pub struct Engine<I: Isa> {
     /// Exceptions are given to the caller; the one that came up.
     trap: bool,
     trapped: Option<Exception>,
+    /// The address of the attention word that the keeper attends to, which keeps it.
+    attended: usize,
     /// Instructions of generated code are counted.
     counted: bool,
     /// Bytes of generated code, and of bytecode, kept before everything is forgotten.
@@ -435,6 +437,7 @@ impl<I: Isa> Engine<I> {
             breakpoints: BTreeSet::new(),
             trap: false,
             trapped: None,
+            attended: 0,
             counted: true,
             code_cache: DEFAULT_CODE_CACHE,
             scratch: None,
@@ -585,7 +588,10 @@ impl<I: Isa> Engine<I> {
         self.cx.executed = begun;
         self.cx.limit = limit;
         self.set_levels(bus.levels());
-        self.keeper.attend(bus.attention());
+        if self.attended != Arc::as_ptr(bus.attention()) as usize {
+            self.keeper.attend(bus.attention());
+            self.attended = Arc::as_ptr(bus.attention()) as usize;
+        }
         if self.cx.tlb.sync_map(bus.map_version()) {
             self.cx.forget_jumps();
         }
@@ -666,6 +672,8 @@ impl<I: Isa> Engine<I> {
             }
             let leave = if let Some(exception) = interrupt {
                 self.deliver(bus, exception)
+            } else if let Some((code, native)) = self.known(link.is_some() || once) {
+                self.enter(bus, code, native)
             } else {
                 match self.find(bus, link.take()) {
                     Ok(found) => self.enter(bus, found.code, found.native),
@@ -896,6 +904,19 @@ impl<I: Isa> Engine<I> {
                 .map(|slice| (slice.block, slice.offset)),
         };
         Ok((phys, found.map(|(block, offset)| (self.ram_index(&block), offset >> PAGE_BITS))))
+    }
+
+    /// The block at the current state and its generated code, if the jump cache knows it and there is no reason to look closer.
+    fn known(&mut self, closer: bool) -> Option<(u32, u64)> {
+        let room = self.cx.limit - self.cx.executed;
+        if closer || !self.cx.native || room < MAX_INSNS.into() || !self.breakpoints.is_empty() {
+            return None;
+        }
+        let key = self.cx.isa.block_key(self.state());
+        let entry = self.cx.known_jump(self.cx.pc(), key)?;
+        let (code, native) = (entry.code, entry.native);
+        self.cx.key = key;
+        self.quick.as_ref().is_some_and(|quick| native != quick.missing()).then_some((code, native))
     }
 
     /// The code of the block at the current state, translated if need be. `link`: a jump to it that may be linked.
