@@ -161,18 +161,17 @@ impl Segment {
         let no_room = || format!("its segment at {at:#x} does not fit into the address space");
         let (first, end) = (page(at), at.checked_add(memory).ok_or_else(no_room)?);
         let whole = (at + len).next_multiple_of(PAGE_SIZE) - first;
-        if len > 0 && at % PAGE_SIZE == offset % PAGE_SIZE && space.is_free(first, end - first) {
-            if let Some(file) = file {
-                let source = Source::File { file, offset: page(offset), shared: false };
-                space.map(first, whole, permissions, source).map_err(|e| format!("{}: {e}", no_room()))?;
-                let rest = end.saturating_sub(first + whole);
-                if rest > 0 && !space.map_zeros(first + whole, rest, permissions) {
-                    return Err(no_room());
-                }
-                // What follows the segment's end in its last page is zero too: loaders allocate there.
-                let tail = vec![0; if memory > len { first + whole - (at + len) } else { 0 } as usize];
-                return space.put(at + len, &tail).map_err(|f| f.to_string());
+        let as_in_file = len > 0 && at % PAGE_SIZE == offset % PAGE_SIZE && space.is_free(first, end - first);
+        if let Some(file) = file.filter(|_| as_in_file) {
+            let source = Source::File { file, offset: page(offset), shared: false };
+            space.map(first, whole, permissions, source).map_err(|e| format!("{}: {e}", no_room()))?;
+            let rest = end.saturating_sub(first + whole);
+            if rest > 0 && !space.map_zeros(first + whole, rest, permissions) {
+                return Err(no_room());
             }
+            // What follows the segment's end in its last page is zero too: loaders allocate there.
+            let tail = vec![0; if memory > len { first + whole - (at + len) } else { 0 } as usize];
+            return space.put(at + len, &tail).map_err(|f| f.to_string());
         }
         // Segments may share a page: what is there already stays, with both permissions.
         let mut place = first;
@@ -201,7 +200,6 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host_signal;
     use proptest::prelude::*;
 
     /// One segment of code at 0x10000.
@@ -222,7 +220,6 @@ mod tests {
 
     #[test]
     fn a_segment_is_where_it_should_be() {
-        host_signal::install();
         let space = Space::new(1 << 24).unwrap();
         let loaded = load(&space, program().as_slice(), None, None, 1 << 24).unwrap();
         assert_eq!((loaded.entry, loaded.headers, loaded.header_count, loaded.end), (0x10054, 0x10034, 1, 0x12000));
@@ -236,7 +233,6 @@ mod tests {
         file[16] = 3; // ET_DYN
         file[63] = 0xff; // p_vaddr
         file[27] = 0xff; // e_entry
-        host_signal::install();
         let space = Space::new(1 << 24).unwrap();
         let loaded = load(&space, file.as_slice(), None, None, 1 << 24).unwrap();
         assert_eq!((loaded.entry, loaded.end), (0xff_e054, 1 << 24));
@@ -249,7 +245,6 @@ mod tests {
             let mut file = program();
             file[at] = byte;
             file.truncate(cut.max(1));
-            host_signal::install();
             let space = Space::new(1 << 24).unwrap();
             _ = kind(&file);
             _ = load(&space, file.as_slice(), None, None, 1 << 24);

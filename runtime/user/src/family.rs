@@ -286,7 +286,7 @@ pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec
 fn nameable(file: &Path) -> PathBuf {
     let of_process = file.starts_with("/proc");
     let target = if of_process { std::fs::canonicalize(file) } else { return file.to_path_buf() };
-    let kept = || File::open(file).and_then(|f| f.as_fd().try_clone_to_owned()).and_then(|fd| host::keep_open(fd));
+    let kept = || File::open(file).and_then(|f| f.as_fd().try_clone_to_owned()).and_then(host::keep_open);
     match target {
         Ok(target) if target.exists() => target,
         _ => kept().map_or_else(|_| file.to_path_buf(), |fd| format!("/proc/self/fd/{fd}").into()),

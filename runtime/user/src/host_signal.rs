@@ -11,7 +11,7 @@ use emu_memory::Attention;
 use std::arch::global_asm;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What [`syscall`] says if a signal came before the call began.
@@ -261,8 +261,8 @@ pub fn is_ignored(number: i32) -> bool {
 
 /// From now on refused accesses come back as errors.
 pub fn install() {
-    set_action(libc::SIGSEGV, Action::Note);
-    set_action(libc::SIGBUS, Action::Note);
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| [libc::SIGSEGV, libc::SIGBUS].into_iter().for_each(|number| set_action(number, Action::Note)));
 }
 
 /// True if the last access that this thread was refused lies beyond the end of a mapped file.

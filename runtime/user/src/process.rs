@@ -107,7 +107,6 @@ impl<M: Machine> Process<M> {
         let name = || start.program.display().to_string();
         let refuse = |why: &str| Error::Program(name(), why.to_string());
         host_signal::restore_pipe();
-        host_signal::install();
         let space = Arc::new(Space::new(1 << 32)?);
         let paths = Paths::new(options.sysroot.as_deref());
         let loaded = load::<M>(&space, start.program, Some(PIE))?;

@@ -71,6 +71,7 @@ impl Space {
     /// # Errors
     /// The host has not that much address space.
     pub fn new(size: u64) -> Result<Space, emu_memory::MemoryError> {
+        host_signal::install();
         // Zeroed, and so only what is touched is there.
         let pages = vec![0u8; (size / PAGE_SIZE) as usize].into_iter().map(AtomicU8::new).collect();
         Ok(Space { ram: RamBlock::reserve("user", size, GUARD)?, pages, changing: Mutex::new(()), version: AtomicU64::new(1) })
@@ -444,10 +445,8 @@ impl PhysBus for Space {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host_signal;
 
     fn space(size: u64) -> Space {
-        host_signal::install();
         Space::new(size).unwrap()
     }
 

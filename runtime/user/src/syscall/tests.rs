@@ -28,7 +28,6 @@ impl Own for Guest {
 
 impl Guest {
     fn new(abi: &'static Abi, big: bool) -> Guest {
-        crate::host_signal::install();
         let space = Space::new(1 << 24).unwrap();
         assert!(space.map_zeros(BASE, 0x4000, READ | WRITE) && space.map_zeros(READ_ONLY, 0x1000, READ));
         Guest { space, paths: Paths::new(None), program: "/bin/true".into(), abi, big }
