@@ -20,6 +20,7 @@ mod effects;
 mod emit;
 mod explain;
 mod faults;
+mod flags;
 mod float;
 mod float_lanes;
 mod labels;

@@ -6,6 +6,7 @@
 //!
 //! Registers have numbers here, general ones from 0 on and vector ones from [`FIRST_VECTOR`] on; sets of them are bits.
 
+use super::super::code::Code;
 use super::emit::Emitter;
 use dynasmrt::{DynasmApi, dynasm};
 
@@ -33,6 +34,8 @@ pub struct Registers {
     dirty: u32,
     /// Vector registers that may hold the next cell too, in the high half; those that are held do.
     wide: u32,
+    /// The flags of this word are not in their cells yet ([`super::flags`]).
+    pub flags: Option<Code>,
 }
 
 /// The numbers in a set, ascending.
@@ -64,6 +67,7 @@ impl Registers {
     /// What both hold, in the same registers and clean.
     pub fn meet(&mut self, other: &Registers) {
         let both = self.held & other.held & !(self.dirty | other.dirty | self.wide ^ other.wide);
+        self.flags = None;
         self.held = numbers(both).filter(|n| self.cells[*n] == other.cells[*n]).fold(0, |set, n| set | 1 << n);
         self.dirty = 0;
     }
@@ -185,10 +189,13 @@ impl Emitter<'_> {
         self.regs.drop(gone);
     }
 
-    /// Writes back what was dirty at some place, on a path out of line. Host flags stay.
+    /// Writes back what was dirty at some place, on a path out of line; `rax` stays.
     pub fn save(&mut self, saved: &Registers) {
         for number in numbers(saved.dirty) {
             self.save_one(number, saved.cells[number], saved.is_wide(number));
+        }
+        if let Some(c) = &saved.flags {
+            self.flags_from_cells(c);
         }
     }
 

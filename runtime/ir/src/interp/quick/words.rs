@@ -1,7 +1,7 @@
 //! Integers and branches.
 
 use super::super::code::{Bc, Code};
-use super::effects::{is_branch, is_jump};
+use super::effects::{flags_of, is_branch, is_jump};
 use super::emit::{Cold, Emitter};
 use super::regs::{RAX, RCX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
@@ -361,7 +361,8 @@ impl Emitter<'_> {
     }
 
     /// Addition or subtraction with its flags: negative, zero, carry (or no borrow), overflow.
-    fn flags(&mut self, c: &Code) {
+    fn flags(&mut self, c: &Code, at: u32) {
+        self.regs.flags = None;
         let b = self.get(c.b);
         let minus = matches!(c.op, Bc::SubFlags32 | Bc::SubFlags32I);
         let immediate = matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I);
@@ -383,6 +384,12 @@ impl Emitter<'_> {
         // None of what follows changes the host's flags.
         if !in_place && !unwanted {
             self.set(c.a, RAX);
+        }
+        if self.unseen(c, at) {
+            flags_of(c).into_iter().for_each(|cell| self.drop_cell(cell));
+            self.regs.flags = Some(*c);
+            self.host_flags = Some(*c);
+            return;
         }
         for quarter in 0..4 {
             let cell = (c.imm >> (16 * quarter)) as u16;
@@ -565,7 +572,7 @@ impl Emitter<'_> {
                 );
                 self.set(c.a, RAX);
             }
-            AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => self.flags(c),
+            AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => self.flags(c, at),
             Select => {
                 let (b, x, y) = (self.get(c.b), self.get(c.c), self.get(c.imm as u16));
                 dynasm!(self.ops ; .arch x64 ; mov rax, Rq(y) ; test Rq(b), Rq(b) ; cmovnz rax, Rq(x));
