@@ -27,6 +27,7 @@ impl Machine for ArmLinux {
     const TASK_SIZE: u64 = 0xffff_0000;
     const STACK_TOP: u64 = 0xbeff_f000;
     const MAP_TOP: u64 = 0xb6f0_0000;
+    const RESTORER: bool = true;
 
     fn abi() -> &'static Abi {
         &abi::ARM
@@ -50,7 +51,7 @@ impl Machine for ArmLinux {
         state::set_pc(cells, entry as u32 & !1);
     }
 
-    fn event(exception: Exception, name: &str, cells: &[u64]) -> Event {
+    fn event(exception: Exception, name: &str, cells: &mut [u64], _: &Space) -> Event {
         let pc = state::pc(cells).into();
         // si_code: SEGV_MAPERR or SEGV_ACCERR, BUS_ADRALN, BUS_ADRERR, TRAP_BRKPT, ILL_ILLOPC.
         match (exception.id, name) {

@@ -39,6 +39,9 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// `e_machine` of MicroBlaze before it was given a number.
+const EM_MICROBLAZE_OLD: u16 = 0xbaab;
+
 /// A loaded object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loaded {
@@ -65,7 +68,11 @@ pub fn kind(bytes: &[u8]) -> Option<Kind> {
     }
     let (wide, little) = (bytes[4] == elf::ELFCLASS64.0, bytes[5] == elf::ELFDATA2LSB.0);
     let machine = [bytes[18], bytes[19]];
-    Some(Kind { machine: if little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) }, wide, little })
+    let machine = match if little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) } {
+        EM_MICROBLAZE_OLD => elf::EM_MICROBLAZE.0,
+        other => other,
+    };
+    Some(Kind { machine, wide, little })
 }
 
 /// Loads a 32-bit executable or shared object from its bytes; one that may be anywhere is put at `low` if that is free, else at the

@@ -25,6 +25,8 @@ pub struct User<I> {
     pub isa: I,
     /// The process's memory.
     pub space: Arc<Space>,
+    /// The MMU index of its code: that of an instruction that left its mode has no pages.
+    pub mmu: u8,
 }
 
 impl<I: Isa> User<I> {
@@ -92,7 +94,7 @@ impl<I: Isa> Isa for User<I> {
         // A hint: a process that waits goes on.
         true
     }
-    fn translate_address(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind, _: u8) -> Result<Translation, Exception> {
+    fn translate_address(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind, mmu: u8) -> Result<Translation, Exception> {
         let page = self.space.page(va);
         let (read, write, execute) = (page & READ != 0, page & WRITE != 0, page & EXEC != 0);
         let allowed = match kind {
@@ -100,7 +102,7 @@ impl<I: Isa> Isa for User<I> {
             AccessKind::Write => write,
             AccessKind::Execute => execute,
         };
-        if !allowed {
+        if !allowed || kind == AccessKind::Execute && mmu != self.mmu {
             return Err(self.fault(va));
         }
         Ok(Translation { phys: GuestPhys(va), page_shift: 12, read, write, execute, global: true })

@@ -11,8 +11,8 @@ use emu_memory::Attention;
 use std::arch::global_asm;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null;
-use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 
 /// What [`syscall`] says if a signal came before the call began.
 pub const ERESTART: i32 = 512;

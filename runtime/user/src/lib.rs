@@ -3,9 +3,9 @@
 //! Data path: ELF file -> [`space::Space`], the program's memory mapped as the host's, and a stack with arguments and auxiliary vector -> one engine a thread
 //! ([`thread::Thread`]); exceptions come back there: a system call is done on the host, anything else is a signal.
 //!
-//! Sources: Linux manual pages, sections 2 and 7 (vdso, signal); System V ABI; [`arm`] for what is ARM's. The host is Linux on x86-64.
+//! Sources: Linux manual pages, sections 2 and 7 (vdso, signal); System V ABI; [`arm`] and [`microblaze`] for what is theirs. The host is Linux on x86-64.
 //!
-//! Not modelled yet: `ptrace`, POSIX timers, other architectures than ARM.
+//! Not modelled yet: `ptrace`, POSIX timers, other architectures than ARM and MicroBlaze.
 
 pub mod abi;
 mod access;
@@ -17,6 +17,7 @@ pub mod guest;
 mod host;
 mod host_signal;
 pub mod machine;
+pub mod microblaze;
 mod paths;
 pub mod process;
 mod signal;
@@ -27,6 +28,8 @@ pub mod thread;
 pub use process::{Options, Start};
 
 use arm::ArmLinux;
+use machine::Machine;
+use microblaze::MicroblazeLinux;
 use process::Process;
 use std::convert::Infallible;
 
@@ -35,7 +38,20 @@ use std::convert::Infallible;
 /// # Errors
 /// It cannot be run.
 pub fn run(start: &Start<'_>, options: Options) -> Result<Infallible, Error> {
-    let mut thread = Process::<ArmLinux>::start(start, options)?;
+    let (_, kind) = process::open(start.program)?;
+    match kind {
+        ArmLinux::KIND => run_on::<ArmLinux>(start, options),
+        MicroblazeLinux::<false>::KIND => run_on::<MicroblazeLinux<false>>(start, options),
+        MicroblazeLinux::<true>::KIND => run_on::<MicroblazeLinux<true>>(start, options),
+        _ => {
+            let why = format!("it is for {kind}; there are ARM (40, little-endian) and MicroBlaze (189, both byte orders)");
+            Err(Error::Program(start.program.display().to_string(), why))
+        }
+    }
+}
+
+fn run_on<M: Machine>(start: &Start<'_>, options: Options) -> Result<Infallible, Error> {
+    let mut thread = Process::<M>::start(start, options)?;
     thread.run();
     unreachable!("the first thread has come back")
 }

@@ -27,6 +27,8 @@ pub trait Machine: Sized + Send + Sync + 'static {
     const STACK_TOP: u64;
     /// Where mappings grow down from.
     const MAP_TOP: u64;
+    /// The kernel's `struct sigaction` has a restorer, behind its flags.
+    const RESTORER: bool;
 
     /// The instruction set of a CPU model.
     ///
@@ -40,8 +42,9 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// A process's registers at its start.
     fn start(cells: &mut [u64], entry: u64, stack: u64);
 
-    /// What an exception of the instruction set comes to, at these registers.
-    fn event(exception: Exception, name: &str, cells: &[u64]) -> Event;
+    /// What an exception of the instruction set comes to. The registers are as it was raised; behind this they are as the program knows them, and a system
+    /// call is made again if it goes on at them.
+    fn event(exception: Exception, name: &str, cells: &mut [u64], space: &Space) -> Event;
 
     /// The system call the process is at: number and arguments.
     fn call(cells: &[u64]) -> (u32, [u64; 6]);
@@ -81,6 +84,8 @@ pub enum Event {
     Call,
     /// A signal of its own: number, `si_code`, address.
     Fault(u32, i32, u64),
+    /// Something that the kernel does in its place: it is done, and the program goes on.
+    Done,
 }
 
 /// What a handler is entered with.

@@ -1,6 +1,6 @@
 //! A process: its memory, what its threads share, and how it begins and ends.
 
-use crate::elf::{self, Loaded};
+use crate::elf::{self, Kind, Loaded};
 use crate::machine::Machine;
 use crate::paths::Paths;
 use crate::signal::Actions;
@@ -8,6 +8,7 @@ use crate::space::{EXEC, READ, Space, WRITE};
 use crate::syscall::Own;
 use crate::thread::Thread;
 use crate::{Error, family, host, host_signal};
+use emu_ir::guest::Isa;
 use emu_ir::interp::{PerfMap, Stats};
 use emu_memory::{Attention, PAGE_SIZE};
 use object::read::ReadCache;
@@ -127,7 +128,11 @@ impl<M: Machine> Process<M> {
         let isa = M::isa(if options.cpu.is_empty() { M::MODEL } else { &options.cpu }).map_err(|e| refuse(&e))?;
         let program = std::path::absolute(start.program).unwrap_or_else(|_| start.program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);
-        let isa = Arc::new(crate::guest::User { isa, space: space.clone() });
+        let mut cells = vec![0; isa.layout().cells];
+        isa.reset(&mut cells);
+        M::start(&mut cells, begin.entry, stack);
+        let mmu = isa.fetch_mmu(isa.block_key(&cells));
+        let isa = Arc::new(crate::guest::User { isa, space: space.clone(), mmu });
         let process = Process {
             space,
             isa,
@@ -147,7 +152,7 @@ impl<M: Machine> Process<M> {
             first: AtomicI32::new(host::gettid().unwrap_or(0) as i32),
         };
         let mut thread = Thread::new(&Arc::new(process));
-        M::start(thread.engine.state_mut(), begin.entry, stack);
+        thread.engine.state_mut().copy_from_slice(&cells);
         Ok(thread)
     }
 
@@ -285,8 +290,11 @@ impl<M: Machine> Process<M> {
     }
 }
 
-/// Loads an executable or interpreter; one that may be anywhere, at `low` or at the highest place.
-fn load<M: Machine>(space: &Space, path: &Path, low: Option<u64>) -> Result<Loaded, Error> {
+/// Opens an executable: what it is for.
+///
+/// # Errors
+/// It cannot be read, or is no ELF file.
+pub(crate) fn open(path: &Path) -> Result<(File, Kind), Error> {
     let name = || path.display().to_string();
     let refuse = |why: &str| Error::Program(name(), why.to_string());
     let file = File::open(path).map_err(|e| Error::Read(name(), e))?;
@@ -296,9 +304,17 @@ fn load<M: Machine>(space: &Space, path: &Path, low: Option<u64>) -> Result<Load
     let bytes = ReadCache::new(&file);
     let head = object::read::ReadRef::read_bytes_at(&bytes, 0, 20).unwrap_or_default();
     let kind = elf::kind(head).ok_or_else(|| refuse("it is no ELF executable"))?;
+    Ok((file, kind))
+}
+
+/// Loads an executable or interpreter; one that may be anywhere, at `low` or at the highest place.
+fn load<M: Machine>(space: &Space, path: &Path, low: Option<u64>) -> Result<Loaded, Error> {
+    let refuse = |why: &str| Error::Program(path.display().to_string(), why.to_string());
+    let (file, kind) = open(path)?;
     if kind != M::KIND {
         return Err(refuse(&format!("it is for {kind}, not for {}", M::KIND)));
     }
+    let bytes = ReadCache::new(&file);
     elf::load(space, &bytes, Some(file.as_fd()), low, M::MAP_TOP).map_err(|e| refuse(&e))
 }
 

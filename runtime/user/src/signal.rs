@@ -123,8 +123,9 @@ pub(crate) fn action<M: Machine>(t: &Thread<M>, number: u64, new: u64, old: u64)
         at => {
             let word = |n: u64| t.word(at + 4 * n);
             let flags = word(1)?;
-            let restorer = if flags & SA_RESTORER != 0 { word(2)? } else { 0 };
-            Some(Action { handler: word(0)?, flags, restorer, mask: word(3)? | word(4)? << 32 })
+            let restorer = if M::RESTORER && flags & SA_RESTORER != 0 { word(2)? } else { 0 };
+            let mask = if M::RESTORER { 3 } else { 2 };
+            Some(Action { handler: word(0)?, flags, restorer, mask: word(mask)? | word(mask + 1)? << 32 })
         }
     };
     let mut actions = t.process.actions();
@@ -135,7 +136,8 @@ pub(crate) fn action<M: Machine>(t: &Thread<M>, number: u64, new: u64, old: u64)
     }
     drop(actions);
     if old != 0 {
-        let words = [now.handler, now.flags, now.restorer, now.mask, now.mask >> 32];
+        let restorer: &[u64] = if M::RESTORER { &[now.restorer] } else { &[] };
+        let words = [&[now.handler, now.flags], restorer, &[now.mask, now.mask >> 32]].concat();
         space.write(old, &t.words(&words))?;
     }
     Ok(Ok(0))
@@ -221,7 +223,7 @@ fn enter<M: Machine>(t: &mut Thread<M>, number: u32, action: Action, siginfo: [u
     let frame = Frame {
         handler: action.handler,
         top: if switch { base + size } else { stack },
-        restorer: (action.flags & SA_RESTORER != 0).then_some(action.restorer),
+        restorer: (M::RESTORER && action.flags & SA_RESTORER != 0).then_some(action.restorer),
         siginfo,
         with_info: action.flags & SA_SIGINFO != 0,
         number,

@@ -100,7 +100,8 @@ impl<M: Machine> Thread<M> {
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
                 Stop::Exception(e) => {
                     let name = emu_ir::guest::Isa::exception_name(&**self.engine.isa(), e.id);
-                    match M::event(e, name, self.engine.state()) {
+                    match M::event(e, name, self.engine.registers_mut(), &self.process.space) {
+                        Event::Done => {}
                         Event::Fault(number, code, address) => signal::fault(self, number, code, address),
                         Event::Call => match syscall::run(self) {
                             Done::Result(result) => self.finish(result),

@@ -41,7 +41,10 @@ verdict() {
         echo "FAILED $2"
     fi
 }
-programs=${*:-start signals threads}
+# QEMU 7.2 repeats a fault behind an IMM for ever, as a machine and as a program's emulator: storm.txt is of the kernel under `emu --board`.
+programs=start\ signals\ threads
+[ $mode = emu ] && programs+=" storm"
+programs=${*:-$programs}
 for kind in microblaze microblazeel; do
     order=(-mbig-endian)
     [ $kind = microblazeel ] && order=(-mlittle-endian -L"$gcc/le")

@@ -24,6 +24,8 @@ pub(crate) trait Own {
 pub(crate) struct Cx<'a> {
     /// The process's memory.
     pub space: &'a Space,
+    /// The end of what it may map.
+    pub end: u64,
     /// Its tables.
     pub abi: &'static Abi,
     /// Its byte order: big-endian.
@@ -70,7 +72,13 @@ impl Cx<'_> {
     /// # Errors
     /// It does not lie in the process.
     pub fn buffer(&self, at: u64, len: u64) -> Result<u64, Fault> {
-        if len == 0 { Ok(0) } else { self.space.host(at, len).map(|p| p as u64) }
+        if len == 0 {
+            return Ok(0);
+        }
+        if at.saturating_add(len) > self.end {
+            return Err(Fault(at));
+        }
+        self.space.host(at, len).map(|p| p as u64)
     }
 
     /// The same for a buffer that the host is to write: code there is void.

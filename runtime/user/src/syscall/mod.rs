@@ -77,7 +77,7 @@ fn absent_name(abi: &abi::Abi, call: Special) {
 
 /// The surroundings of a thread's call.
 fn context<M: Machine>(process: &Process<M>) -> Cx<'_> {
-    Cx { space: &process.space, abi: M::abi(), big: !M::KIND.little, paths: &process.paths, own: process }
+    Cx { space: &process.space, end: M::TASK_SIZE, abi: M::abi(), big: !M::KIND.little, paths: &process.paths, own: process }
 }
 
 /// Performs the call a thread is at.

@@ -39,7 +39,7 @@ impl Guest {
     }
 
     fn cx(&self) -> Cx<'_> {
-        Cx { space: &self.space, abi: self.abi, big: self.big, paths: &self.paths, own: self }
+        Cx { space: &self.space, end: self.space.size(), abi: self.abi, big: self.big, paths: &self.paths, own: self }
     }
 
     fn call(&self, name: &str, args: &[u64]) -> Result<i64, Errno> {
