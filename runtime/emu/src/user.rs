@@ -34,6 +34,9 @@ pub struct Run {
     /// Print counters at the end
     #[arg(long)]
     stats: bool,
+    /// Dump core when the program dies of a signal, whatever `ulimit -c` says, as PROGRAM.core.PID in a directory [default: the working directory]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    core: Option<Option<PathBuf>>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
@@ -62,6 +65,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         code_cache: run.code_cache_size,
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
         stats: run.stats,
+        core: run.core.clone(),
     };
     let start = Start { program: &program, arguments: &arguments, environment: &environment };
     match emu_user::run(&start, options).map_err(|e: Error| usage(e.to_string()))? {}

@@ -305,7 +305,12 @@ fn emulated<M: Machine>(t: &Thread<M>, file: &Path, arguments: &[Vec<u8>], envir
     // What would steer the host's own loader is for the program only.
     let (loader, plain): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) = environment.iter().partition(|v| v.starts_with(b"LD_"));
     loader.into_iter().for_each(|variable| option("-E", variable));
-    let flags = [("--strace", options.strace), ("--stats", options.stats), ("--perf-map", options.perf_map.is_some())];
+    let flags = [
+        ("--strace", options.strace),
+        ("--stats", options.stats),
+        ("--perf-map", options.perf_map.is_some()),
+        ("--core", options.core == Some(None)),
+    ];
     line.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| name.as_bytes().to_vec()));
     line.extend([b"--".to_vec(), file.as_os_str().as_bytes().to_vec()]);
     line.extend(arguments.iter().skip(1).cloned());

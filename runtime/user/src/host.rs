@@ -112,6 +112,12 @@ plain! {
     getgid() = SYS_getgid;
     /// gettid(2)
     gettid() = SYS_gettid;
+    /// getpgid(2)
+    getpgid(pid) = SYS_getpgid;
+    /// getppid(2)
+    getppid() = SYS_getppid;
+    /// getsid(2)
+    getsid(pid) = SYS_getsid;
     /// getuid(2)
     getuid() = SYS_getuid;
     /// lseek(2)

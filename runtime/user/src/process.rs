@@ -1,6 +1,7 @@
 //! A process: its memory, what its threads share, and how it begins and ends.
 
 use crate::elf::{self, Loaded};
+use crate::gate::Gate;
 use crate::machine::Machine;
 use crate::paths::Paths;
 use crate::signal::Actions;
@@ -39,6 +40,8 @@ pub struct Options {
     pub perf_map: Option<Arc<PerfMap>>,
     /// Print counters at the end.
     pub stats: bool,
+    /// Dump core whatever `RLIMIT_CORE` says; the directory, if not the working directory.
+    pub core: Option<Option<PathBuf>>,
 }
 
 /// A thread as others of its process know it.
@@ -69,6 +72,8 @@ pub struct Process<M: Machine> {
     stats: Mutex<Stats>,
     /// The version of the mappings that all threads were told of.
     told: AtomicU64,
+    /// Where threads wait while others look at them.
+    pub(crate) gate: Gate,
     /// The process ends: its status, and this bit.
     ending: AtomicU32,
     /// The thread whose host thread is the process's first.
@@ -136,6 +141,7 @@ impl<M: Machine> Process<M> {
             auxiliary,
             stats: Mutex::default(),
             told: AtomicU64::new(0),
+            gate: Gate::default(),
             ending: AtomicU32::new(0),
             first: AtomicI32::new(host::gettid().unwrap_or(0) as i32),
         };
@@ -209,12 +215,9 @@ impl<M: Machine> Process<M> {
         lock(&self.stats).add(stats);
     }
 
-    /// Ends the process as a signal does that it does not catch.
-    pub(crate) fn die(&self, number: u32, code: i32, address: u64, pc: u64) -> ! {
-        if code > 0 {
-            eprintln!("emu: {}: signal {number} at pc {pc:#x}, address {address:#x}", self.program.display());
-        }
-        host::die(number as i32)
+    /// The auxiliary vector.
+    pub(crate) fn auxiliary(&self) -> &[u8] {
+        &self.auxiliary
     }
 }
 
@@ -236,14 +239,40 @@ impl<M: Machine> Own for Process<M> {
 impl<M: Machine> Process<M> {
     /// `/proc/self/maps`: what the host says of the space, at the program's addresses and with its permissions.
     fn maps(&self) -> Vec<u8> {
+        let mut out = String::new();
+        for m in self.mappings() {
+            let bit = |flag, name| if m.permissions & flag != 0 { name } else { '-' };
+            let permissions = [bit(READ, 'r'), bit(WRITE, 'w'), bit(EXEC, 'x')].iter().collect::<String>();
+            let kind = if m.shared { 's' } else { 'p' };
+            let line = format!("{:08x}-{:08x} {permissions}{kind} {:08x} {}", m.start, m.end, m.offset, m.device);
+            out += line.trim_end();
+            if !m.path.is_empty() {
+                out += &" ".repeat(73usize.saturating_sub(line.len()).max(1));
+                out += &m.path;
+            }
+            out.push('\n');
+        }
+        out.into_bytes()
+    }
+
+    /// What the program has mapped, by address.
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
         let host = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let (base, mut out) = (self.space.base() as u64, String::new());
+        let (base, mut all) = (self.space.base() as u64, Vec::new());
         for line in host.lines() {
-            let Some((range, rest)) = line.split_once(' ') else { continue };
+            // Range, permissions, offset, device, inode; then spaces and the path.
+            let mut rest = line;
+            let mut next = || {
+                let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+                rest = after;
+                word
+            };
+            let [range, permissions, offset, device, inode] = [next(), next(), next(), next(), next()];
+            let path = rest.trim_start();
             let bounds = range.split_once('-').map(|(a, b)| (u64::from_str_radix(a, 16), u64::from_str_radix(b, 16)));
             let Some((Ok(start), Ok(end))) = bounds else { continue };
             let (Some(start), Some(end)) = (start.checked_sub(base), end.checked_sub(base)) else { continue };
-            let rest = rest.get(4..).unwrap_or_default();
+            let offset = u64::from_str_radix(offset, 16).unwrap_or(0);
             // Neighbours with other permissions may be one for the host.
             let mut at = start;
             while at < end.min(self.space.size()) {
@@ -253,17 +282,40 @@ impl<M: Machine> Process<M> {
                     next += PAGE_SIZE;
                 }
                 if here != 0 {
-                    let bit = |flag, name| if here & flag != 0 { name } else { '-' };
-                    let shared = line.get(range.len() + 4..range.len() + 5).unwrap_or("p");
-                    let permissions = [bit(READ, 'r'), bit(WRITE, 'w'), bit(EXEC, 'x')].iter().collect::<String>();
-                    let stack = if next == M::STACK_TOP && rest.ends_with(" 0 ") { "                          [stack]" } else { "" };
-                    out += &format!("{at:08x}-{next:08x} {permissions}{shared}{rest}{stack}\n");
+                    let of_file = inode != "0";
+                    let path = if next == M::STACK_TOP && !of_file { "[stack]" } else { path };
+                    all.push(Mapping {
+                        start: at,
+                        end: next,
+                        permissions: here,
+                        shared: permissions.ends_with('s'),
+                        offset: if of_file { offset + (at - start) } else { 0 },
+                        device: format!("{device} {inode}"),
+                        path: path.to_string(),
+                    });
                 }
                 at = next;
             }
         }
-        out.into_bytes()
+        all
     }
+}
+
+/// Pages of a program that are next to each other and of one kind.
+pub(crate) struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// [`READ`], [`WRITE`], [`EXEC`].
+    pub permissions: u8,
+    pub shared: bool,
+    /// Where in the file, bytes.
+    pub offset: u64,
+    /// Device and inode, as `/proc/self/maps` has them.
+    pub device: String,
+    /// The file's, or a name in brackets; empty: none.
+    pub path: String,
 }
 
 /// Loads an executable or interpreter.

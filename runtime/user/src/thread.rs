@@ -1,5 +1,6 @@
 //! A thread of a program: its registers, and the loop that runs it on a thread of the host.
 
+use crate::core_dump::{self, Death};
 use crate::guest::{ThreadBus, User};
 use crate::host_signal::{ERESTART, Inbox, set_mask};
 use crate::machine::{Event, Machine};
@@ -93,6 +94,9 @@ impl<M: Machine> Thread<M> {
             if let Some(status) = self.process.ending() {
                 return self.leave(status);
             }
+            if self.process.gate.is_closed() {
+                self.process.gate.pass(self.tid, self.engine.registers_mut());
+            }
             match self.engine.run(&self.bus) {
                 Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
@@ -136,6 +140,17 @@ impl<M: Machine> Thread<M> {
         if !again {
             M::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno)));
         }
+    }
+
+    /// Ends the process as a signal does that it does not catch: at this address, if it is a fault.
+    pub(crate) fn die(&mut self, death: &Death, address: u64) -> ! {
+        let Death { number, code, .. } = *death;
+        if code > 0 {
+            let (program, pc) = (self.process.program.display(), self.engine.pc());
+            eprintln!("emu: {program}: signal {number} at pc {pc:#x}, address {address:#x}");
+        }
+        core_dump::dump(self, death);
+        host::die(number as i32)
     }
 
     /// The thread ends, and the process with it if it was the last.
