@@ -1,11 +1,14 @@
 //! `emu run`: user-mode emulation.
 
 use clap::Args;
+use emu_user::coverage::Report;
+use emu_user::trace::Trace;
 use emu_user::{Error, Options, Start};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// `emu run ...`
 #[derive(Args, Debug)]
@@ -37,6 +40,12 @@ pub struct Run {
     /// Dump core when the program dies of a signal, whatever `ulimit -c` says, as PROGRAM.core.PID in a directory [default: the working directory]
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     core: Option<Option<PathBuf>>,
+    /// Write which source lines were executed, and how often, as an lcov tracefile
+    #[arg(long, value_name = "FILE.lcov")]
+    coverage: Option<PathBuf>,
+    /// Write each executed instruction to the end of a file [default: standard error]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    trace: Option<Option<PathBuf>>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
@@ -65,8 +74,29 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         code_cache: run.code_cache_size,
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
         stats: run.stats,
-        core: run.core.clone(),
+        core: run.core.as_ref().map(|directory| directory.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()))),
+        coverage: run.coverage.as_deref().map(Report::new),
+        trace: run.trace.as_ref().map(|file| trace(run, file.as_deref())).transpose().map_err(usage)?,
     };
     let start = Start { program: &program, arguments: &arguments, environment: &environment };
     match emu_user::run(&start, options).map_err(|e: Error| usage(e.to_string()))? {}
+}
+
+/// Where instructions are written, with the texts of the program's instruction set.
+fn trace(run: &Run, file: Option<&Path>) -> Result<Arc<Trace>, String> {
+    let mut head = [0; 64];
+    let read = std::fs::File::open(&run.command[0]).and_then(|mut f| std::io::Read::read(&mut f, &mut head)).unwrap_or(0);
+    // What is no program is refused later.
+    let machine = emu_user::elf::kind(&head[..read]).map_or(0, |kind| kind.machine);
+    let isa = crate::cpus::assembler(if machine == 189 { "microblaze" } else { "arm" }).ok_or("there is no disassembler for it")?;
+    let begin = isa.setting(run.cpu.as_deref().unwrap_or_default());
+    let text = move |pc: u64, key: u64, bytes: &[u8]| {
+        let mut setting = begin.clone();
+        isa.set_key(&mut setting, key);
+        setting.pc = pc;
+        let insn = isa.fetch(&setting, bytes).and_then(|(bits, code)| isa.disassemble(&setting, bits, code));
+        insn.unwrap_or_else(|| "undefined".into())
+    };
+    let failed = |e: std::io::Error| format!("--trace: cannot open {}: {e}", file.unwrap_or(Path::new("standard error")).display());
+    Trace::new(file, Box::new(text)).map(Arc::new).map_err(failed)
 }

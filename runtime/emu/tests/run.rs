@@ -96,3 +96,41 @@ fn a_signal_from_outside_dumps_core() {
     let core = std::fs::read(folder.file(&format!("crash.core.{}", child.id())).unwrap()).unwrap();
     assert!(core.starts_with(b"\x7fELF\x01\x01\x01") && core.len() > 8 << 20);
 }
+
+/// What a tracefile says of the line of `lines.c` with this comment.
+fn count(file: &Path, comment: &str) -> Option<u64> {
+    let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/user/lines.c")).unwrap();
+    let line = source.lines().position(|l| l.contains(&format!("/* {comment} */"))).unwrap() + 1;
+    let text = std::fs::read_to_string(file).unwrap();
+    let record = text.split("end_of_record\n").find(|r| r.lines().any(|l| l.starts_with("SF:") && l.ends_with("/lines.c")))?;
+    record.lines().find_map(|l| l.strip_prefix(&format!("DA:{line},"))).map(|n| n.parse().unwrap())
+}
+
+#[test]
+fn executed_lines_are_counted() {
+    let folder = Folder::new("coverage");
+    if folder.program("lines.c").is_none() {
+        return;
+    }
+    assert!(folder.emu(&["--coverage", "out.lcov", "lines"]).status().unwrap().success());
+    let (own, child) = (folder.0.join("out.lcov"), folder.file("out.lcov.").expect("the child's file"));
+    assert_eq!(["seven", "never", "child"].map(|line| count(&own, line)), [Some(7), Some(0), Some(0)]);
+    assert_eq!(["seven", "never", "child"].map(|line| count(&child, line)), [Some(0), Some(0), Some(1)]);
+}
+
+#[test]
+fn instructions_are_traced() {
+    let folder = Folder::new("trace");
+    let Some(program) = folder.program("lines.c") else { return };
+    assert!(folder.emu(&["--trace=out", "lines"]).status().unwrap().success());
+    let text = std::fs::read_to_string(folder.0.join("out")).unwrap();
+    let entry = std::fs::read(program).unwrap()[24..28].iter().rev().fold(String::new(), |all, b| all + &format!("{b:02x}"));
+    let entry = u32::from_str_radix(&entry, 16).unwrap() & !1;
+    let first = text.lines().next().unwrap();
+    assert!(first.contains(&format!(" {entry:08x} ")), "{first}");
+    // Two threads of control: the parent's and the child's.
+    let threads: std::collections::BTreeSet<&str> = text.lines().map(|l| l.split(' ').next().unwrap()).collect();
+    assert_eq!(threads.len(), 2, "{threads:?}");
+    has(&text, &[" svc ", " bl ", "  ; r0=0x", " -- "]);
+    assert!(!text.contains("undefined"));
+}

@@ -12,6 +12,7 @@ mod access;
 pub mod arm;
 pub mod convert;
 mod core_dump;
+pub mod coverage;
 pub mod elf;
 mod family;
 mod gate;
@@ -25,6 +26,7 @@ mod signal;
 pub mod space;
 mod syscall;
 pub mod thread;
+pub mod trace;
 
 pub use process::{Options, Start};
 

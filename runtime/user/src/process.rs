@@ -1,5 +1,6 @@
 //! A process: its memory, what its threads share, and how it begins and ends.
 
+use crate::coverage::Report;
 use crate::elf::{self, Loaded};
 use crate::gate::Gate;
 use crate::machine::Machine;
@@ -8,6 +9,7 @@ use crate::signal::Actions;
 use crate::space::{EXEC, READ, Space, WRITE};
 use crate::syscall::Own;
 use crate::thread::Thread;
+use crate::trace::Trace;
 use crate::{Error, host, host_signal};
 use emu_ir::interp::{PerfMap, Stats};
 use emu_memory::{Attention, PAGE_SIZE};
@@ -42,6 +44,10 @@ pub struct Options {
     pub stats: bool,
     /// Dump core whatever `RLIMIT_CORE` says; the directory, if not the working directory.
     pub core: Option<Option<PathBuf>>,
+    /// Count which lines are executed.
+    pub coverage: Option<Arc<Report>>,
+    /// Print each instruction.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// A thread as others of its process know it.
@@ -197,7 +203,10 @@ impl<M: Machine> Process<M> {
             eprintln!("{}", counters.join(", "));
         } else if !first {
             // Another thread ends it.
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(if self.options.coverage.is_some() { 60 } else { 1 }));
+        }
+        if first {
+            self.report_coverage();
         }
         host::exit(status)
     }
@@ -213,6 +222,13 @@ impl<M: Machine> Process<M> {
 
     pub(crate) fn add_stats(&self, stats: &Stats) {
         lock(&self.stats).add(stats);
+    }
+
+    /// Writes down which lines were executed, if that is wanted.
+    pub(crate) fn report_coverage(&self) {
+        if let Some(report) = &self.options.coverage {
+            report.write(&self.mappings());
+        }
     }
 
     /// The auxiliary vector.

@@ -55,6 +55,9 @@ impl<M: Machine> Thread<M> {
         if let Some(map) = &process.options.perf_map {
             engine.set_perf_map(map);
         }
+        if let Some(report) = &process.options.coverage {
+            engine.set_coverage(&report.counters);
+        }
         let attention = bus.attention().clone();
         let inbox = Arc::new(Inbox::new(attention.clone()));
         let blocked = set_mask(u64::MAX);
@@ -97,7 +100,11 @@ impl<M: Machine> Thread<M> {
             if self.process.gate.is_closed() {
                 self.process.gate.pass(self.tid, self.engine.registers_mut());
             }
-            match self.engine.run(&self.bus) {
+            let stop = match &self.process.options.trace {
+                Some(trace) => trace.clone().step(self.tid, &mut self.engine, &self.bus, &self.process.space),
+                None => self.engine.run(&self.bus),
+            };
+            match stop {
                 Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
                 Stop::Exception(e) => {
@@ -150,6 +157,9 @@ impl<M: Machine> Thread<M> {
             eprintln!("emu: {program}: signal {number} at pc {pc:#x}, address {address:#x}");
         }
         core_dump::dump(self, death);
+        if !self.borrowed {
+            self.process.report_coverage();
+        }
         host::die(number as i32)
     }
 
