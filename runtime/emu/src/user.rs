@@ -3,7 +3,7 @@
 use clap::Args;
 use emu_user::coverage::Report;
 use emu_user::trace::Trace;
-use emu_user::{Error, Options, Start};
+use emu_user::{Debugger, Error, Options, Start};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -46,6 +46,9 @@ pub struct Run {
     /// Write each executed instruction to the end of a file [default: standard error]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     trace: Option<Option<PathBuf>>,
+    /// Do not run before GDB has connected: [HOST:]PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "trace")]
+    gdb: Option<String>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
@@ -75,6 +78,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
         stats: run.stats,
         core: run.core.as_ref().map(|directory| directory.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()))),
+        debugger: run.gdb.as_deref().map(debugger).transpose().map_err(usage)?,
         coverage: run.coverage.as_deref().map(Report::new),
         trace: run.trace.as_ref().map(|file| trace(run, file.as_deref())).transpose().map_err(usage)?,
     };
@@ -99,4 +103,19 @@ fn trace(run: &Run, file: Option<&Path>) -> Result<Arc<Trace>, String> {
     };
     let failed = |e: std::io::Error| format!("--trace: cannot open {}: {e}", file.unwrap_or(Path::new("standard error")).display());
     Trace::new(file, Box::new(text)).map(Arc::new).map_err(failed)
+}
+
+/// A debugger that waits for GDB at an address.
+fn debugger(address: &str) -> Result<Debugger, String> {
+    let listener = Arc::new(crate::debugger::Listener::new(address)?.reserved().map_err(|e| format!("--gdb {address}: {e}"))?);
+    let begin = move |program: Arc<dyn emu_user::debug::Debuggee>| {
+        let listener = listener.clone();
+        // Without a thread for it nobody could connect, and the program would wait for ever.
+        let spawned = std::thread::Builder::new().name("gdb".into()).spawn(move || listener.serve_program(&program));
+        if let Err(e) = spawned {
+            eprintln!("error: --gdb: {e}");
+            std::process::exit(crate::USAGE);
+        }
+    };
+    Ok(Debugger(Arc::new(begin)))
 }

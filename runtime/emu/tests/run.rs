@@ -2,9 +2,11 @@
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A folder of a test's own.
 struct Folder(PathBuf);
@@ -133,4 +135,159 @@ fn instructions_are_traced() {
     assert_eq!(threads.len(), 2, "{threads:?}");
     has(&text, &[" svc ", " bl ", "  ; r0=0x", " -- "]);
     assert!(!text.contains("undefined"));
+}
+
+/// A program that waits for a debugger on a socket of its own.
+fn debugged(folder: &Folder, arguments: &[&str]) -> std::process::Child {
+    let socket = format!("unix:{}", folder.0.join("socket").display());
+    let mut all = vec!["--gdb", &socket];
+    all.extend(arguments);
+    let child = folder.emu(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !folder.0.join("socket").exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+/// Sends a packet, and gives the next packet that comes, with runs of characters written out.
+fn ask(stream: &mut UnixStream, packet: &str) -> String {
+    let sum = packet.bytes().fold(0u8, u8::wrapping_add);
+    write!(stream, "${packet}#{sum:02x}").unwrap();
+    answer(stream)
+}
+
+fn answer(stream: &mut UnixStream) -> String {
+    let mut byte = || {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        byte[0]
+    };
+    while byte() != b'$' {}
+    let mut text = String::new();
+    loop {
+        match byte() {
+            b'#' => break,
+            b'*' => {
+                let (last, count) = (text.chars().last().unwrap(), usize::from(byte()) - 29);
+                text.extend(std::iter::repeat_n(last, count));
+            }
+            c => text.push(c.into()),
+        }
+    }
+    _ = (byte(), byte());
+    // It may be gone after its last answer.
+    _ = stream.write_all(b"+");
+    text
+}
+
+#[test]
+fn a_client_debugs_a_program() {
+    let folder = Folder::new("client");
+    let Some(program) = folder.program("lines.c") else { return };
+    let mut child = debugged(&folder, &["lines"]);
+    let mut s = UnixStream::connect(folder.0.join("socket")).unwrap();
+    s.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let supported = ask(&mut s, "qSupported:multiprocess+;swbreak+;vContSupported+");
+    has(&supported, &["qXfer:auxv:read+", "qXfer:exec-file:read+", "qXfer:features:read+"]);
+    assert_eq!(ask(&mut s, "qfThreadInfo"), format!("mp01.{:04x}", child.id()));
+    has(&ask(&mut s, "qXfer:exec-file:read:1:0,400"), &[program.to_str().unwrap()]);
+    assert!(ask(&mut s, "qXfer:auxv:read::0,400").starts_with(['l', 'm']));
+    assert_eq!(ask(&mut s, &format!("Hgp1.{:x}", child.id())), "OK");
+    // Register 15 is pc, at the program's entry; in Thumb state an instruction has 2 or 4 bytes.
+    let pc = |s: &mut UnixStream| u32::from_str_radix(&ask(s, "pf"), 16).unwrap().swap_bytes();
+    let entry = u32::from_le_bytes(std::fs::read(&program).unwrap()[24..28].try_into().unwrap()) & !1;
+    assert_eq!(pc(&mut s), entry);
+    let thread = child.id();
+    assert!(ask(&mut s, &format!("vCont;s:p1.{thread:x}")).starts_with("T05"));
+    let next = pc(&mut s);
+    assert!(next > entry && next <= entry + 4, "{next:#x}");
+    // A breakpoint, which changes no memory; what may not be read; an end.
+    let third = next + 4;
+    let before = ask(&mut s, &format!("m{third:x},4"));
+    assert!(ask(&mut s, "m0,4").starts_with('E'));
+    assert_eq!(ask(&mut s, &format!("Z0,{third:x},2")), "OK");
+    assert_eq!(ask(&mut s, &format!("m{third:x},4")), before);
+    let stop = ask(&mut s, "vCont;c");
+    assert!(stop.starts_with("T05") && stop.contains("swbreak"), "{stop}");
+    assert_eq!(pc(&mut s), third);
+    assert_eq!(ask(&mut s, "P0=78563412"), "OK");
+    assert_eq!(ask(&mut s, "p0"), "78563412");
+    assert_eq!(ask(&mut s, "P0=00000000"), "OK");
+    assert_eq!(ask(&mut s, &format!("z0,{third:x},2")), "OK");
+    // SIGCHLD is reported (GDB's number is 20), and goes to the program.
+    let mut end = ask(&mut s, "vCont;c");
+    if end.starts_with("T14") {
+        end = ask(&mut s, "vCont;C14;c");
+    }
+    assert_eq!(end.get(..3), Some("W00"), "{end}");
+    drop(s);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn gdb_debugs_a_program() {
+    let folder = Folder::new("gdb");
+    let Some(program) = folder.program("crash.c") else { return };
+    let mut child = debugged(&folder, &["crash", "0", "two"]);
+    let target = format!("target remote {}", folder.0.join("socket").display());
+    let commands = [
+        &target,
+        "info auxv",
+        "break crash",
+        "continue",
+        "bt",
+        "info threads",
+        "watch global",
+        "continue",
+        "print global",
+        "delete",
+        "stepi",
+        "continue",
+        "print $_siginfo",
+        "continue",
+    ];
+    let Some(text) = gdb(&[&program], &commands) else {
+        _ = child.kill();
+        _ = child.wait();
+        return;
+    };
+    let wanted = [
+        "AT_PHDR",
+        "hit Breakpoint 1, crash (how=0)",
+        "main (",
+        "\n  2 ",
+        "hit Hardware watchpoint 2: global",
+        "New value = 42",
+        "$1 = 42",
+        "received signal SIGSEGV",
+        "Program terminated with signal SIGSEGV",
+    ];
+    has(&text, &wanted);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(11));
+}
+
+#[test]
+fn gdb_interrupts_and_leaves_a_program() {
+    let folder = Folder::new("interrupt");
+    if folder.program("crash.c").is_none() {
+        return;
+    }
+    let mut child = debugged(&folder, &["crash", "2", "two"]);
+    for _ in 0..20 {
+        let mut s = UnixStream::connect(folder.0.join("socket")).unwrap();
+        s.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert!(ask(&mut s, "qSupported:multiprocess+;vContSupported+").contains("PacketSize"));
+        s.write_all(b"$vCont;c#a8").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        s.write_all(b"\x03").unwrap();
+        assert!(answer(&mut s).starts_with("T02"));
+        assert_eq!(ask(&mut s, "D;1"), "OK");
+    }
+    let mut s = UnixStream::connect(folder.0.join("socket")).unwrap();
+    s.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert!(ask(&mut s, "qSupported:multiprocess+").contains("PacketSize"));
+    assert_eq!(ask(&mut s, "qfThreadInfo").split(',').count(), 2);
+    s.write_all(b"$k#6b").unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
 }

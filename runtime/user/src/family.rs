@@ -112,6 +112,7 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
     // Nobody else has these while the child is made: it would wait for them for ever.
     let (heap, actions, mut threads, held) = (process.heap(), process.actions(), process.threads(), process.space.hold());
     let mut counters = process.options.coverage.as_ref().map(|report| report.counters.hold());
+    let waiting = process.gate.waiting();
     set_mask(u64::MAX);
     let pid = host::fork();
     if pid == Ok(0) {
@@ -123,7 +124,10 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
         // The child counts what it does itself.
         counters.iter_mut().for_each(|counters| counters.clear());
     }
-    drop((heap, actions, threads, held, counters));
+    drop((heap, actions, threads, held, counters, waiting));
+    if pid == Ok(0) {
+        process.gate.reset();
+    }
     match pid {
         Ok(0) => {
             if has(a, libc::CLONE_CHILD_SETTID) {

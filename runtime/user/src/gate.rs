@@ -5,7 +5,7 @@
 
 use crate::process::lock;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Gate {
     closed: AtomicBool,
+    /// The thread that may pass all the same, or 0.
+    only: AtomicI32,
     /// Registers of those that wait, by thread.
     waiting: Mutex<BTreeMap<i32, Vec<u64>>>,
     changed: Condvar,
@@ -27,6 +29,31 @@ impl Gate {
     /// Closes it; false if it was closed.
     pub fn close(&self) -> bool {
         !self.closed.swap(true, SeqCst)
+    }
+
+    /// Opens it.
+    pub fn open(&self) {
+        let _waiting = lock(&self.waiting);
+        self.closed.store(false, SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Of a child: nobody waits, nobody looks.
+    pub fn reset(&self) {
+        lock(&self.waiting).clear();
+        self.only.store(0, SeqCst);
+        self.closed.store(false, SeqCst);
+    }
+
+    /// One thread may pass though it is closed, or none.
+    pub fn restrict(&self, only: Option<i32>) {
+        let _waiting = lock(&self.waiting);
+        self.only.store(only.unwrap_or(0), SeqCst);
+        self.changed.notify_all();
+    }
+
+    fn stops(&self, thread: i32) -> bool {
+        self.is_closed() && self.only.load(SeqCst) != thread
     }
 
     /// Waits until so many threads are here (`kick` asks them to come), at most so long.
@@ -47,12 +74,12 @@ impl Gate {
     /// A thread waits here as long as it is closed.
     pub fn pass(&self, thread: i32, cells: &mut [u64]) {
         let mut waiting = lock(&self.waiting);
-        if !self.is_closed() {
+        if !self.stops(thread) {
             return;
         }
         waiting.insert(thread, cells.to_vec());
         self.changed.notify_all();
-        while self.is_closed() {
+        while self.stops(thread) {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(now) = waiting.remove(&thread) {

@@ -13,6 +13,7 @@ pub mod arm;
 pub mod convert;
 mod core_dump;
 pub mod coverage;
+pub mod debug;
 pub mod elf;
 mod family;
 mod gate;
@@ -28,11 +29,15 @@ mod syscall;
 pub mod thread;
 pub mod trace;
 
-pub use process::{Options, Start};
+pub use process::{Debugger, Options, Start};
 
 use arm::ArmLinux;
+use machine::Machine;
 use process::Process;
 use std::convert::Infallible;
+
+/// The architectures we have, and what their programs are.
+pub const MACHINES: &[(&str, elf::Kind)] = &[("arm", ArmLinux::KIND)];
 
 /// Runs a program of any architecture we have, in place of this process.
 ///

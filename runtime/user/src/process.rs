@@ -1,6 +1,7 @@
 //! A process: its memory, what its threads share, and how it begins and ends.
 
 use crate::coverage::Report;
+use crate::debug::{Begin, Debug, Event};
 use crate::elf::{self, Loaded};
 use crate::gate::Gate;
 use crate::machine::Machine;
@@ -46,8 +47,20 @@ pub struct Options {
     pub core: Option<Option<PathBuf>>,
     /// Count which lines are executed.
     pub coverage: Option<Arc<Report>>,
+    /// Begins a debugger, which then lets the program run.
+    pub debugger: Option<Debugger>,
     /// Print each instruction.
     pub trace: Option<Arc<Trace>>,
+}
+
+/// How a debugger begins.
+#[derive(Clone)]
+pub struct Debugger(pub Arc<Begin>);
+
+impl std::fmt::Debug for Debugger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Debugger")
+    }
 }
 
 /// A thread as others of its process know it.
@@ -80,6 +93,8 @@ pub struct Process<M: Machine> {
     told: AtomicU64,
     /// Where threads wait while others look at them.
     pub(crate) gate: Gate,
+    /// What it shares with a debugger.
+    pub(crate) debug: Option<Debug>,
     /// The process ends: its status, and this bit.
     ending: AtomicU32,
     /// The thread whose host thread is the process's first.
@@ -132,6 +147,7 @@ impl<M: Machine> Process<M> {
         let isa = M::isa(if options.cpu.is_empty() { M::MODEL } else { &options.cpu }).map_err(|e| refuse(&e))?;
         let program = std::path::absolute(start.program).unwrap_or_else(|_| start.program.to_path_buf());
         let end = loaded.end.next_multiple_of(PAGE_SIZE);
+        let debug = options.debugger.is_some().then(Debug::new);
         let isa = Arc::new(crate::guest::User { isa, space: space.clone() });
         let process = Process {
             space,
@@ -148,11 +164,18 @@ impl<M: Machine> Process<M> {
             stats: Mutex::default(),
             told: AtomicU64::new(0),
             gate: Gate::default(),
+            debug,
             ending: AtomicU32::new(0),
             first: AtomicI32::new(host::gettid().unwrap_or(0) as i32),
         };
+        if process.debug.is_some() {
+            process.gate.close();
+        }
         let mut thread = Thread::new(&Arc::new(process));
         M::start(thread.engine.state_mut(), begin.entry, stack);
+        if let Some(debugger) = thread.process.options.debugger.clone() {
+            debugger.0(thread.process.clone());
+        }
         Ok(thread)
     }
 
@@ -203,10 +226,11 @@ impl<M: Machine> Process<M> {
             eprintln!("{}", counters.join(", "));
         } else if !first {
             // Another thread ends it.
-            std::thread::sleep(Duration::from_secs(if self.options.coverage.is_some() { 60 } else { 1 }));
+            std::thread::sleep(Duration::from_secs(if self.options.coverage.is_some() || self.debug.is_some() { 60 } else { 1 }));
         }
         if first {
             self.report_coverage();
+            self.debug_end(host::gettid().unwrap_or(0) as i32, Event::Exited(status));
         }
         host::exit(status)
     }

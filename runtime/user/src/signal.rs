@@ -189,6 +189,10 @@ pub(crate) fn alternate<M: Machine>(t: &mut Thread<M>, new: u64, old: u64) -> Ou
 /// A signal that the host noted: enters its handler. The host blocks all signals until this is done.
 pub(crate) fn deliver<M: Machine>(t: &mut Thread<M>, info: &HostInfo) {
     let number = info.int(0) as u32;
+    if !t.lets_pass(number) {
+        set_mask(t.signals.blocked);
+        return;
+    }
     let action = t.process.actions().get(number);
     match action.handler {
         IGNORE => {}
@@ -206,6 +210,9 @@ pub(crate) fn deliver<M: Machine>(t: &mut Thread<M>, info: &HostInfo) {
 
 /// A fault: it comes at once, or ends the process if it is blocked or ignored.
 pub(crate) fn fault<M: Machine>(t: &mut Thread<M>, number: u32, code: i32, address: u64) {
+    if !t.lets_pass(number) {
+        return;
+    }
     let action = t.process.actions().get(number);
     let siginfo = fault_info::<M>(number, code, address);
     if t.signals.blocked & bit(number as i32) != 0 || action.handler <= IGNORE {

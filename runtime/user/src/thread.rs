@@ -1,6 +1,7 @@
 //! A thread of a program: its registers, and the loop that runs it on a thread of the host.
 
 use crate::core_dump::{self, Death};
+use crate::debug::{Debugged, Event as DebugEvent};
 use crate::guest::{ThreadBus, User};
 use crate::host_signal::{ERESTART, Inbox, set_mask};
 use crate::machine::{Event, Machine};
@@ -26,6 +27,7 @@ pub struct Thread<M: Machine> {
     pub(crate) robust: u64,
     /// It is a child that runs in its parent's memory until it executes something or ends (vfork).
     pub(crate) borrowed: bool,
+    pub(crate) debugged: Debugged,
     bus: ThreadBus,
 }
 
@@ -65,7 +67,18 @@ impl<M: Machine> Thread<M> {
         let tid = host::gettid().unwrap_or(0) as i32;
         process.threads().push(Peer { tid, attention });
         let signals = Signals { blocked, ..Signals::default() };
-        Thread { engine, process: process.clone(), inbox, signals, tid, clear_tid: 0, robust: 0, borrowed: false, bus }
+        Thread {
+            engine,
+            process: process.clone(),
+            inbox,
+            signals,
+            tid,
+            clear_tid: 0,
+            robust: 0,
+            borrowed: false,
+            debugged: Debugged::default(),
+            bus,
+        }
     }
 
     pub(crate) fn space(&self) -> &Arc<Space> {
@@ -97,15 +110,20 @@ impl<M: Machine> Thread<M> {
             if let Some(status) = self.process.ending() {
                 return self.leave(status);
             }
-            if self.process.gate.is_closed() {
-                self.process.gate.pass(self.tid, self.engine.registers_mut());
+            if self.process.gate.is_closed() || self.process.debug.is_some() {
+                self.wait_at_gate();
             }
             let stop = match &self.process.options.trace {
-                Some(trace) => trace.clone().step(self.tid, &mut self.engine, &self.bus, &self.process.space),
+                Some(trace) => trace.step(self.tid, &mut self.engine, &self.bus, &self.process.space),
+                None if self.debugged.steps(self.engine.pc()) => self.engine.step(&self.bus),
                 None => self.engine.run(&self.bus),
             };
             match stop {
-                Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
+                // It has executed nothing yet.
+                Stop::Exit if self.engine.executed() == 0 => continue,
+                Stop::Budget | Stop::Exit => {}
+                Stop::Breakpoint => self.stopped(DebugEvent::Breakpoint),
+                Stop::Watchpoint(address, write) => self.stopped(DebugEvent::Watchpoint(address, write)),
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
                 Stop::Exception(e) => {
                     let name = emu_ir::guest::Isa::exception_name(&**self.engine.isa(), e.id);
@@ -121,6 +139,7 @@ impl<M: Machine> Thread<M> {
                     }
                 }
             }
+            self.stepped();
         }
     }
 
@@ -159,6 +178,7 @@ impl<M: Machine> Thread<M> {
         core_dump::dump(self, death);
         if !self.borrowed {
             self.process.report_coverage();
+            self.process.debug_end(self.tid, DebugEvent::Died(number));
         }
         host::die(number as i32)
     }

@@ -605,10 +605,12 @@ impl<I: Isa> Engine<I> {
         stop
     }
 
-    /// The quick tier does not look for interrupts at every block: it is not entered while a line is high.
+    /// The quick tier does not look for interrupts at every block: it is not entered while a line is high. Nor does it look at addresses where the host maps
+    /// memory, so not while any are watched there.
     fn set_levels(&mut self, levels: u64) {
         self.cx.levels = levels;
-        self.cx.native = levels == 0 && self.quick.is_some();
+        let blind = self.cx.direct != 0 && !self.cx.watches.is_empty();
+        self.cx.native = levels == 0 && !blind && self.quick.is_some();
     }
 
     /// Code was overwritten, or is where none was: nothing may lead to what is void, and the TLB's front to pages that now hold code.
