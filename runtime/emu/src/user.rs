@@ -49,14 +49,23 @@ pub struct Run {
     /// Do not run before GDB has connected: [HOST:]PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", conflicts_with = "trace")]
     gdb: Option<String>,
+    /// Let the kernel run programs of other architectures by this executable (binfmt_misc): nothing is run
+    #[arg(long, conflicts_with = "command")]
+    register: bool,
+    /// Only print what would be written to the kernel
+    #[arg(long, requires = "register")]
+    print: bool,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
+    #[arg(required_unless_present = "register", trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
 }
 
 /// Runs the program; its exit status.
 pub fn run(run: &Run) -> Result<i32, (i32, String)> {
     let usage = |e: String| (crate::USAGE, e);
+    if run.register {
+        return crate::binfmt::register(run.print).map(|()| 0).map_err(usage);
+    }
     let program = PathBuf::from(&run.command[0]);
     let mut arguments: Vec<Vec<u8>> = run.command.iter().cloned().map(OsString::into_vec).collect();
     if let Some(name) = &run.name {
