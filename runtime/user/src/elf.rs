@@ -153,18 +153,20 @@ impl Segment {
         let no_room = || format!("its segment at {at:#x} does not fit into the address space");
         let (first, end) = (page(at), at.checked_add(memory).ok_or_else(no_room)?);
         let whole = (at + len).next_multiple_of(PAGE_SIZE) - first;
-        if len > 0 && at % PAGE_SIZE == offset % PAGE_SIZE && space.is_free(first, end - first) {
-            if let Some(file) = file {
-                let source = Source::File { file, offset: page(offset), shared: false };
-                space.map(first, whole, permissions, source).map_err(|e| format!("{}: {e}", no_room()))?;
-                let rest = end.saturating_sub(first + whole);
-                if rest > 0 && !space.map_zeros(first + whole, rest, permissions) {
-                    return Err(no_room());
-                }
-                // What follows the segment's end in its last page is zero too: loaders allocate there.
-                let tail = vec![0; if memory > len { first + whole - (at + len) } else { 0 } as usize];
-                return space.put(at + len, &tail).map_err(|f| f.to_string());
+        if len > 0
+            && at % PAGE_SIZE == offset % PAGE_SIZE
+            && space.is_free(first, end - first)
+            && let Some(file) = file
+        {
+            let source = Source::File { file, offset: page(offset), shared: false };
+            space.map(first, whole, permissions, source).map_err(|e| format!("{}: {e}", no_room()))?;
+            let rest = end.saturating_sub(first + whole);
+            if rest > 0 && !space.map_zeros(first + whole, rest, permissions) {
+                return Err(no_room());
             }
+            // What follows the segment's end in its last page is zero too: loaders allocate there.
+            let tail = vec![0; if memory > len { first + whole - (at + len) } else { 0 } as usize];
+            return space.put(at + len, &tail).map_err(|f| f.to_string());
         }
         // Segments may share a page: what is there already stays, with both permissions.
         let mut place = first;
