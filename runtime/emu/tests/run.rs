@@ -291,3 +291,21 @@ fn gdb_interrupts_and_leaves_a_program() {
     s.write_all(b"$k#6b").unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
 }
+
+#[test]
+fn gdb_stops_every_thread_at_breakpoints() {
+    let folder = Folder::new("threads");
+    let Some(program) = folder.program("threads.c") else { return };
+    let mut child = debugged(&folder, &["threads"]);
+    let target = format!("target remote {}", folder.0.join("socket").display());
+    let next = "continue";
+    let commands = [&target, "break hit if number == 99", next, next, next, next, "delete", next, "print hits", next];
+    let Some(text) = gdb(&[&program], &commands) else {
+        _ = child.kill();
+        _ = child.wait();
+        return;
+    };
+    assert_eq!(text.matches("hit Breakpoint 1, hit (number=").count(), 4, "{text}");
+    has(&text, &["received signal SIGUSR1", "$1 = 400", "exited with code 07"]);
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+}

@@ -127,6 +127,14 @@ struct Inner {
     events: VecDeque<Told>,
 }
 
+impl Inner {
+    /// The event to be heard of next: a thread's that is to run, or the end.
+    fn next(&self) -> Option<usize> {
+        let runs = |thread: i32| self.how.only.is_none_or(|only| only == thread);
+        self.events.iter().position(|(thread, event)| runs(*thread) || matches!(event, Event::Exited(_) | Event::Died(_)))
+    }
+}
+
 /// What a thread knows of its debugger.
 #[derive(Default)]
 pub(crate) struct Debugged {
@@ -300,13 +308,17 @@ impl<M: Machine> Debuggee for Process<M> {
         let Some(debug) = self.debug.as_ref() else { return };
         let mut inner = lock(&debug.inner);
         inner.how.signals.extend(how.signals);
-        // What others had to say while all were being stopped is said first.
-        if inner.events.is_empty() {
-            let only = how.only;
-            (inner.how.steps, inner.how.only) = (how.steps, only);
+        (inner.how.steps, inner.how.only) = (how.steps, how.only);
+        // What threads had to say while all were being stopped is said when they are to run, but for breakpoints that are gone.
+        let Inner { events, points, .. } = &mut *inner;
+        let waiting = self.gate.waiting();
+        let pc = |thread: &i32| waiting.get(thread).map(|cells| self.isa.layout().read(cells, self.isa.pc()) as u64);
+        events.retain(|(thread, event)| *event != Event::Breakpoint || pc(thread).is_none_or(|pc| points.breakpoints.contains(&pc)));
+        drop(waiting);
+        if inner.next().is_none() {
             inner.turn += 1;
-            self.gate.restrict(only);
-            if only.is_none() {
+            self.gate.restrict(how.only);
+            if how.only.is_none() {
                 self.gate.open();
             }
         }
@@ -315,8 +327,10 @@ impl<M: Machine> Debuggee for Process<M> {
     fn event(&self, within: Duration) -> Option<Told> {
         let debug = self.debug.as_ref()?;
         let inner = lock(&debug.inner);
-        let waited = debug.changed.wait_timeout_while(inner, within, |inner| inner.events.is_empty());
-        waited.unwrap_or_else(PoisonError::into_inner).0.events.pop_front()
+        let waited = debug.changed.wait_timeout_while(inner, within, |inner| inner.next().is_none());
+        let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let next = inner.next()?;
+        inner.events.remove(next)
     }
 
     fn leave(&self) {
