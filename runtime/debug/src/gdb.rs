@@ -41,7 +41,7 @@ pub enum AnyArch {}
 
 /// A register's number.
 #[derive(Clone, Copy, Debug)]
-pub struct RegId(usize);
+pub struct RegId(pub(crate) usize);
 
 impl gdbstub::arch::RegId for RegId {
     fn from_raw_id(id: usize) -> Option<(RegId, Option<NonZeroUsize>)> {
@@ -51,7 +51,7 @@ impl gdbstub::arch::RegId for RegId {
 
 /// All registers, as the protocol sends them.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Registers(Vec<u8>);
+pub struct Registers(pub(crate) Vec<u8>);
 
 impl ArchRegisters for Registers {
     type ProgramCounter = u64;
@@ -316,7 +316,7 @@ impl HwBreakpoint for Target<'_> {
     }
 }
 
-fn watch(start: u64, len: u64, kind: WatchKind) -> Watch {
+pub(crate) fn watch(start: u64, len: u64, kind: WatchKind) -> Watch {
     Watch { start, len, read: !matches!(kind, WatchKind::Write), write: !matches!(kind, WatchKind::Read) }
 }
 

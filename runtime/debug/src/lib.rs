@@ -4,3 +4,4 @@
 //! Not here yet: monitor, control socket, coverage.
 
 pub mod gdb;
+pub mod user;

@@ -1,9 +1,13 @@
-//! `--gdb` and `--paused`: a machine that debuggers may connect to while it runs.
+//! `--gdb` and `--paused`: a machine that debuggers may connect to while it runs, or a program that waits for one.
 
 use emu_debug::gdb::{End, serve};
+use emu_debug::user;
 use emu_machine::{Exit, Machine};
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use emu_user::debug::{Debuggee, forget, reserve};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 
 /// Where debuggers connect.
 pub enum Listener {
@@ -29,6 +33,45 @@ impl Listener {
         }
         let full = if address.contains(':') { address.to_string() } else { format!("127.0.0.1:{address}") };
         TcpListener::bind(&full).map(Listener::Tcp).map_err(|e| format!("{}\n  help: --gdb [HOST:]PORT or unix:PATH", said(e)))
+    }
+
+    /// The same, where a program that is run does not find its descriptor.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn reserved(self) -> std::io::Result<Listener> {
+        Ok(match self {
+            Listener::Tcp(l) => Listener::Tcp(reserve(l.into())?.into()),
+            Listener::Unix(l) => Listener::Unix(reserve(l.into())?.into()),
+        })
+    }
+
+    /// Serves debuggers of a program, one after the other.
+    pub fn serve_program(&self, program: &Arc<dyn Debuggee>) {
+        loop {
+            let served = match self {
+                Listener::Tcp(l) => l.accept().and_then(|(c, _)| {
+                    _ = c.set_nodelay(true);
+                    let fd = reserve(c.into())?;
+                    Ok((fd.as_raw_fd(), user::serve(program, TcpStream::from(fd))))
+                }),
+                Listener::Unix(l) => l.accept().and_then(|(c, _)| {
+                    let fd = reserve(c.into())?;
+                    Ok((fd.as_raw_fd(), user::serve(program, UnixStream::from(fd))))
+                }),
+            };
+            if let Ok((fd, _)) = &served {
+                forget(*fd);
+            }
+            match served {
+                Ok((_, Ok(()))) => {}
+                Ok((_, Err(e))) => eprintln!("the debugger's connection ended: {e}"),
+                Err(e) => {
+                    eprintln!("error: --gdb: {e}");
+                    return program.leave();
+                }
+            }
+        }
     }
 
     fn blocking(&self, on: bool) {

@@ -1,5 +1,6 @@
 //! `emu`: command line -> board -> machine -> run.
 
+mod binfmt;
 mod build;
 mod commands;
 mod console;
@@ -425,7 +426,10 @@ fn report(run: &Run, machine: &Machine, elapsed: Duration) -> String {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match binfmt::command(std::env::args_os()).filter(|_| binfmt::started()) {
+        Some(command) => Cli::parse_from(command),
+        None => Cli::parse(),
+    };
     let filter = cli.trace().unwrap_or_else(|| "warn".into());
     match filter.parse::<tracing_subscriber::EnvFilter>() {
         Ok(f) => tracing_subscriber::fmt().with_env_filter(f).with_writer(std::io::stderr).without_time().with_target(false).init(),

@@ -1,11 +1,14 @@
 //! `emu run`: user-mode emulation.
 
 use clap::Args;
-use emu_user::{Error, Options, Start};
+use emu_user::coverage::Report;
+use emu_user::trace::Trace;
+use emu_user::{Debugger, Error, Options, Start};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// `emu run ...`
 #[derive(Args, Debug)]
@@ -34,14 +37,35 @@ pub struct Run {
     /// Print counters at the end
     #[arg(long)]
     stats: bool,
+    /// Dump core when the program dies of a signal, whatever `ulimit -c` says, as PROGRAM.core.PID in a directory [default: the working directory]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    core: Option<Option<PathBuf>>,
+    /// Write which source lines were executed, and how often, as an lcov tracefile
+    #[arg(long, value_name = "FILE.lcov")]
+    coverage: Option<PathBuf>,
+    /// Write each executed instruction to the end of a file [default: standard error]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    trace: Option<Option<PathBuf>>,
+    /// Do not run before GDB has connected: [HOST:]PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "trace")]
+    gdb: Option<String>,
+    /// Let the kernel run programs of other architectures by this executable (binfmt_misc): nothing is run
+    #[arg(long, conflicts_with = "command")]
+    register: bool,
+    /// Only print what would be written to the kernel
+    #[arg(long, requires = "register")]
+    print: bool,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
+    #[arg(required_unless_present = "register", trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
 }
 
 /// Runs the program; its exit status.
 pub fn run(run: &Run) -> Result<i32, (i32, String)> {
     let usage = |e: String| (crate::USAGE, e);
+    if run.register {
+        return crate::binfmt::register(run.print).map(|()| 0).map_err(usage);
+    }
     let program = PathBuf::from(&run.command[0]);
     let mut arguments: Vec<Vec<u8>> = run.command.iter().cloned().map(OsString::into_vec).collect();
     if let Some(name) = &run.name {
@@ -62,7 +86,45 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         code_cache: run.code_cache_size,
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
         stats: run.stats,
+        core: run.core.as_ref().map(|directory| directory.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()))),
+        debugger: run.gdb.as_deref().map(debugger).transpose().map_err(usage)?,
+        coverage: run.coverage.as_deref().map(Report::new),
+        trace: run.trace.as_ref().map(|file| trace(run, file.as_deref())).transpose().map_err(usage)?,
     };
     let start = Start { program: &program, arguments: &arguments, environment: &environment };
     match emu_user::run(&start, options).map_err(|e: Error| usage(e.to_string()))? {}
+}
+
+/// Where instructions are written, with the texts of the program's instruction set.
+fn trace(run: &Run, file: Option<&Path>) -> Result<Arc<Trace>, String> {
+    let mut head = [0; 64];
+    let read = std::fs::File::open(&run.command[0]).and_then(|mut f| std::io::Read::read(&mut f, &mut head)).unwrap_or(0);
+    // What is no program is refused later.
+    let machine = emu_user::elf::kind(&head[..read]).map_or(0, |kind| kind.machine);
+    let isa = crate::cpus::assembler(if machine == 189 { "microblaze" } else { "arm" }).ok_or("there is no disassembler for it")?;
+    let begin = isa.setting(run.cpu.as_deref().unwrap_or_default());
+    let text = move |pc: u64, key: u64, bytes: &[u8]| {
+        let mut setting = begin.clone();
+        isa.set_key(&mut setting, key);
+        setting.pc = pc;
+        let insn = isa.fetch(&setting, bytes).and_then(|(bits, code)| isa.disassemble(&setting, bits, code));
+        insn.unwrap_or_else(|| "undefined".into())
+    };
+    let failed = |e: std::io::Error| format!("--trace: cannot open {}: {e}", file.unwrap_or(Path::new("standard error")).display());
+    Trace::new(file, Box::new(text)).map(Arc::new).map_err(failed)
+}
+
+/// A debugger that waits for GDB at an address.
+fn debugger(address: &str) -> Result<Debugger, String> {
+    let listener = Arc::new(crate::debugger::Listener::new(address)?.reserved().map_err(|e| format!("--gdb {address}: {e}"))?);
+    let begin = move |program: Arc<dyn emu_user::debug::Debuggee>| {
+        let listener = listener.clone();
+        // Without a thread for it nobody could connect, and the program would wait for ever.
+        let spawned = std::thread::Builder::new().name("gdb".into()).spawn(move || listener.serve_program(&program));
+        if let Err(e) = spawned {
+            eprintln!("error: --gdb: {e}");
+            std::process::exit(crate::USAGE);
+        }
+    };
+    Ok(Debugger(Arc::new(begin)))
 }

@@ -146,6 +146,21 @@ impl Machine for ArmLinux {
         }
         Ok(Left { mask: long(MASK), stack: std::array::from_fn(|n| word(STACK + 4 * n as u64).into()) })
     }
+
+    const CORE_SHORT_IDS: bool = true;
+
+    /// r0 to r14, pc, cpsr, and r0 as it was before a system call.
+    fn core_registers(cells: &[u64]) -> Vec<u64> {
+        let general = (0..15).map(|n| state::r(cells, n).into());
+        general.chain([state::pc(cells).into(), emu_isa_arm::vectors::cpsr(cells).into(), u32::MAX.into()]).collect()
+    }
+
+    /// `NT_ARM_VFP`: d0 to d31, fpscr.
+    fn core_notes(cells: &[u64]) -> Vec<(&'static str, u32, Vec<u8>)> {
+        let mut bytes: Vec<u8> = (0..32).flat_map(|n| state::d(cells, n).to_le_bytes()).collect();
+        bytes.extend(emu_isa_arm::vectors::fpscr(cells).to_le_bytes());
+        vec![("LINUX", 0x400, bytes)]
+    }
 }
 
 /// The kernel's helper page: get_tls, cmpxchg, memory_barrier, their number, and the 64-bit cmpxchg.

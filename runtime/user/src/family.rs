@@ -114,6 +114,8 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
     // Nobody else has these while the child is made: it would wait for them for ever.
     let (heap, placing, segments) = (process.heap(), process.placing(), process.segments());
     let (actions, mut threads, held) = (process.actions(), process.threads(), process.space.hold());
+    let mut counters = process.options.coverage.as_ref().map(|report| report.counters.hold());
+    let waiting = process.gate.waiting();
     set_mask(u64::MAX);
     let pid = host::fork();
     if pid == Ok(0) {
@@ -122,8 +124,13 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
         threads.iter_mut().for_each(|peer: &mut Peer| peer.tid = tid);
         process.set_first(tid);
         t.tid = tid;
+        // The child counts what it does itself.
+        counters.iter_mut().for_each(|counters| counters.clear());
     }
-    drop((heap, placing, segments, actions, threads, held));
+    drop((heap, placing, segments, actions, threads, held, counters, waiting));
+    if pid == Ok(0) {
+        process.gate.reset();
+    }
     match pid {
         Ok(0) => {
             if has(a, libc::CLONE_CHILD_SETTID) {
@@ -253,6 +260,9 @@ const MAX_SCRIPTS: usize = 5;
 /// `execve`: comes back only with an error.
 pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec<Vec<u8>>, environment: &[Vec<u8>]) -> Errno {
     let mut file = nameable(file);
+    if !t.borrowed {
+        t.process.report_coverage();
+    }
     for _ in 0..MAX_SCRIPTS {
         let head = match readable(&file) {
             Ok(head) => head,
@@ -327,7 +337,22 @@ fn emulated<M: Machine>(t: &Thread<M>, file: &Path, arguments: &[Vec<u8>], envir
     // What would steer the host's own loader is for the program only.
     let (loader, plain): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) = environment.iter().partition(|v| v.starts_with(b"LD_"));
     loader.into_iter().for_each(|variable| option("-E", variable));
-    let flags = [("--strace", options.strace), ("--stats", options.stats), ("--perf-map", options.perf_map.is_some())];
+    if let Some(report) = &options.coverage {
+        option("--coverage", report.next(t.borrowed).as_os_str().as_bytes());
+    }
+    let names = [("--core=", options.core.clone().flatten()), ("--trace=", options.trace.as_ref().and_then(|trace| trace.path()))];
+    for (flag, path) in names {
+        if let Some(path) = path {
+            line.push([flag.as_bytes(), path.as_os_str().as_bytes()].concat());
+        }
+    }
+    let flags = [
+        ("--trace", options.trace.as_ref().is_some_and(|trace| trace.path().is_none())),
+        ("--strace", options.strace),
+        ("--stats", options.stats),
+        ("--perf-map", options.perf_map.is_some()),
+        ("--core", options.core == Some(None)),
+    ];
     line.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| name.as_bytes().to_vec()));
     line.extend([b"--".to_vec(), file.as_os_str().as_bytes().to_vec()]);
     line.extend(arguments.iter().skip(1).cloned());

@@ -58,6 +58,13 @@ pub fn release(fd: i32) {
     }
 }
 
+/// A reserved descriptor is closed already.
+pub fn forget(fd: i32) {
+    if let Some(place) = RESERVED.iter().find(|r| r.load(Relaxed) == fd) {
+        place.store(-1, Relaxed);
+    }
+}
+
 /// True for a descriptor of the emulator.
 pub fn is_reserved(fd: i32) -> bool {
     fd >= 0 && RESERVED.iter().any(|r| r.load(Relaxed) == fd)
@@ -112,6 +119,12 @@ plain! {
     getgid() = SYS_getgid;
     /// gettid(2)
     gettid() = SYS_gettid;
+    /// getpgid(2)
+    getpgid(pid) = SYS_getpgid;
+    /// getppid(2)
+    getppid() = SYS_getppid;
+    /// getsid(2)
+    getsid(pid) = SYS_getsid;
     /// getuid(2)
     getuid() = SYS_getuid;
     /// lseek(2)

@@ -170,6 +170,12 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
         }
         return;
     }
+    // An instruction of the emulator's own that cannot be executed would come back for ever. `SI_KERNEL` and above are no such thing.
+    let own = [libc::SIGILL, libc::SIGFPE, libc::SIGTRAP].contains(&number) && (1..0x80).contains(&info.int(8));
+    if own {
+        set_action(number, Action::Default);
+        return;
+    }
     let current = CURRENT.get();
     // SAFETY: `attach` put it there, and its thread, which is this one, keeps it.
     let Some(inbox) = (unsafe { current.as_ref() }) else { return };

@@ -11,8 +11,12 @@ pub mod abi;
 mod access;
 pub mod arm;
 pub mod convert;
+mod core_dump;
+pub mod coverage;
+pub mod debug;
 pub mod elf;
 mod family;
+mod gate;
 pub mod guest;
 mod host;
 mod host_signal;
@@ -24,14 +28,19 @@ mod signal;
 pub mod space;
 mod syscall;
 pub mod thread;
+pub mod trace;
 
-pub use process::{Options, Start};
+pub use process::{Debugger, Options, Start};
 
 use arm::ArmLinux;
 use machine::Machine;
 use microblaze::MicroblazeLinux;
 use process::Process;
 use std::convert::Infallible;
+
+/// The architectures we have, and what their programs are.
+pub const MACHINES: &[(&str, elf::Kind)] =
+    &[("arm", ArmLinux::KIND), ("microblaze", MicroblazeLinux::<false>::KIND), ("microblazeel", MicroblazeLinux::<true>::KIND)];
 
 /// Runs a program of any architecture we have, in place of this process.
 ///

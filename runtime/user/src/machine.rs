@@ -75,6 +75,15 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// # Errors
     /// There is no frame.
     fn leave_handler(cells: &mut [u64], space: &Space, with_info: bool) -> Result<Left, Fault>;
+
+    /// `uid_t` of core dumps has 16 bits (`__kernel_uid_t`).
+    const CORE_SHORT_IDS: bool;
+
+    /// The general registers of a core dump (`elf_gregset_t`), in order; each has the size of an address.
+    fn core_registers(cells: &[u64]) -> Vec<u64>;
+
+    /// Other notes of a core dump that a thread's registers are in: name, type, contents.
+    fn core_notes(cells: &[u64]) -> Vec<(&'static str, u32, Vec<u8>)>;
 }
 
 /// What a process did that is for its kernel.

@@ -158,6 +158,19 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
         Ok(())
     }
 
+    const CORE_SHORT_IDS: bool = false;
+
+    /// `struct pt_regs`: r0 to r31, pc, msr, ear, esr, fsr, and the mode, which is User's.
+    fn core_registers(cells: &[u64]) -> Vec<u64> {
+        let general = (0..32).map(|n| state::r(cells, n).into());
+        let special = [state::pc(cells), msr(cells), state::ear(cells), state::esr(cells), state::fsr(cells), 0];
+        general.chain(special.map(u64::from)).collect()
+    }
+
+    fn core_notes(_: &[u64]) -> Vec<(&'static str, u32, Vec<u8>)> {
+        Vec::new()
+    }
+
     fn leave_handler(cells: &mut [u64], space: &Space, _: bool) -> Result<Left, Fault> {
         let mut frame = vec![0; FRAME as usize];
         space.read(Self::stack(cells), &mut frame)?;

@@ -1,12 +1,16 @@
 //! A process: its memory, what its threads share, and how it begins and ends.
 
+use crate::coverage::Report;
+use crate::debug::{Begin, Debug, Event};
 use crate::elf::{self, Kind, Loaded};
+use crate::gate::Gate;
 use crate::machine::Machine;
 use crate::paths::Paths;
 use crate::signal::Actions;
 use crate::space::{EXEC, READ, Space, WRITE};
 use crate::syscall::Own;
 use crate::thread::Thread;
+use crate::trace::Trace;
 use crate::{Error, family, host, host_signal};
 use emu_ir::guest::Isa;
 use emu_ir::interp::{PerfMap, Stats};
@@ -42,6 +46,24 @@ pub struct Options {
     pub perf_map: Option<Arc<PerfMap>>,
     /// Print counters at the end.
     pub stats: bool,
+    /// Dump core whatever `RLIMIT_CORE` says; the directory, if not the working directory.
+    pub core: Option<Option<PathBuf>>,
+    /// Count which lines are executed.
+    pub coverage: Option<Arc<Report>>,
+    /// Begins a debugger, which then lets the program run.
+    pub debugger: Option<Debugger>,
+    /// Print each instruction.
+    pub trace: Option<Arc<Trace>>,
+}
+
+/// How a debugger begins.
+#[derive(Clone)]
+pub struct Debugger(pub Arc<Begin>);
+
+impl std::fmt::Debug for Debugger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Debugger")
+    }
 }
 
 /// A thread as others of its process know it.
@@ -76,6 +98,10 @@ pub struct Process<M: Machine> {
     stats: Mutex<Stats>,
     /// The version of the mappings that all threads were told of.
     told: AtomicU64,
+    /// Where threads wait while others look at them.
+    pub(crate) gate: Gate,
+    /// What it shares with a debugger.
+    pub(crate) debug: Option<Debug>,
     /// The process ends: its status, and this bit.
     ending: AtomicU32,
     /// The thread whose host thread is the process's first.
@@ -132,6 +158,7 @@ impl<M: Machine> Process<M> {
         isa.reset(&mut cells);
         M::start(&mut cells, begin.entry, stack);
         let mmu = isa.fetch_mmu(isa.block_key(&cells));
+        let debug = options.debugger.is_some().then(Debug::new);
         let isa = Arc::new(crate::guest::User { isa, space: space.clone(), mmu });
         let process = Process {
             space,
@@ -148,11 +175,19 @@ impl<M: Machine> Process<M> {
             auxiliary,
             stats: Mutex::default(),
             told: AtomicU64::new(0),
+            gate: Gate::default(),
+            debug,
             ending: AtomicU32::new(0),
             first: AtomicI32::new(host::gettid().unwrap_or(0) as i32),
         };
+        if process.debug.is_some() {
+            process.gate.close();
+        }
         let mut thread = Thread::new(&Arc::new(process));
         thread.engine.state_mut().copy_from_slice(&cells);
+        if let Some(debugger) = thread.process.options.debugger.clone() {
+            debugger.0(thread.process.clone());
+        }
         Ok(thread)
     }
 
@@ -208,7 +243,11 @@ impl<M: Machine> Process<M> {
             eprintln!("{}", counters.join(", "));
         } else if !first {
             // Another thread ends it.
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(if self.options.coverage.is_some() || self.debug.is_some() { 60 } else { 1 }));
+        }
+        if first {
+            self.report_coverage();
+            self.debug_end(host::gettid().unwrap_or(0) as i32, Event::Exited(status));
         }
         host::exit(status)
     }
@@ -223,7 +262,7 @@ impl<M: Machine> Process<M> {
     }
 
     /// The process ends: futexes that its threads hold are marked for other processes.
-    fn release_robust(&self) {
+    pub(crate) fn release_robust(&self) {
         let held: Vec<(i32, u64)> = self.threads().iter().map(|peer| (peer.tid, peer.robust.load(Ordering::Relaxed))).collect();
         held.into_iter().filter(|(_, head)| *head != 0).for_each(|(tid, head)| _ = family::release_robust::<M>(&self.space, tid, head));
     }
@@ -232,13 +271,16 @@ impl<M: Machine> Process<M> {
         lock(&self.stats).add(stats);
     }
 
-    /// Ends the process as a signal does that it does not catch.
-    pub(crate) fn die(&self, number: u32, code: i32, address: u64, pc: u64) -> ! {
-        self.release_robust();
-        if code > 0 {
-            eprintln!("emu: {}: signal {number} at pc {pc:#x}, address {address:#x}", self.program.display());
+    /// Writes down which lines were executed, if that is wanted.
+    pub(crate) fn report_coverage(&self) {
+        if let Some(report) = &self.options.coverage {
+            report.write(&self.mappings());
         }
-        host::die(number as i32)
+    }
+
+    /// The auxiliary vector.
+    pub(crate) fn auxiliary(&self) -> &[u8] {
+        &self.auxiliary
     }
 }
 
@@ -260,14 +302,40 @@ impl<M: Machine> Own for Process<M> {
 impl<M: Machine> Process<M> {
     /// `/proc/self/maps`: what the host says of the space, at the program's addresses and with its permissions.
     fn maps(&self) -> Vec<u8> {
+        let mut out = String::new();
+        for m in self.mappings() {
+            let bit = |flag, name| if m.permissions & flag != 0 { name } else { '-' };
+            let permissions = [bit(READ, 'r'), bit(WRITE, 'w'), bit(EXEC, 'x')].iter().collect::<String>();
+            let kind = if m.shared { 's' } else { 'p' };
+            let line = format!("{:08x}-{:08x} {permissions}{kind} {:08x} {}", m.start, m.end, m.offset, m.device);
+            out += line.trim_end();
+            if !m.path.is_empty() {
+                out += &" ".repeat(73usize.saturating_sub(line.len()).max(1));
+                out += &m.path;
+            }
+            out.push('\n');
+        }
+        out.into_bytes()
+    }
+
+    /// What the program has mapped, by address.
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
         let host = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let (base, mut out) = (self.space.base() as u64, String::new());
+        let (base, mut all) = (self.space.base() as u64, Vec::new());
         for line in host.lines() {
-            let Some((range, rest)) = line.split_once(' ') else { continue };
+            // Range, permissions, offset, device, inode; then spaces and the path.
+            let mut rest = line;
+            let mut next = || {
+                let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+                rest = after;
+                word
+            };
+            let [range, permissions, offset, device, inode] = [next(), next(), next(), next(), next()];
+            let path = rest.trim_start();
             let bounds = range.split_once('-').map(|(a, b)| (u64::from_str_radix(a, 16), u64::from_str_radix(b, 16)));
             let Some((Ok(start), Ok(end))) = bounds else { continue };
             let (Some(start), Some(end)) = (start.checked_sub(base), end.checked_sub(base)) else { continue };
-            let rest = rest.get(4..).unwrap_or_default();
+            let offset = u64::from_str_radix(offset, 16).unwrap_or(0);
             // Neighbours with other permissions may be one for the host.
             let mut at = start;
             while at < end.min(self.space.size()) {
@@ -277,17 +345,40 @@ impl<M: Machine> Process<M> {
                     next += PAGE_SIZE;
                 }
                 if here != 0 {
-                    let bit = |flag, name| if here & flag != 0 { name } else { '-' };
-                    let shared = line.get(range.len() + 4..range.len() + 5).unwrap_or("p");
-                    let permissions = [bit(READ, 'r'), bit(WRITE, 'w'), bit(EXEC, 'x')].iter().collect::<String>();
-                    let stack = if next == M::STACK_TOP && rest.ends_with(" 0 ") { "                          [stack]" } else { "" };
-                    out += &format!("{at:08x}-{next:08x} {permissions}{shared}{rest}{stack}\n");
+                    let of_file = inode != "0";
+                    let path = if next == M::STACK_TOP && !of_file { "[stack]" } else { path };
+                    all.push(Mapping {
+                        start: at,
+                        end: next,
+                        permissions: here,
+                        shared: permissions.ends_with('s'),
+                        offset: if of_file { offset + (at - start) } else { 0 },
+                        device: format!("{device} {inode}"),
+                        path: path.to_string(),
+                    });
                 }
                 at = next;
             }
         }
-        out.into_bytes()
+        all
     }
+}
+
+/// Pages of a program that are next to each other and of one kind.
+pub(crate) struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// [`READ`], [`WRITE`], [`EXEC`].
+    pub permissions: u8,
+    pub shared: bool,
+    /// Where in the file, bytes.
+    pub offset: u64,
+    /// Device and inode, as `/proc/self/maps` has them.
+    pub device: String,
+    /// The file's, or a name in brackets; empty: none.
+    pub path: String,
 }
 
 /// Opens an executable: what it is for.

@@ -7,6 +7,7 @@
 //! Sources: signal(7), sigaction(2); Linux kernel/signal.c for `siginfo` (include/uapi/asm-generic/siginfo.h).
 
 use crate::abi::Layout;
+use crate::core_dump::{self, Death};
 use crate::host_signal::{self, HostInfo, bit, set_mask};
 use crate::machine::{Frame, Machine};
 use crate::space::Fault;
@@ -49,6 +50,7 @@ impl Actions {
             if host_signal::is_ignored(number) {
                 action.handler = IGNORE;
             }
+            apply(number, *action);
         }
         Actions(actions)
     }
@@ -72,6 +74,8 @@ const NOTED: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
 fn apply(number: i32, action: Action) {
     if bit(number) & (ALWAYS | NOTED) == 0 {
         let host = match action.handler {
+            // The host has no core of the program.
+            DEFAULT if core_dump::dumps(number) => HostAction::Note,
             DEFAULT => HostAction::Default,
             IGNORE => HostAction::Ignore,
             _ => HostAction::Note,
@@ -188,13 +192,17 @@ pub(crate) fn alternate<M: Machine>(t: &mut Thread<M>, new: u64, old: u64) -> Ou
 /// A signal that the host noted: enters its handler. The host blocks all signals until this is done.
 pub(crate) fn deliver<M: Machine>(t: &mut Thread<M>, info: &HostInfo) {
     let number = info.int(0) as u32;
+    if !t.lets_pass(number) {
+        set_mask(t.signals.blocked);
+        return;
+    }
     let action = t.process.actions().get(number);
     match action.handler {
         IGNORE => {}
         // Its handler went away meanwhile, or it is one that the host always notes.
         DEFAULT => {
-            if bit(number as i32) & NOTED != 0 {
-                t.process.die(number, info.int(8), 0, t.engine.pc());
+            if bit(number as i32) & NOTED != 0 || core_dump::dumps(number as i32) {
+                t.die(&Death { number, code: info.int(8), siginfo: guest_info::<M>(info) }, 0);
             }
             host::raise(number as i32);
         }
@@ -205,15 +213,30 @@ pub(crate) fn deliver<M: Machine>(t: &mut Thread<M>, info: &HostInfo) {
 
 /// A fault: it comes at once, or ends the process if it is blocked or ignored.
 pub(crate) fn fault<M: Machine>(t: &mut Thread<M>, number: u32, code: i32, address: u64) {
-    let action = t.process.actions().get(number);
-    if t.signals.blocked & bit(number as i32) != 0 || action.handler <= IGNORE {
-        t.process.die(number, code, address, t.engine.pc());
+    if !t.lets_pass(number) {
+        return;
     }
+    let action = t.process.actions().get(number);
+    let siginfo = fault_info::<M>(number, code, address);
+    if t.signals.blocked & bit(number as i32) != 0 || action.handler <= IGNORE {
+        t.die(&Death { number, code, siginfo }, address);
+    }
+    enter(t, number, action, siginfo);
+}
+
+/// The `siginfo` of a fault.
+fn fault_info<M: Machine>(number: u32, code: i32, address: u64) -> [u8; 128] {
     let mut siginfo = [0; 128];
     for (at, value) in [(0, number), (8, code as u32), (12, address as u32)] {
         siginfo[at..at + 4].copy_from_slice(&M::KIND.u32_bytes(value));
     }
-    enter(t, number, action, siginfo);
+    siginfo
+}
+
+/// Ends the process: there is no stack at this address.
+fn no_stack<M: Machine>(t: &mut Thread<M>, address: u64) -> ! {
+    let number = libc::SIGSEGV as u32;
+    t.die(&Death { number, code: 1, siginfo: fault_info::<M>(number, 1, address) }, address)
 }
 
 fn enter<M: Machine>(t: &mut Thread<M>, number: u32, action: Action, siginfo: [u8; 128]) {
@@ -235,7 +258,7 @@ fn enter<M: Machine>(t: &mut Thread<M>, number: u32, action: Action, siginfo: [u
     t.engine.set_sleep(None, false);
     if M::enter_handler(t.engine.registers_mut(), &space, &frame).is_err() {
         // No room for the frame.
-        t.process.die(libc::SIGSEGV as u32, 1, frame.top, t.engine.pc());
+        no_stack(t, frame.top);
     }
     if action.flags & SA_RESETHAND != 0 {
         let mut actions = t.process.actions();
@@ -259,7 +282,7 @@ pub(crate) fn back<M: Machine>(t: &mut Thread<M>, with_info: bool) {
             }
             set_mask(t.signals.blocked);
         }
-        Err(_) => t.process.die(libc::SIGSEGV as u32, 1, stack, t.engine.pc()),
+        Err(_) => no_stack(t, stack),
     }
 }
 

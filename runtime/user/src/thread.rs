@@ -1,5 +1,7 @@
 //! A thread of a program: its registers, and the loop that runs it on a thread of the host.
 
+use crate::core_dump::{self, Death};
+use crate::debug::{Debugged, Event as DebugEvent};
 use crate::guest::{ThreadBus, User};
 use crate::host_signal::{EINTERRUPTED, ERESTART, Inbox, set_mask};
 use crate::machine::{Event, Machine};
@@ -26,6 +28,7 @@ pub struct Thread<M: Machine> {
     pub(crate) robust: Arc<AtomicU64>,
     /// It is a child that runs in its parent's memory until it executes something or ends (vfork).
     pub(crate) borrowed: bool,
+    pub(crate) debugged: Debugged,
     bus: ThreadBus,
 }
 
@@ -55,6 +58,9 @@ impl<M: Machine> Thread<M> {
         if let Some(map) = &process.options.perf_map {
             engine.set_perf_map(map);
         }
+        if let Some(report) = &process.options.coverage {
+            engine.set_coverage(&report.counters);
+        }
         let attention = bus.attention().clone();
         let inbox = Arc::new(Inbox::new(attention.clone()));
         let blocked = set_mask(u64::MAX);
@@ -63,7 +69,18 @@ impl<M: Machine> Thread<M> {
         let robust = Arc::new(AtomicU64::new(0));
         process.threads().push(Peer { tid, attention, robust: robust.clone() });
         let signals = Signals { blocked, ..Signals::default() };
-        Thread { engine, process: process.clone(), inbox, signals, tid, clear_tid: 0, robust, borrowed: false, bus }
+        Thread {
+            engine,
+            process: process.clone(),
+            inbox,
+            signals,
+            tid,
+            clear_tid: 0,
+            robust,
+            borrowed: false,
+            debugged: Debugged::default(),
+            bus,
+        }
     }
 
     pub(crate) fn space(&self) -> &Arc<Space> {
@@ -95,8 +112,20 @@ impl<M: Machine> Thread<M> {
             if let Some(status) = self.process.ending() {
                 return self.leave(status);
             }
-            match self.engine.run(&self.bus) {
-                Stop::Budget | Stop::Exit | Stop::Breakpoint | Stop::Watchpoint(..) => {}
+            if self.process.gate.is_closed() || self.process.debug.is_some() {
+                self.wait_at_gate();
+            }
+            let stop = match &self.process.options.trace {
+                Some(trace) => trace.step(self.tid, &mut self.engine, &self.bus, &self.process.space),
+                None if self.debugged.steps(self.engine.pc()) => self.engine.step(&self.bus),
+                None => self.engine.run(&self.bus),
+            };
+            match stop {
+                // It has executed nothing yet.
+                Stop::Exit if self.engine.executed() == 0 => continue,
+                Stop::Budget | Stop::Exit => {}
+                Stop::Breakpoint => self.stopped(DebugEvent::Breakpoint),
+                Stop::Watchpoint(address, write) => self.stopped(DebugEvent::Watchpoint(address, write)),
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
                 Stop::Exception(e) => {
                     let name = emu_ir::guest::Isa::exception_name(&**self.engine.isa(), e.id);
@@ -113,6 +142,7 @@ impl<M: Machine> Thread<M> {
                     }
                 }
             }
+            self.stepped();
         }
     }
 
@@ -136,6 +166,22 @@ impl<M: Machine> Thread<M> {
             other => other,
         };
         M::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno)));
+    }
+
+    /// Ends the process as a signal does that it does not catch: at this address, if it is a fault.
+    pub(crate) fn die(&mut self, death: &Death, address: u64) -> ! {
+        let Death { number, code, .. } = *death;
+        self.process.release_robust();
+        if code > 0 {
+            let (program, pc) = (self.process.program.display(), self.engine.pc());
+            eprintln!("emu: {program}: signal {number} at pc {pc:#x}, address {address:#x}");
+        }
+        core_dump::dump(self, death);
+        if !self.borrowed {
+            self.process.report_coverage();
+            self.process.debug_end(self.tid, DebugEvent::Died(number));
+        }
+        host::die(number as i32)
     }
 
     /// The thread ends, and the process with it if it was the last.

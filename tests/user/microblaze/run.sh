@@ -8,10 +8,10 @@
 # Ends with "N passed, N failed". The static benchmark of the shared guests is run as well, 2 percent of it, with equal checksums of both orders.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-cd "$here/../../.."
+cd "$here/../../.." && root=$PWD
 mode=emu
 case ${1:-} in emu | qemu) mode=$1 && shift ;; esac
-shared=${EMU_SHARED:-../shared}
+shared=$(realpath -m "${EMU_SHARED:-../shared}")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 if ! command -v microblaze-elf-gcc > /dev/null; then
@@ -28,7 +28,7 @@ emulator() {
     local kind=$1
     shift
     case $mode in
-    emu) timeout -k 5 60 "${EMU:-target/release/emu}" run -E "EMU_TEST=a value" "$@" ;;
+    emu) timeout -k 5 60 "${EMU:-$root/${CARGO_TARGET_DIR:-target}/release/emu}" run -E "EMU_TEST=a value" "$@" ;;
     qemu) timeout -k 5 60 "qemu-$kind" -E "EMU_TEST=a value" "$@" ;;
     esac
 }

@@ -97,8 +97,10 @@ int main(int argc, char **argv)
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
 	posix_spawnattr_setsigmask(&attributes, SET(SIGTERM));
 	pid_t pid;
-	say("posix_spawn: %s", name_of_error(posix_spawn(&pid, self, &actions, &attributes, (char *const[]){ "spawned", "child", "77", NULL }, environ)));
+	int error = posix_spawn(&pid, self, &actions, &attributes, (char *const[]){ "spawned", "child", "77", NULL }, environ);
+	/* The child speaks first. */
 	say_end("spawned", pid);
+	say("posix_spawn: %s", name_of_error(error));
 	say("posix_spawn: %s", name_of_error(posix_spawn(&pid, "/nowhere", NULL, NULL, args, environ)));
 	for (int i = 0; i < 10; i++) {
 		CHECK(posix_spawnp(&pid, self, NULL, NULL, (char *const[]){ "again", "child", "0", NULL }, environ) == 0);

@@ -117,6 +117,8 @@ pub enum Bc {
     /// Any other memory operation: entry I of the side table.
     Memory,
     Fence,
+    /// Counts up the number at host address I.
+    Count,
     ClearExclusive,
     /// Calls a helper: entry I of the side table.
     Call,

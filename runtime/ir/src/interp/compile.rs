@@ -7,6 +7,7 @@
 
 use super::analysis::{Analysis, Flags, NEVER, Place, Places};
 use super::code::*;
+use super::coverage::Coverage;
 use crate::fold::low_mask;
 use crate::guest::FloatEnvDesc;
 use crate::op::*;
@@ -86,6 +87,7 @@ struct Compiler<'a> {
     mark: u32,
     mark_info: Option<(u64, u16)>,
     page_of: Option<u64>,
+    coverage: Option<&'a Coverage>,
     open: Vec<Open>,
 }
 
@@ -98,7 +100,7 @@ struct Open {
 }
 
 /// Appends the code of `block` to the arena; its [`BlockInfo`] is the caller's to add. Without a head it has no `Enter` (exception entries).
-/// `page_of`: direct jumps into the page of this address may be linked.
+/// `page_of`: direct jumps into the page of this address may be linked. `coverage`: where its instructions are counted, if they are.
 pub fn compile(
     target: &Target,
     work: &mut Work,
@@ -106,11 +108,13 @@ pub fn compile(
     arena: &mut Arena,
     head: Option<Head>,
     page_of: Option<u64>,
+    coverage: Option<&Coverage>,
 ) -> Result<(), TooBig> {
     let (code, side, marks) = (arena.code.len(), arena.side.len(), arena.marks.len());
     work.begin(target, block);
     let next_temp = target.layout.cells as u16;
-    let mut compiler = Compiler { target, block, arena, work, next_temp, at: 0, mark: 0, mark_info: None, page_of, open: Vec::new() };
+    let mut compiler =
+        Compiler { target, block, arena, work, next_temp, at: 0, mark: 0, mark_info: None, page_of, coverage, open: Vec::new() };
     let result = compiler.run(head);
     if result.is_err() {
         arena.code.truncate(code);
@@ -346,6 +350,9 @@ impl Compiler<'_> {
                 let code = self.here() as u32;
                 self.arena.marks.push(MarkInfo { code, pc: inst.imm });
                 self.mark_info = Some((inst.imm, (self.block.guest_insns + 1).saturating_sub(self.mark) as u16));
+                if let Some(coverage) = self.coverage {
+                    self.word(Bc::Count, 0, 0, 0, coverage.counter(inst.imm) as u64);
+                }
                 Ok(())
             }
             Op::Get(slot) => self.get(inst, Place::Slot(slot)),

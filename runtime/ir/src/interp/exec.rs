@@ -5,7 +5,7 @@ use super::code::*;
 use crate::guest::{Exception, Isa};
 use emu_memory::{GuestBus, RamBlock};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +294,11 @@ pub fn execute<I: Isa, const STEP: bool>(
                 }
             }
             Bc::Fence => fence(Ordering::SeqCst),
+            Bc::Count => {
+                // SAFETY: the address of a counter of the engine's `Coverage`, which keeps it where it is.
+                let counter = unsafe { &*(c.imm as *const AtomicU64) };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
             Bc::ClearExclusive => cx.monitor = None,
             Bc::Call => {
                 let here = pc as u32 - 1;

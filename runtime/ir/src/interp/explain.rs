@@ -123,7 +123,7 @@ impl<I: Isa> Engine<I> {
     }
 
     fn compile_alone(&mut self, block: &Block, arena: &mut Arena, id: BlockId, head: Head, linkable: bool) -> bool {
-        let fits = compile::compile(&self.target, &mut self.work, block, arena, Some(head), Some(id.pc)).is_ok();
+        let fits = compile::compile(&self.target, &mut self.work, block, arena, Some(head), Some(id.pc), None).is_ok();
         let (end, marks) = (arena.code.len() as u32, arena.marks.len() as u32);
         arena.add_block(BlockInfo { code: 0, end, marks: (0, marks), pc: id.pc, key: id.key, linkable });
         fits
@@ -216,7 +216,7 @@ fn word(c: &Code, arena: &Arena, cell: &dyn Fn(u16) -> String) -> String {
         AddFlags32I | SubFlags32I => format!(" {} = {}, {:#x}; {}", a(), b(), c.c, flags(c, cell)),
         Extract | Sext => format!(" {} = {}, {}, {:#x}", a(), b(), c.x, c.imm),
         Insert => format!(" {} = {}, {}, {}, {:#x}", a(), b(), d(), c.x, c.imm),
-        Wait | Trap | Fence | ClearExclusive => String::new(),
+        Wait | Trap | Fence | Count | ClearExclusive => String::new(),
         op if format!("{op:?}").ends_with('I') => format!(" {} = {}, {:#x}", a(), b(), c.imm),
         Clz | Popcnt | Bswap | Bitrev => format!(" {} = {}", a(), b()),
         _ => format!(" {} = {}, {}", a(), b(), d()),

@@ -12,6 +12,7 @@ mod analysis;
 mod blocks;
 mod code;
 mod compile;
+mod coverage;
 mod exec;
 mod explain;
 mod memory;
@@ -29,6 +30,7 @@ use crate::passes::Passes;
 use blocks::{BlockId, Blocks, Cached, SecondPage};
 use code::{Arena, Bc, BlockInfo, Cells, Code, Extent, FRAME};
 use compile::{Head, Target, Work};
+pub use coverage::{Counters, Coverage};
 use emu_memory::{Access, Attention, CodeKeeper, Flushed, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, PAGE_JUMPS, execute, jump_slot};
 pub use explain::{Explained, GuestInsn, HostCode};
@@ -380,6 +382,8 @@ pub struct Engine<I: Isa> {
     scratch: Option<Extent>,
     /// Where generated code is made known to profilers.
     perf_map: Option<Arc<PerfMap>>,
+    /// Where instructions are counted.
+    coverage: Option<Arc<Coverage>>,
 }
 
 impl<I: Isa> Engine<I> {
@@ -442,6 +446,7 @@ impl<I: Isa> Engine<I> {
             code_cache: DEFAULT_CODE_CACHE,
             scratch: None,
             perf_map: None,
+            coverage: None,
         };
         engine.cx.tlb.select(0);
         engine.reset();
@@ -606,10 +611,12 @@ impl<I: Isa> Engine<I> {
         stop
     }
 
-    /// The quick tier does not look for interrupts at every block: it is not entered while a line is high.
+    /// The quick tier does not look for interrupts at every block: it is not entered while a line is high. Nor does it look at addresses where the host maps
+    /// memory, so not while any are watched there.
     fn set_levels(&mut self, levels: u64) {
         self.cx.levels = levels;
-        self.cx.native = levels == 0 && self.quick.is_some();
+        let blind = self.cx.direct != 0 && !self.cx.watches.is_empty();
+        self.cx.native = levels == 0 && !blind && self.quick.is_some();
     }
 
     /// Code was overwritten, or is where none was: nothing may lead to what is void, and the TLB's front to pages that now hold code.
@@ -866,7 +873,7 @@ impl<I: Isa> Engine<I> {
         let mut block = builder.finish();
         self.passes.optimise(&mut block);
         let code = self.arena.code.len() as u32;
-        let fits = compile::compile(&self.target, &mut self.work, &block, &mut self.arena, None, None);
+        let fits = compile::compile(&self.target, &mut self.work, &block, &mut self.arena, None, None, None);
         assert!(fits.is_ok(), "the entry of exception {} has too many values", isa.exception_name(id));
         let index = id as usize;
         if self.exceptions.len() <= index {
@@ -1012,7 +1019,8 @@ impl<I: Isa> Engine<I> {
     /// Compiles a block; `None` if it is too big.
     fn add(&mut self, block: &Block, id: BlockId, head: Head, second: Option<SecondPage>) -> Option<Cached> {
         let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
-        compile::compile(&self.target, &mut self.work, block, &mut self.arena, Some(head), Some(id.pc)).ok()?;
+        let counts = self.coverage.as_deref();
+        compile::compile(&self.target, &mut self.work, block, &mut self.arena, Some(head), Some(id.pc), counts).ok()?;
         let end = self.arena.code.len() as u32;
         let linkable = second.is_none() && !id.is_single();
         let marks = (marks, self.arena.marks.len() as u32);
@@ -1143,7 +1151,7 @@ impl<I: Isa> Engine<I> {
         self.cx.after_bus(bus);
         self.scratch = Some(self.arena.extent());
         let (code, marks) = (self.arena.code.len() as u32, self.arena.marks.len() as u32);
-        let fits = compile::compile(&self.target, &mut self.work, &block, &mut self.arena, None, None);
+        let fits = compile::compile(&self.target, &mut self.work, &block, &mut self.arena, None, None, self.coverage.as_deref());
         assert!(fits.is_ok(), "one instruction at {pc:#x} has too many values");
         let end = self.arena.code.len() as u32;
         let marks = (marks, self.arena.marks.len() as u32);

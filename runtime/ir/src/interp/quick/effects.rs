@@ -33,9 +33,8 @@ pub fn writes(op: Bc) -> Writes {
         Call => Writes::Any,
         Generic | Float | Memory => Writes::Result,
         AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => Writes::Flags,
-        Enter | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite | Fence | ClearExclusive | Raise | Wait | Trap | Linked => {
-            Writes::Nothing
-        }
+        Enter | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite | Fence | Count | ClearExclusive | Raise | Wait | Trap
+        | Linked => Writes::Nothing,
         op if is_branch(op) || is_jump(op) => Writes::Nothing,
         _ => Writes::One,
     }

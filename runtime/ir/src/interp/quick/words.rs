@@ -585,6 +585,10 @@ impl Emitter<'_> {
                 self.forget_pointers();
                 dynasm!(self.ops ; .arch x64 ; lock or DWORD [rsp], 0);
             }
+            Count => {
+                self.constant(RCX, c.imm);
+                dynasm!(self.ops ; .arch x64 ; inc QWORD [rcx]);
+            }
             Poll => self.poll(c, at),
             Jump | JumpTo | JumpRekey => self.jump_word(c, at),
             // Jumps are linked later than blocks get code.
