@@ -163,7 +163,8 @@ fn borrow<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errn
         t.tid = host::gettid().unwrap_or(0) as i32;
         t.run();
     });
-    // The child is gone, or another program.
+    // The child is gone, or another program; what was noted in the meantime was for it.
+    _ = t.inbox.take();
     t.engine.registers_mut().copy_from_slice(&before.0);
     (t.signals, t.tid, t.clear_tid) = (before.1, before.2, before.3);
     t.robust.store(before.4, Ordering::Relaxed);
