@@ -49,7 +49,27 @@ impl CodeKeeper {
 #[derive(Debug, Default)]
 pub(crate) struct Keepers(Mutex<Vec<(Arc<CodeKeeper>, u16)>>);
 
+/// The keepers of a block while nobody is told anything: for who forks.
+pub struct HeldKeepers<'a>(MutexGuard<'a, Vec<(Arc<CodeKeeper>, u16)>>);
+
+impl HeldKeepers<'_> {
+    /// In the child: the keepers of other threads are gone with them, perhaps locked.
+    pub fn leave_only(&mut self, keeper: &Arc<CodeKeeper>) {
+        for (other, _) in self.0.extract_if(.., |(k, _)| !Arc::ptr_eq(k, keeper)) {
+            std::mem::forget(other);
+        }
+    }
+}
+
 impl Keepers {
+    pub fn hold(&self) -> HeldKeepers<'_> {
+        HeldKeepers(lock(&self.0))
+    }
+
+    pub fn remove(&self, keeper: &Arc<CodeKeeper>) {
+        lock(&self.0).retain(|(k, _)| !Arc::ptr_eq(k, keeper));
+    }
+
     pub fn add(&self, keeper: &Arc<CodeKeeper>, number: u16) {
         lock(&self.0).push((keeper.clone(), number));
     }

@@ -12,7 +12,7 @@ mod space;
 mod tlb;
 
 pub use bus::{Attention, GuestBus, PhysBus, RamSlice};
-pub use keeper::CodeKeeper;
+pub use keeper::{CodeKeeper, HeldKeepers};
 pub use ram::{LINE_SIZE, MemoryError, PAGE_BITS, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, Found, Region, Target};
 pub use tlb::{FRONT_BITS, Flushed, Front, MMU_INDICES, SoftTlb, TlbFill, TlbPage};

@@ -5,7 +5,7 @@
 //!
 //! Bytes are only ever touched by atomic operations, so racing guests race as they would on hardware and never cause host undefined behaviour.
 
-use crate::keeper::{CodeKeeper, Keepers};
+use crate::keeper::{CodeKeeper, HeldKeepers, Keepers};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -292,6 +292,16 @@ impl RamBlock {
     /// From now on `keeper` is told of code in this block, by the number `number`.
     pub fn add_keeper(&self, keeper: &Arc<CodeKeeper>, number: u16) {
         self.keepers.add(keeper, number);
+    }
+
+    /// `keeper` is not told any more.
+    pub fn remove_keeper(&self, keeper: &Arc<CodeKeeper>) {
+        self.keepers.remove(keeper);
+    }
+
+    /// Nobody is told anything as long as the result lives.
+    pub fn hold_keepers(&self) -> HeldKeepers<'_> {
+        self.keepers.hold()
     }
 
     /// Which lines of page `page` (number from the block's start) hold translated code: bit n is the n-th 64 bytes.

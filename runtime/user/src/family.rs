@@ -114,6 +114,7 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
     // Nobody else has these while the child is made: it would wait for them for ever.
     let (heap, placing, segments) = (process.heap(), process.placing(), process.segments());
     let (actions, mut threads, held) = (process.actions(), process.threads(), process.space.hold());
+    let mut keepers = process.space.hold_keepers();
     let mut counters = process.options.coverage.as_ref().map(|report| report.counters.hold());
     let waiting = process.gate.waiting();
     set_mask(u64::MAX);
@@ -122,12 +123,13 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
         let tid = host::gettid().unwrap_or(0) as i32;
         threads.retain(|peer| peer.tid == t.tid);
         threads.iter_mut().for_each(|peer: &mut Peer| peer.tid = tid);
+        keepers.leave_only(t.engine.keeper());
         process.set_first(tid);
         t.tid = tid;
         // The child counts what it does itself.
         counters.iter_mut().for_each(|counters| counters.clear());
     }
-    drop((heap, placing, segments, actions, threads, held, counters, waiting));
+    drop((heap, placing, segments, actions, threads, held, keepers, counters, waiting));
     if pid == Ok(0) {
         process.gate.reset();
     }

@@ -8,7 +8,7 @@
 //! thread of it unmaps meanwhile.
 
 use crate::{access, host_signal};
-use emu_memory::{Access, BusError, GuestPhys, PAGE_SIZE, PhysBus, RamBlock, RamSlice};
+use emu_memory::{Access, BusError, GuestPhys, HeldKeepers, PAGE_SIZE, PhysBus, RamBlock, RamSlice};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap_fixed};
 use std::os::fd::BorrowedFd;
@@ -90,6 +90,11 @@ impl Space {
     /// Keeps others from changing mappings (over a fork, that the child does not inherit a lock nobody will release).
     pub fn hold(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps others from noting anything about code, for the same reason; the child's only engine is then the only one to be told.
+    pub fn hold_keepers(&self) -> HeldKeepers<'_> {
+        self.ram.hold_keepers()
     }
 
     /// Permissions of the page at `at`; 0 if nothing is mapped.
@@ -208,33 +213,52 @@ impl Space {
     /// What mremap(2) says; the places are inside the space or it is `EFAULT`.
     pub fn relocate(&self, from: u64, old: u64, to: u64, new: u64) -> Result<(), Errno> {
         let (source, target) = (self.range(from, old.max(1)).ok_or(Errno::FAULT)?, self.range(to, new).ok_or(Errno::FAULT)?);
-        let permissions = source.first().map_or(0, |p| p.load(Relaxed)) & !CODE;
         let _held = self.hold();
+        let permissions = source.first().map_or(0, |p| p.load(Relaxed)) & (READ | WRITE | EXEC | MAPPED);
         self.forget_code(from, source);
         self.forget_code(to, target);
         self.host_protect(from, source.len(), permissions)?;
-        let flags = MremapFlags::MAYMOVE;
         let (here, there) = (self.pointer(from), self.pointer(to));
-        // SAFETY: both ranges lie inside the reservation.
-        match unsafe { mremap_fixed(here.cast(), old as usize, new as usize, flags, there.cast()) } {
-            // One mapping of the program may be several of the host, which a call does not move together: it was made longer.
-            Err(Errno::FAULT) if source.iter().all(|p| p.load(Relaxed) & (MAPPED | OTHER) == MAPPED) => {
-                let flags = MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE;
-                // SAFETY: as in `map`.
-                unsafe { mmap_anonymous(there.cast(), new as usize, protection(READ | WRITE), flags) }?;
-                self.host_protect(from, source.len(), READ)?;
-                if !access::copy(here, there, old.min(new) as usize) {
-                    return Err(Errno::FAULT);
-                }
-                self.host_protect(to, target.len(), permissions)?;
+        let plain = source.iter().all(|p| p.load(Relaxed) & (MAPPED | OTHER) == MAPPED);
+        let both = old.min(new) as usize;
+        // What the program leaves stays mapped until it is reserved again: in a hole the host might put something of its own.
+        let stay = MremapFlags::MAYMOVE | MremapFlags::DONTUNMAP;
+        // SAFETY: both ranges lie inside the reservation, and what is there is the program's.
+        let moved = unsafe {
+            match (plain, new > old) {
+                // What is shared may have another view, which is then longer or the only one.
+                (false, true) => mremap_fixed(here.cast(), 0, new as usize, MremapFlags::MAYMOVE, there.cast()),
+                _ => mremap_fixed(here.cast(), both, both, stay, there.cast()),
             }
+        };
+        match moved {
+            // One mapping of the program may be several of the host, which a call does not move together: it was made longer.
+            Err(Errno::FAULT) if plain => {
+                self.host_protect(from, source.len(), READ)?;
+                self.copy_mapping(here, there, new, both)?;
+            }
+            Ok(_) if plain && new > old => self.zeros_at(there.wrapping_add(both), new as usize - both, permissions)?,
             other => _ = other?,
         }
+        self.host_protect(to, target.len(), permissions)?;
         if old != 0 {
             self.take_away(from, &source[..(old / PAGE_SIZE) as usize]);
         }
-        target.iter().for_each(|p| p.store(permissions, Relaxed));
+        let other = if plain { 0 } else { OTHER };
+        target.iter().for_each(|p| p.store(permissions | other, Relaxed));
         Ok(())
+    }
+
+    fn zeros_at(&self, at: *mut u8, bytes: usize, permissions: u8) -> Result<(), Errno> {
+        let flags = MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE;
+        // SAFETY: as in `map`.
+        unsafe { mmap_anonymous(at.cast(), bytes, protection(permissions), flags) }.map(|_| ())
+    }
+
+    /// Zeros at another place, with what is here in front.
+    fn copy_mapping(&self, here: *mut u8, there: *mut u8, new: u64, bytes: usize) -> Result<(), Errno> {
+        self.zeros_at(there, new as usize, READ | WRITE)?;
+        if access::copy(here, there, bytes) { Ok(()) } else { Err(Errno::FAULT) }
     }
 
     /// Makes a mapping of zeros longer where it is, into free pages.

@@ -386,6 +386,12 @@ pub struct Engine<I: Isa> {
     coverage: Option<Arc<Coverage>>,
 }
 
+impl<I: Isa> Drop for Engine<I> {
+    fn drop(&mut self) {
+        self.rams.iter().for_each(|ram| ram.remove_keeper(&self.keeper));
+    }
+}
+
 impl<I: Isa> Engine<I> {
     /// A vCPU in its reset state; `cpu` is its index on the board.
     pub fn new(isa: Arc<I>, cpu: u8) -> Engine<I> {
@@ -456,6 +462,11 @@ impl<I: Isa> Engine<I> {
     /// The instruction set.
     pub fn isa(&self) -> &Arc<I> {
         &self.cx.isa
+    }
+
+    /// What hears of code that was overwritten.
+    pub fn keeper(&self) -> &Arc<CodeKeeper> {
+        &self.keeper
     }
 
     /// Puts the CPU into its reset state. Translations stay: they are found by what they were made from.
