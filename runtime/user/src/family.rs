@@ -105,6 +105,7 @@ fn spawn<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno
     set_mask(u64::MAX);
     let spawned = std::thread::Builder::new().stack_size(HOST_STACK).spawn(run);
     let tid = spawned.map_err(|_| libc::EAGAIN).and_then(|_| said.recv().map_err(|_| libc::EAGAIN));
+    t.process.actions().take_back();
     set_mask(t.signals.blocked);
     tid.map(i64::from)
 }

@@ -143,8 +143,10 @@ impl Inbox {
 
 /// A number no program sends with a signal by accident: a kick.
 const KICK_VALUE: i64 = 0x656d_7500_6b69_636b;
-/// A signal that is as good as any: what counts is the value.
-const KICK_NUMBER: i32 = 33;
+/// The signal of a kick, which the host always notes for us: what counts is the value. The C library of the host would take it for `pthread_cancel` only.
+pub const KICK_NUMBER: i32 = 32;
+/// The signal whose action the C library of the host takes when it makes its first thread (`setuid` and the like).
+pub const TAKEN: i32 = 33;
 
 /// Signals that the host never blocks, as they say that an access was refused.
 const ACCESS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);

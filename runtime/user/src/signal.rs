@@ -59,6 +59,11 @@ impl Actions {
         self.0.get(number as usize).copied().unwrap_or_default()
     }
 
+    /// The host made a thread: its C library may have taken an action.
+    pub fn take_back(&self) {
+        apply(host_signal::TAKEN, self.get(host_signal::TAKEN as u32));
+    }
+
     /// A system call that a signal interrupts is to be made again.
     pub fn restarts(&self, number: u32) -> bool {
         let action = self.get(number);
@@ -68,12 +73,13 @@ impl Actions {
 
 /// Signals that cannot be caught or blocked.
 const ALWAYS: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
-/// Those the host always tells us of.
+/// Those the host always tells us of, by a handler that is there from the beginning.
 const NOTED: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS);
 
 fn apply(number: i32, action: Action) {
     if bit(number) & (ALWAYS | NOTED) == 0 {
         let host = match action.handler {
+            _ if number == host_signal::KICK_NUMBER => HostAction::Note,
             // The host has no core of the program.
             DEFAULT if core_dump::dumps(number) => HostAction::Note,
             DEFAULT => HostAction::Default,
