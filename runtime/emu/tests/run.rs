@@ -293,7 +293,6 @@ fn gdb_interrupts_and_leaves_a_program() {
 }
 
 #[test]
-#[ignore = "in some runs one of the four hits is not reported (status.md)"]
 fn gdb_stops_every_thread_at_breakpoints() {
     let folder = Folder::new("threads");
     let Some(program) = folder.program("threads.c") else { return };

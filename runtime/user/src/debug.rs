@@ -51,6 +51,12 @@ pub struct Resume {
     pub only: Option<i32>,
 }
 
+impl Resume {
+    fn runs(&self, thread: i32) -> bool {
+        self.only.is_none_or(|only| only == thread)
+    }
+}
+
 /// What a debugger does with a program. Registers and memory are to be touched while it stands still.
 pub trait Debuggee: Send + Sync {
     /// Its registers.
@@ -130,8 +136,7 @@ struct Inner {
 impl Inner {
     /// The event to be heard of next: a thread's that is to run, or the end.
     fn next(&self) -> Option<usize> {
-        let runs = |thread: i32| self.how.only.is_none_or(|only| only == thread);
-        self.events.iter().position(|(thread, event)| runs(*thread) || matches!(event, Event::Exited(_) | Event::Died(_)))
+        self.events.iter().position(|(thread, event)| self.how.runs(*thread) || matches!(event, Event::Exited(_) | Event::Died(_)))
     }
 }
 
@@ -309,11 +314,13 @@ impl<M: Machine> Debuggee for Process<M> {
         let mut inner = lock(&debug.inner);
         inner.how.signals.extend(how.signals);
         (inner.how.steps, inner.how.only) = (how.steps, how.only);
-        // What threads had to say while all were being stopped is said when they are to run, but for breakpoints that are gone.
-        let Inner { events, points, .. } = &mut *inner;
+        // What threads had to say while all were being stopped is said when they are to run, but for breakpoints that are gone then: to step over one with
+        // one thread, GDB takes all away.
+        let Inner { events, points, how: now, .. } = &mut *inner;
         let waiting = self.gate.waiting();
         let pc = |thread: &i32| waiting.get(thread).map(|cells| self.isa.layout().read(cells, self.isa.pc()) as u64);
-        events.retain(|(thread, event)| *event != Event::Breakpoint || pc(thread).is_none_or(|pc| points.breakpoints.contains(&pc)));
+        let stands = |thread: &i32| pc(thread).is_none_or(|pc| points.breakpoints.contains(&pc));
+        events.retain(|(thread, event)| *event != Event::Breakpoint || !now.runs(*thread) || stands(thread));
         drop(waiting);
         if inner.next().is_none() {
             inner.turn += 1;
