@@ -1,8 +1,9 @@
 //! Integers and branches.
 
 use super::super::code::{Bc, Code};
-use super::effects::{flags_of, is_branch, is_jump};
+use super::effects::{is_branch, is_jump};
 use super::emit::{Cold, Emitter};
+use super::flags::is_minus;
 use super::regs::{RAX, RCX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 
@@ -253,7 +254,7 @@ impl Emitter<'_> {
     /// What the host's flags, if they are those of an addition or subtraction, say of a branch.
     fn by_host_flags(&self, c: &Code) -> Option<Host> {
         let f = self.host_flags?;
-        let minus = matches!(f.op, Bc::SubFlags32 | Bc::SubFlags32I);
+        let minus = is_minus(&f);
         let flag = |n: u32| (f.imm >> (16 * n)) as u16;
         // Cells that none of the flags has got serve several of them.
         let alone = |cell: u16| (0..4).filter(|n| flag(*n) == cell).count() == 1 && f.a != cell;
@@ -358,66 +359,6 @@ impl Emitter<'_> {
         }
         let cond = self.condition(&c);
         self.jump_if(cond, label);
-    }
-
-    /// Addition or subtraction with its flags: negative, zero, carry (or no borrow), overflow.
-    fn flags(&mut self, c: &Code, at: u32) {
-        self.regs.flags = None;
-        let b = self.get(c.b);
-        let minus = matches!(c.op, Bc::SubFlags32 | Bc::SubFlags32I);
-        let immediate = matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I);
-        let (imm, other) = if immediate { (i32::from(c.c), RAX) } else { (0, self.get(c.c)) };
-        // A comparison wants no result; one in place needs no copy.
-        let (unwanted, in_place) = (c.x != 0, c.a == c.b && (immediate || c.a != c.c));
-        let into = if in_place { self.def(c.a) } else { RAX };
-        if into != b && !(unwanted && minus) {
-            dynasm!(self.ops ; .arch x64 ; mov Rd(into), Rd(b));
-        }
-        match (minus, immediate) {
-            (true, true) if unwanted => dynasm!(self.ops ; .arch x64 ; cmp Rd(b), imm),
-            (true, false) if unwanted => dynasm!(self.ops ; .arch x64 ; cmp Rd(b), Rd(other)),
-            (true, true) => dynasm!(self.ops ; .arch x64 ; sub Rd(into), imm),
-            (true, false) => dynasm!(self.ops ; .arch x64 ; sub Rd(into), Rd(other)),
-            (false, true) => dynasm!(self.ops ; .arch x64 ; add Rd(into), imm),
-            (false, false) => dynasm!(self.ops ; .arch x64 ; add Rd(into), Rd(other)),
-        }
-        // None of what follows changes the host's flags.
-        if !in_place && !unwanted {
-            self.set(c.a, RAX);
-        }
-        if self.unseen(c, at) {
-            flags_of(c).into_iter().for_each(|cell| self.drop_cell(cell));
-            self.regs.flags = Some(*c);
-            self.host_flags = Some(*c);
-            return;
-        }
-        for quarter in 0..4 {
-            let cell = (c.imm >> (16 * quarter)) as u16;
-            let in_memory = self.shape.is_byte(cell);
-            let (to, at) = if in_memory {
-                self.drop_cell(cell);
-                (RCX, i32::from(cell) * 8)
-            } else {
-                (self.def(cell), 0)
-            };
-            macro_rules! put {
-                ($set:ident) => {
-                    if in_memory {
-                        dynasm!(self.ops ; .arch x64 ; $set BYTE [rbx + at])
-                    } else {
-                        dynasm!(self.ops ; .arch x64 ; $set cl ; movzx Rd(to), cl)
-                    }
-                };
-            }
-            match quarter {
-                0 => put!(sets),
-                1 => put!(sete),
-                2 if minus => put!(setae),
-                2 => put!(setb),
-                _ => put!(seto),
-            }
-        }
-        self.host_flags = Some(*c);
     }
 
     pub fn word(&mut self, c: &Code, at: u32) {
