@@ -8,8 +8,9 @@
 //! alignment where that counts: what the host refuses is for the interpreter ([`super::faults`]).
 
 use super::super::code::{Bc, Code};
+use super::cold::Cold;
 use super::effects::{is_branch, is_jump, is_written};
-use super::emit::{Cold, Emitter};
+use super::emit::Emitter;
 use super::regs::{POINTERS, RAX, Registers};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS};

@@ -5,7 +5,8 @@
 
 use super::super::Context;
 use super::super::code::{Operand, Side};
-use super::emit::{Cold, Emitter, Into};
+use super::cold::{Cold, Into};
+use super::emit::Emitter;
 use super::regs::RAX;
 use super::shape::suits;
 use crate::guest::Isa;

@@ -4,7 +4,8 @@
 //! guest would not see. A sum with a denormal result is exact; a product is looked at by its factors' exponents.
 
 use super::super::code::Side;
-use super::emit::{Cold, Emitter, Into};
+use super::cold::{Cold, Into};
+use super::emit::Emitter;
 use super::lanes::{splat, sse, sse_const};
 use crate::op::{Type, Vop};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};

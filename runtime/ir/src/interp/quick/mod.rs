@@ -16,6 +16,7 @@ mod access;
 mod assembler;
 mod buffer;
 mod calls;
+mod cold;
 mod effects;
 mod emit;
 mod explain;

@@ -1,8 +1,9 @@
 //! Integers and branches.
 
 use super::super::code::{Bc, Code};
+use super::cold::Cold;
 use super::effects::{is_branch, is_jump};
-use super::emit::{Cold, Emitter};
+use super::emit::Emitter;
 use super::flags::is_minus;
 use super::regs::{RAX, RCX};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
