@@ -320,6 +320,20 @@ pub(crate) fn watch(start: u64, len: u64, kind: WatchKind) -> Watch {
     Watch { start, len, read: !matches!(kind, WatchKind::Write), write: !matches!(kind, WatchKind::Read) }
 }
 
+/// Takes one watched range away; false: there is none such.
+pub(crate) fn remove_watch(points: &mut DebugPoints, wanted: &Watch) -> bool {
+    let found = points.watches.iter().position(|w| w == wanted);
+    found.map(|at| points.watches.remove(at)).is_some()
+}
+
+/// Copies the part of a whole that GDB asks for; how much it is.
+pub(crate) fn part(whole: &[u8], offset: u64, length: usize, buffer: &mut [u8]) -> usize {
+    let rest = whole.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+    let n = rest.len().min(length).min(buffer.len());
+    buffer[..n].copy_from_slice(&rest[..n]);
+    n
+}
+
 impl HwWatchpoint for Target<'_> {
     fn add_hw_watchpoint(&mut self, addr: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
         self.points.watches.push(watch(addr, len, kind));
@@ -327,13 +341,11 @@ impl HwWatchpoint for Target<'_> {
         Ok(true)
     }
     fn remove_hw_watchpoint(&mut self, addr: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
-        let wanted = watch(addr, len, kind);
-        let found = self.points.watches.iter().position(|w| *w == wanted);
-        if let Some(at) = found {
-            self.points.watches.remove(at);
+        let found = remove_watch(&mut self.points, &watch(addr, len, kind));
+        if found {
             self.points_changed();
         }
-        Ok(found.is_some())
+        Ok(found)
     }
 }
 
@@ -342,10 +354,7 @@ impl TargetDescriptionXmlOverride for Target<'_> {
         if annex != b"target.xml" {
             return Err(TargetError::NonFatal);
         }
-        let rest = self.xml.as_bytes().get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
-        let n = rest.len().min(length).min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        Ok(n)
+        Ok(part(self.xml.as_bytes(), offset, length, buffer))
     }
 }
 

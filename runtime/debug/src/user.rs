@@ -5,7 +5,7 @@
 //!
 //! Not modelled: as in [`crate::gdb`], and `vFile` (GDB is given the program and `set sysroot`), following of children and of executed programs.
 
-use crate::gdb::{AnyArch, RegId, Registers, watch};
+use crate::gdb::{AnyArch, RegId, Registers, part, remove_watch, watch};
 use emu_ir::gdb::{GdbDesc, number};
 use emu_ir::interp::DebugPoints;
 use emu_user::debug::{Debuggee, Event as Told, Resume};
@@ -67,13 +67,6 @@ fn linux(signal_of_gdb: Signal) -> u32 {
 impl Target {
     fn points_changed(&mut self) {
         self.program.set_points(&self.points);
-    }
-
-    fn part(whole: &[u8], offset: u64, length: usize, buffer: &mut [u8]) -> usize {
-        let rest = whole.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
-        let n = rest.len().min(length).min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        n
     }
 
     fn reason(&self, thread: i32, told: Told) -> MultiThreadStopReason<u64> {
@@ -263,13 +256,11 @@ impl HwWatchpoint for Target {
         Ok(true)
     }
     fn remove_hw_watchpoint(&mut self, addr: u64, len: u64, kind: WatchKind) -> TargetResult<bool, Self> {
-        let wanted = watch(addr, len, kind);
-        let found = self.points.watches.iter().position(|w| *w == wanted);
-        if let Some(at) = found {
-            self.points.watches.remove(at);
+        let found = remove_watch(&mut self.points, &watch(addr, len, kind));
+        if found {
             self.points_changed();
         }
-        Ok(found.is_some())
+        Ok(found)
     }
 }
 
@@ -278,19 +269,19 @@ impl TargetDescriptionXmlOverride for Target {
         if annex != b"target.xml" {
             return Err(TargetError::NonFatal);
         }
-        Ok(Target::part(self.xml.as_bytes(), offset, length, buffer))
+        Ok(part(self.xml.as_bytes(), offset, length, buffer))
     }
 }
 
 impl Auxv for Target {
     fn get_auxv(&self, offset: u64, length: usize, buffer: &mut [u8]) -> TargetResult<usize, Self> {
-        Ok(Target::part(&self.program.auxiliary(), offset, length, buffer))
+        Ok(part(&self.program.auxiliary(), offset, length, buffer))
     }
 }
 
 impl ExecFile for Target {
     fn get_exec_file(&self, _: Option<Pid>, offset: u64, length: usize, buffer: &mut [u8]) -> TargetResult<usize, Self> {
-        Ok(Target::part(self.program.file().as_os_str().as_bytes(), offset, length, buffer))
+        Ok(part(self.program.file().as_os_str().as_bytes(), offset, length, buffer))
     }
 }
 

@@ -184,20 +184,16 @@ impl Segment {
         let mut place = first;
         while place < end {
             let old = space.page(place);
+            let alike = (place..end).step_by(PAGE_SIZE as usize).take_while(|at| space.page(*at) == old).count() as u64;
+            let run = alike * PAGE_SIZE;
             let done = match old {
-                0 => {
-                    let free = (place..end).step_by(PAGE_SIZE as usize).take_while(|at| space.page(*at) == 0).count() as u64;
-                    let run = (free * PAGE_SIZE).min(end - place);
-                    let done = free > 0 && space.map_zeros(place, run, permissions);
-                    place += run.saturating_sub(1) & !(PAGE_SIZE - 1);
-                    done
-                }
-                _ => space.protect(place, 1, old & (READ | WRITE | EXEC) | permissions).is_ok(),
+                0 => space.map_zeros(place, run, permissions),
+                _ => space.protect(place, run, old & (READ | WRITE | EXEC) | permissions).is_ok(),
             };
             if !done {
                 return Err(no_room());
             }
-            place += PAGE_SIZE;
+            place += run;
         }
         let data = bytes.read_bytes_at(offset, len).map_err(|()| CUT)?;
         space.put(at, data).map_err(|f| f.to_string())

@@ -15,7 +15,6 @@ use crate::thread::Thread;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -121,7 +120,7 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
     set_mask(u64::MAX);
     let pid = host::fork();
     if pid == Ok(0) {
-        let tid = host::gettid().unwrap_or(0) as i32;
+        let tid = host::gettid();
         threads.retain(|peer| peer.tid == t.tid);
         threads.iter_mut().for_each(|peer: &mut Peer| peer.tid = tid);
         keepers.leave_only(t.engine.keeper());
@@ -163,7 +162,7 @@ fn borrow<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errn
     (t.borrowed, t.clear_tid) = (true, 0);
     set_mask(u64::MAX);
     let pid = host::vfork(|| {
-        t.tid = host::gettid().unwrap_or(0) as i32;
+        t.tid = host::gettid();
         t.run();
     });
     // The child is gone, or another program; what was noted in the meantime was for it.
@@ -200,7 +199,7 @@ fn wake(space: &Space, at: u64) -> Result<i64, Errno> {
 
 /// Goes through a thread's list of robust futexes, and the one that was being taken or released.
 pub(crate) fn release_robust<M: Machine>(space: &Space, tid: i32, head: u64) -> Result<(), Fault> {
-    let word = |at: u64| word::<M>(space, at);
+    let word = |at: u64| space.word(at, &M::KIND);
     let offset = i64::from(word(head + 4)? as i32);
     let pending = u64::from(word(head + 8)? & !1);
     let mut entry = word(head)?;
@@ -221,12 +220,6 @@ pub(crate) fn release_robust<M: Machine>(space: &Space, tid: i32, head: u64) -> 
     Ok(())
 }
 
-fn word<M: Machine>(space: &Space, at: u64) -> Result<u32, Fault> {
-    let mut bytes = [0; 4];
-    space.read(at, &mut bytes)?;
-    Ok(M::KIND.u32(bytes))
-}
-
 /// Marks a futex as that of an owner that died, if it is this thread's.
 fn release_futex<M: Machine>(space: &Space, tid: i32, at: u64) -> Result<(), Fault> {
     use emu_memory::{GuestPhys, PhysBus};
@@ -237,7 +230,7 @@ fn release_futex<M: Machine>(space: &Space, tid: i32, at: u64) -> Result<(), Fau
         return Err(Fault(at));
     }
     loop {
-        let value = word::<M>(space, at)?;
+        let value = space.word(at, &M::KIND)?;
         if value & TID != tid as u32 & TID {
             return Ok(());
         }
@@ -276,7 +269,8 @@ pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec
             return emulated(t, &file, &arguments, environment);
         }
         let Some(line) = head.strip_prefix(b"#!") else {
-            return native(&file, &arguments, environment);
+            // A program of the host.
+            return host::execve(&file, &arguments, environment);
         };
         // The interpreter and at most one argument; then the script in place of its name.
         let line = line.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
@@ -298,13 +292,12 @@ pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec
 
 /// A path that leads to the same file when another program runs: links of `/proc/self` do not, and what has no name any more is kept open.
 fn nameable(file: &Path) -> PathBuf {
-    let of_process = file.starts_with("/proc");
-    let target = if of_process { std::fs::canonicalize(file) } else { return file.to_path_buf() };
-    let kept = || File::open(file).and_then(|f| f.as_fd().try_clone_to_owned()).and_then(host::keep_open);
-    match target {
-        Ok(target) if target.exists() => target,
-        _ => kept().map_or_else(|_| file.to_path_buf(), |fd| format!("/proc/self/fd/{fd}").into()),
+    if !file.starts_with("/proc") {
+        return file.to_path_buf();
     }
+    let kept = || host::keep_open(&File::open(file).ok()?).ok().map(|fd| format!("/proc/self/fd/{fd}").into());
+    let named = std::fs::canonicalize(file).ok().filter(|target| target.exists());
+    named.or_else(kept).unwrap_or_else(|| file.to_path_buf())
 }
 
 /// The beginning of a file that may be executed.
@@ -362,9 +355,4 @@ fn emulated<M: Machine>(t: &Thread<M>, file: &Path, arguments: &[Vec<u8>], envir
     line.extend(arguments.iter().skip(1).cloned());
     let environment: Vec<Vec<u8>> = plain.into_iter().cloned().collect();
     host::execve(Path::new("/proc/self/exe"), &line, &environment)
-}
-
-/// A program of the host.
-fn native(file: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Errno {
-    host::execve(file, arguments, environment)
 }

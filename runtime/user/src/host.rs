@@ -1,10 +1,11 @@
 //! The host kernel: system calls made for the guest.
 //!
-//! All `unsafe` of this crate is here and in `syscall/item.rs` (structures as bytes): numbers and buffers go in, a result or an error
-//! number comes out.
+//! Numbers and buffers go in, a result or an error number comes out. What else of this crate is `unsafe`: the program's memory ([`crate::space`],
+//! [`crate::access`]), signals ([`crate::host_signal`]), structures as bytes (`syscall/item.rs`), descriptors that change hands.
 
 use crate::host_signal;
 use std::ffi::{CStr, CString};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -117,8 +118,6 @@ plain! {
     geteuid() = SYS_geteuid;
     /// getgid(2)
     getgid() = SYS_getgid;
-    /// gettid(2)
-    gettid() = SYS_gettid;
     /// getpgid(2)
     getpgid(pid) = SYS_getpgid;
     /// getppid(2)
@@ -164,6 +163,12 @@ pub fn getrlimit(resource: i64) -> Result<[u64; 2], Errno> {
     Ok(limit)
 }
 
+/// The number of this host thread.
+pub fn gettid() -> i32 {
+    // SAFETY: there are no arguments, and it cannot fail.
+    unsafe { libc::gettid() }
+}
+
 /// fork(2).
 pub fn fork() -> Result<i64, Errno> {
     // SAFETY: the C library makes the child's memory allocator usable; what else of this process has locks is held by the caller.
@@ -195,11 +200,9 @@ pub fn shared_size(id: i32) -> Result<u64, Errno> {
     Ok(unsafe { about.assume_init() }.shm_segsz as u64)
 }
 
-/// A descriptor that stays open when another program is executed, and for ever.
-pub fn keep_open(fd: std::os::fd::OwnedFd) -> std::io::Result<i32> {
-    use std::os::fd::IntoRawFd;
-    let kept = plain(libc::SYS_fcntl, [fd.into_raw_fd().into(), libc::F_DUPFD.into(), 100, 0]);
-    kept.map(|fd| fd as i32).map_err(std::io::Error::from_raw_os_error)
+/// A copy of a descriptor that stays open when another program is executed, and for ever.
+pub fn keep_open(fd: &impl AsRawFd) -> Result<i32, Errno> {
+    plain(libc::SYS_fcntl, [fd.as_raw_fd().into(), libc::F_DUPFD.into(), 100, 0]).map(|fd| fd as i32)
 }
 
 /// execve(2): comes back only with an error.
@@ -225,7 +228,7 @@ pub fn raise(number: i32) {
     host_signal::set_action(number, host_signal::Action::Default);
     let none = host_signal::set_mask(0);
     // SAFETY: numbers only.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), number) };
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), gettid(), number) };
     host_signal::set_mask(none);
 }
 

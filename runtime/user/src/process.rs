@@ -178,7 +178,7 @@ impl<M: Machine> Process<M> {
             gate: Gate::default(),
             debug,
             ending: AtomicU32::new(0),
-            first: AtomicI32::new(host::gettid().unwrap_or(0) as i32),
+            first: AtomicI32::new(host::gettid()),
         };
         if process.debug.is_some() {
             process.gate.close();
@@ -247,7 +247,7 @@ impl<M: Machine> Process<M> {
         }
         if first {
             self.report_coverage();
-            self.debug_end(host::gettid().unwrap_or(0) as i32, Event::Exited(status));
+            self.debug_end(host::gettid(), Event::Exited(status));
         }
         host::exit(status)
     }

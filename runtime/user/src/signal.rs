@@ -50,7 +50,10 @@ impl Actions {
             if host_signal::is_ignored(number) {
                 action.handler = IGNORE;
             }
-            apply(number, *action);
+            // A kick as well: who spawned this process by the host's C library left that signal ignored.
+            if core_dump::dumps(number) || number == host_signal::KICK_NUMBER {
+                apply(number, *action);
+            }
         }
         Actions(actions)
     }

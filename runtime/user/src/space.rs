@@ -7,6 +7,7 @@
 //! Bytes are touched through [`crate::access`] only, so that a bad pointer of the program is `EFAULT` or a signal of its own, whatever another
 //! thread of it unmaps meanwhile.
 
+use crate::elf::Kind;
 use crate::{access, host_signal};
 use emu_memory::{Access, BusError, GuestPhys, HeldKeepers, PAGE_SIZE, PhysBus, RamBlock, RamSlice};
 use rustix::io::Errno;
@@ -401,6 +402,16 @@ impl Space {
         }
         self.ram.store_hits_code(at, bytes.len() as u64);
         if done { Ok(()) } else { Err(Fault(at)) }
+    }
+
+    /// Reads a number of 32 bits, in the byte order of such programs.
+    ///
+    /// # Errors
+    /// An address the process may not read.
+    pub fn word(&self, at: u64, kind: &Kind) -> Result<u32, Fault> {
+        let mut bytes = [0; 4];
+        self.read(at, &mut bytes)?;
+        Ok(kind.u32(bytes))
     }
 
     /// Reads a number of `size` (1, 2, 4 or 8) bytes, little-endian.

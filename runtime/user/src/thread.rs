@@ -65,7 +65,7 @@ impl<M: Machine> Thread<M> {
         let inbox = Arc::new(Inbox::new(attention.clone()));
         let blocked = set_mask(u64::MAX);
         inbox.attach();
-        let tid = host::gettid().unwrap_or(0) as i32;
+        let tid = host::gettid();
         let robust = Arc::new(AtomicU64::new(0));
         process.threads().push(Peer { tid, attention, robust: robust.clone() });
         let signals = Signals { blocked, ..Signals::default() };
@@ -89,9 +89,7 @@ impl<M: Machine> Thread<M> {
 
     /// A number of 32 bits in the program's memory.
     pub(crate) fn word(&self, at: u64) -> Result<u64, Fault> {
-        let mut bytes = [0; 4];
-        self.space().read(at, &mut bytes)?;
-        Ok(M::KIND.u32(bytes).into())
+        self.space().word(at, &M::KIND).map(u64::from)
     }
 
     /// A signal mask in the program's memory.

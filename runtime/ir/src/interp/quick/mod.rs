@@ -211,7 +211,7 @@ impl Quick {
         cx.attention = bus.attention().as_ptr() as usize;
         cx.find_front();
         cx.grant();
-        let _recovering = self.faults.watch();
+        let recovering = self.faults.watch();
         let mut run = Run { cx, arena, rams, blocks, bus, leave: Leave::Block(0) };
         let run = &raw mut run;
         // SAFETY: `run` and the context it points to live here, and nobody else looks at them.
@@ -224,7 +224,7 @@ impl Quick {
         // SAFETY: `code` is a block's that `emit` made for this instruction set; it touches the context only by its cells and through `run` while
         // the borrow of it sleeps, keeps the stack as the convention asks, and its own memory lives as long as `self`.
         let exit = unsafe { enter(cells, code) };
-        drop(_recovering);
+        drop(recovering);
         // SAFETY: generated code has returned; the context is the caller's alone again.
         let (run, cx) = unsafe { (&mut *run, &mut *(*run).cx) };
         cx.account();
