@@ -99,7 +99,7 @@ fn words(explain: &Explain, name: &str) -> Result<String, String> {
     builder.memory(bus, at & !0xfff, ram.size(), 0, &ram, true)?;
     let index = builder.cpu("cpu0", (kind.create)(model, &Props::default(), 0)?, bus, true);
     let mut machine = builder.build(TimeMode::Realtime);
-    machine.use_quick_tier();
+    machine.use_tiers(&emu_ir::interp::Tiers::Quick);
     machine.reset()?;
     let cpu = machine.cpu(index).ok_or("the machine has no CPU")?;
     cpu.set_pc(at);

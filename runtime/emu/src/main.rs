@@ -9,6 +9,7 @@ mod debugger;
 mod doc;
 mod jit;
 mod start;
+mod tiers;
 mod user;
 
 use clap::{Args, Parser, Subcommand};
@@ -131,9 +132,8 @@ pub struct Run {
     /// How guest time passes: realtime, virtual[=IPS], deterministic
     #[arg(long, value_name = "MODE", default_value = "realtime")]
     time: String,
-    /// Which tier executes guest code
-    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off", "quick"])]
-    jit: String,
+    #[command(flatten)]
+    tiers: tiers::TierArgs,
     /// Generated code each CPU keeps before all is forgotten, such as 1M
     #[arg(long, value_name = "SIZE", value_parser = code_cache)]
     code_cache_size: Option<usize>,
@@ -322,9 +322,7 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
     if let Some(bytes) = run.code_cache_size {
         machine.set_code_cache(bytes);
     }
-    if run.jit != "off" {
-        machine.use_quick_tier();
-    }
+    machine.use_tiers(&run.tiers.tiers());
     if let Some(map) = perf_map(run.perf_map).map_err(usage)? {
         machine.set_perf_map(&map);
     }

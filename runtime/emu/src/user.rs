@@ -25,6 +25,8 @@ pub struct Run {
     /// The program's name as it sees it
     #[arg(short = '0', value_name = "ARGV0")]
     name: Option<OsString>,
+    #[command(flatten)]
+    tiers: crate::tiers::TierArgs,
     /// Generated code to keep before all is forgotten, such as 1M
     #[arg(long, value_name = "SIZE", value_parser = crate::code_cache)]
     code_cache_size: Option<usize>,
@@ -83,6 +85,8 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         cpu: run.cpu.clone().unwrap_or_default(),
         sysroot: run.sysroot.clone(),
         strace: run.strace,
+        tiers: run.tiers.tiers(),
+        tier_arguments: run.tiers.again(),
         code_cache: run.code_cache_size,
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
         stats: run.stats,

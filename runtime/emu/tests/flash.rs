@@ -169,7 +169,7 @@ fn run(quick: bool) {
     let mut machine = build.build(TimeMode::Realtime);
     machine.starts = starts;
     if quick {
-        machine.use_quick_tier();
+        machine.use_tiers(&emu_ir::interp::Tiers::Quick);
     }
     machine.reset().unwrap();
     let handle = machine.handle();

@@ -1,9 +1,9 @@
-//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
+//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier, in `region.rs` with regions: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
 
 mod common;
 
 use common::*;
-use emu_ir::interp::{CODE_CACHE, Engine, Stop};
+use emu_ir::interp::{CODE_CACHE, Engine, Stop, Tiers, Workers};
 use emu_ir::state::Slot;
 use emu_memory::Attention;
 use proptest::prelude::*;
@@ -18,6 +18,8 @@ fn engine() -> Engine<Toy> {
     let mut engine = Engine::new(Arc::new(Toy), 0);
     if module_path!().starts_with("quick") {
         engine.use_quick_tier();
+    } else if module_path!().starts_with("region") {
+        engine.use_tiers(&Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true });
     }
     LAYOUT.write(engine.state_mut(), PC, 0x1000);
     engine

@@ -1,7 +1,7 @@
 //! The contract between a CPU and the machine.
 
 use emu_ir::gdb::{GdbDesc, GdbReg};
-use emu_ir::interp::{DebugPoints, Explained, PerfMap};
+use emu_ir::interp::{DebugPoints, Explained, PerfMap, Tiers};
 use emu_memory::{GuestBus, GuestPhys};
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ pub trait Cpu: Send {
     }
     /// Where a debugger wants it to stop. A breakpoint at pc stops the next run at once; [`Cpu::step`] goes over it.
     fn set_debug_points(&mut self, _: &DebugPoints) {}
-    /// Executes in the quick tier from now on; false if there is none.
-    fn use_quick_tier(&mut self) -> bool {
+    /// Executes in these tiers from now on, see [`emu_ir::interp::Engine::use_tiers`].
+    fn use_tiers(&mut self, _: &Tiers) -> bool {
         false
     }
     /// Limits its code cache, see [`emu_ir::interp::Engine::set_code_cache`].

@@ -7,7 +7,7 @@ use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
-use emu_ir::interp::{DebugPoints, Explained, PerfMap};
+use emu_ir::interp::{DebugPoints, Explained, PerfMap, Tiers};
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -337,9 +337,9 @@ impl Machine {
         Ok(None)
     }
 
-    /// Executes guest code in the quick tier, on the CPUs that have one.
-    pub fn use_quick_tier(&mut self) {
-        self.cpus.iter_mut().for_each(|c| _ = c.cpu.use_quick_tier());
+    /// Executes guest code in these tiers, on the CPUs that have them.
+    pub fn use_tiers(&mut self, tiers: &Tiers) {
+        self.cpus.iter_mut().for_each(|c| _ = c.cpu.use_tiers(tiers));
     }
 
     /// Limits each CPU's code cache to so many bytes, one of [`emu_ir::interp::CODE_CACHE`].

@@ -6,7 +6,7 @@
 use crate::cpu::{Cpu, CpuStop};
 use emu_ir::gdb::{GdbDesc, GdbReg};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{DebugPoints, Engine, Explained, PerfMap, Stats, Stop};
+use emu_ir::interp::{DebugPoints, Engine, Explained, PerfMap, Stats, Stop, Tiers};
 use emu_ir::state::{Slot, SlotDesc};
 use emu_memory::{GuestBus, GuestPhys};
 use rustc_hash::FxHasher;
@@ -214,8 +214,8 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn set_debug_points(&mut self, points: &DebugPoints) {
         self.engine.set_debug_points(points);
     }
-    fn use_quick_tier(&mut self) -> bool {
-        self.engine.use_quick_tier()
+    fn use_tiers(&mut self, tiers: &Tiers) -> bool {
+        self.engine.use_tiers(tiers)
     }
     fn set_code_cache(&mut self, bytes: usize) {
         self.engine.set_code_cache(bytes);

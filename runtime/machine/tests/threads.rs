@@ -212,7 +212,7 @@ fn stress(quick: bool) {
     let mut machine = build.build(TimeMode::Realtime);
     machine.starts = starts;
     if quick {
-        machine.use_quick_tier();
+        machine.use_tiers(&emu_ir::interp::Tiers::Quick);
     }
     machine.reset().unwrap();
 

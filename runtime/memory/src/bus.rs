@@ -54,6 +54,8 @@ impl Attention {
     pub const FLUSH_TLB: u32 = 8;
     /// A [`crate::CodeKeeper`] has notes to take.
     pub const CODE: u32 = 16;
+    /// A region of the vCPU's code is compiled.
+    pub const REGION: u32 = 32;
 }
 
 /// The machine as a running vCPU sees it.

@@ -12,6 +12,7 @@ use crate::machine::{CloneArguments, Machine};
 use crate::process::Peer;
 use crate::space::{Fault, Space};
 use crate::thread::Thread;
+use emu_ir::interp::HeldWorkers;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Read;
@@ -117,6 +118,7 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
     let mut keepers = process.space.hold_keepers();
     let mut counters = process.options.coverage.as_ref().map(|report| report.counters.hold());
     let waiting = process.gate.waiting();
+    let mut workers = process.options.tiers.workers().map(|workers| workers.hold());
     set_mask(u64::MAX);
     let pid = host::fork();
     if pid == Ok(0) {
@@ -126,10 +128,12 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
         keepers.leave_only(t.engine.keeper());
         process.set_first(tid);
         t.tid = tid;
+        workers.iter_mut().for_each(HeldWorkers::restart);
+        t.engine.restart_regions();
         // The child counts what it does itself.
         counters.iter_mut().for_each(|counters| counters.clear());
     }
-    drop((heap, placing, segments, actions, threads, held, keepers, counters, waiting));
+    drop((heap, placing, segments, actions, threads, held, keepers, counters, waiting, workers));
     if pid == Ok(0) {
         process.gate.reset();
     }
@@ -318,6 +322,7 @@ fn readable(file: &Path) -> Result<Vec<u8>, Errno> {
 fn emulated<M: Machine>(t: &Thread<M>, file: &Path, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Errno {
     let options = &t.process.options;
     let mut line: Vec<Vec<u8>> = [&b"emu"[..], b"run"].map(<[u8]>::to_vec).to_vec();
+    line.extend(options.tier_arguments.iter().map(|argument| argument.clone().into_bytes()));
     let mut option = |name: &str, value: &[u8]| line.extend([name.as_bytes().to_vec(), value.to_vec()]);
     if !options.cpu.is_empty() {
         option("--cpu", options.cpu.as_bytes());

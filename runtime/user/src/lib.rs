@@ -42,6 +42,13 @@ use std::convert::Infallible;
 pub const MACHINES: &[(&str, elf::Kind)] =
     &[("arm", ArmLinux::KIND), ("microblaze", MicroblazeLinux::<false>::KIND), ("microblazeel", MicroblazeLinux::<true>::KIND)];
 
+/// Calls what makes threads of the emulator's own: the program's signals are not for them.
+pub fn without_signals(make: &mut dyn FnMut()) {
+    let before = host_signal::set_mask(u64::MAX);
+    make();
+    host_signal::set_mask(before);
+}
+
 /// Runs a program of any architecture we have, in place of this process.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use crate::thread::Thread;
 use crate::trace::Trace;
 use crate::{Error, family, host, host_signal};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{PerfMap, Stats};
+use emu_ir::interp::{PerfMap, Stats, Tiers};
 use emu_memory::{Attention, PAGE_SIZE};
 use object::read::ReadCache;
 use std::collections::BTreeMap;
@@ -40,6 +40,10 @@ pub struct Options {
     pub sysroot: Option<PathBuf>,
     /// Print each system call.
     pub strace: bool,
+    /// Which tiers execute its code.
+    pub tiers: Tiers,
+    /// The arguments that say so to the emulator of a program that this one executes.
+    pub tier_arguments: Vec<String>,
     /// Bytes of generated code to keep, one of [`emu_ir::interp::CODE_CACHE`]; `None`: the engine's default.
     pub code_cache: Option<usize>,
     /// Where generated code is made known to profilers.

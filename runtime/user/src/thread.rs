@@ -54,7 +54,7 @@ impl<M: Machine> Thread<M> {
             engine.set_code_cache(bytes);
         }
         engine.use_direct_memory(&bus, process.options.stats);
-        engine.use_quick_tier();
+        engine.use_tiers(&process.options.tiers);
         if let Some(map) = &process.options.perf_map {
             engine.set_perf_map(map);
         }

@@ -2,7 +2,7 @@
 
 use crate::bus::{Bus, RAM};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{Engine, Stop};
+use emu_ir::interp::{Engine, Stop, Tiers, Workers};
 use emu_ir::{Slot, StateLayout};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Item {
     pub key: u64,
 }
 
-/// A run of both, compared at its end.
+/// A run of all, compared at its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
     /// Instructions at most.
@@ -42,7 +42,7 @@ pub struct Case {
     pub runs: Vec<Run>,
 }
 
-/// What both did.
+/// What all did.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// Instructions.
@@ -51,6 +51,8 @@ pub struct Outcome {
     pub exceptions: u64,
     /// Blocks that the quick tier made.
     pub blocks: u64,
+    /// Regions.
+    pub regions: u64,
 }
 
 /// Where they went different ways.
@@ -58,7 +60,7 @@ pub struct Outcome {
 pub struct Difference {
     /// At the end of which run.
     pub run: usize,
-    /// How, line by line: the interpreter's, then the quick tier's.
+    /// How, line by line: the interpreter's, then the other tier's.
     pub what: String,
 }
 
@@ -71,8 +73,9 @@ struct Side<I: Isa> {
 }
 
 impl<I: Isa> Side<I> {
-    fn new(isa: I, case: &Case) -> Side<I> {
+    fn new(isa: I, case: &Case, tiers: &Tiers) -> Side<I> {
         let mut engine = Engine::new(Arc::new(isa), 0);
+        engine.use_tiers(tiers);
         engine.state_mut().copy_from_slice(&case.cells);
         Side { engine, bus: Bus::new(&case.ram), executed: 0, bytes: vec![0; RAM as usize] }
     }
@@ -90,29 +93,35 @@ impl<I: Isa> Side<I> {
     }
 }
 
-/// Runs a case in both tiers.
+/// Runs a case in all tiers.
 ///
 /// # Errors
 /// The first difference.
 pub fn compare<I: Isa>(isa: impl Fn() -> I, case: &Case) -> Result<Outcome, Difference> {
-    let (mut plain, mut quick) = (Side::new(isa(), case), Side::new(isa(), case));
-    quick.engine.use_quick_tier();
+    // Every loop is a region as soon as it jumps back.
+    let regions = Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true };
+    let mut sides = [Tiers::Interpreter, Tiers::Quick, regions].map(|tiers| Side::new(isa(), case, &tiers));
     let layout = isa().layout();
     for (index, run) in case.runs.iter().enumerate() {
-        let stops = (plain.run(run, layout), quick.run(run, layout));
-        let what = differences(&plain, &quick, stops, layout);
-        if !what.is_empty() {
-            return Err(Difference { run: index, what });
+        let stops = sides.each_mut().map(|side| side.run(run, layout));
+        let [plain, others @ ..] = &sides;
+        for ((other, stop), name) in others.iter().zip(&stops[1..]).zip(["quick tier", "regions"]) {
+            let what = differences(plain, other, (stops[0], *stop), layout);
+            if !what.is_empty() {
+                return Err(Difference { run: index, what: format!("{name}:\n{what}") });
+            }
         }
         if plain.engine.is_asleep() {
             // Nothing would wake it: it goes on, as after an event.
-            for side in [&mut plain, &mut quick] {
+            for side in &mut sides {
                 let event = side.engine.event();
                 side.engine.set_sleep(None, event);
             }
         }
     }
-    Ok(Outcome { executed: plain.executed, exceptions: plain.engine.stats().exceptions, blocks: quick.engine.stats().blocks })
+    let [plain, _, regions] = &sides;
+    let (counts, made) = (plain.engine.stats(), regions.engine.stats());
+    Ok(Outcome { executed: plain.executed, exceptions: counts.exceptions, blocks: made.blocks, regions: made.regions })
 }
 
 fn differences<I: Isa>(plain: &Side<I>, quick: &Side<I>, stops: (Stop, Stop), layout: &StateLayout) -> String {

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (start, mut said) = (Instant::now(), Instant::now());
-    let (mut executed, mut exceptions, mut blocks, mut cases, mut differences) = (0, 0, 0, 0, 0);
+    let (mut executed, mut exceptions, mut blocks, mut regions, mut cases, mut differences) = (0, 0, 0, 0, 0, 0);
     for seed in (args.seed..).take(args.count.unwrap_or(u64::MAX) as usize) {
         for target in &targets {
             let case = target.case(seed);
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
                     executed += outcome.executed;
                     exceptions += outcome.exceptions;
                     blocks += outcome.blocks;
+                    regions += outcome.regions;
                 }
                 Err(difference) => {
                     println!("DIFFERENCE after {:.1} s: --isa {} --seed {seed} --count 1", start.elapsed().as_secs_f64(), target.name());
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
             said = Instant::now();
             let seconds = start.elapsed().as_secs();
             println!(
-                "{seconds} s, to seed {seed}: {cases} programs, {executed} instructions, {exceptions} exceptions, {blocks} blocks, {differences} differences"
+                "{seconds} s, to seed {seed}: {cases} programs, {executed} instructions, {exceptions} exceptions, {blocks} blocks, {regions} regions, {differences} differences"
             );
         }
         if over {

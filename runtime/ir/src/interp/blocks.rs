@@ -98,6 +98,13 @@ impl Blocks {
         self.table.iter()
     }
 
+    /// The code of one there is replaced.
+    pub fn replace(&mut self, id: &BlockId, native: u64) {
+        if let Some(cached) = self.table.get_mut(id) {
+            cached.native = native;
+        }
+    }
+
     pub fn remove(&mut self, id: &BlockId) {
         self.table.remove(id);
     }

@@ -28,6 +28,10 @@ pub enum Leave {
     Wait(bool, u64),
     /// The block at this code index is next, and the quick tier may have code for it.
     Quick(u32),
+    /// The jump at this code index, to this pc, was taken often.
+    Hot(u32, u64),
+    /// The region in front of the block at this code index has been entered often.
+    Judge(u32),
     /// The interpreter goes on at this code index, inside a block.
     Resume(u32),
 }

@@ -85,7 +85,7 @@ impl<I: Isa> Engine<I> {
                     self.asleep = Some(event);
                     return None;
                 }
-                Leave::Soon(_) | Leave::Quick(_) | Leave::Resume(_) => return None,
+                Leave::Soon(_) | Leave::Quick(_) | Leave::Resume(_) | Leave::Hot(..) | Leave::Judge(_) => return None,
             }
         }
     }

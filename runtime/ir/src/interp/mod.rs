@@ -15,6 +15,7 @@ mod compile;
 mod coverage;
 mod exec;
 mod explain;
+mod hot;
 mod jumps;
 mod leave;
 mod memory;
@@ -25,6 +26,8 @@ mod quick;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 #[path = "no_quick.rs"]
 mod quick;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod region;
 mod stats;
 mod translate;
 
@@ -39,6 +42,7 @@ pub use coverage::{Counters, Coverage};
 use emu_memory::{Access, Attention, CodeKeeper, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, execute, jump_slot};
 pub use explain::{Explained, GuestInsn, HostCode};
+pub use hot::{HeldWorkers, Workers};
 pub use perf::PerfMap;
 pub use points::{DebugPoints, Watch};
 use quick::Quick;
@@ -102,6 +106,10 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
+    /// For regions: the host refused an access; counters of visits and of jumps back.
+    refused: u32,
+    visits: [u32; quick::VISITS],
+    heat: [u32; hot::COUNTERS],
     stats: Stats,
     /// What a debugger watches, and the access it is to hear of: address, and true for a write.
     watches: Vec<Watch>,
@@ -162,6 +170,32 @@ pub enum Stop {
     Exception(Exception),
 }
 
+/// Which tiers execute guest code.
+#[derive(Clone, Debug, Default)]
+pub enum Tiers {
+    /// The interpreter alone.
+    Interpreter,
+    /// Each block as host code.
+    #[default]
+    Quick,
+    /// ... and loops whose jump back was taken so often as regions.
+    All {
+        /// Who compiles them.
+        workers: Arc<Workers>,
+        /// Jumps back, at least one.
+        threshold: u32,
+        /// Also of blocks that are slower so, for tests.
+        thorough: bool,
+    },
+}
+
+impl Tiers {
+    /// Who compiles regions.
+    pub fn workers(&self) -> Option<&Workers> {
+        if let Tiers::All { workers, .. } = self { Some(workers) } else { None }
+    }
+}
+
 /// The interpreter of one vCPU.
 pub struct Engine<I: Isa> {
     cx: Box<Context<I>>,
@@ -197,6 +231,8 @@ pub struct Engine<I: Isa> {
     perf_map: Option<Arc<PerfMap>>,
     /// Where instructions are counted.
     coverage: Option<Arc<Coverage>>,
+    /// Where regions are made.
+    regions: Option<hot::Regions>,
 }
 
 impl<I: Isa> Drop for Engine<I> {
@@ -239,6 +275,9 @@ impl<I: Isa> Engine<I> {
             front: 0,
             mxcsr: quick::MXCSR,
             constants: quick::CONSTANTS,
+            refused: 0,
+            visits: [0; quick::VISITS],
+            heat: [u32::MAX; hot::COUNTERS],
             stats: Stats::default(),
             watches: Vec::new(),
             watched: None,
@@ -266,6 +305,7 @@ impl<I: Isa> Engine<I> {
             scratch: None,
             perf_map: None,
             coverage: None,
+            regions: None,
         };
         engine.cx.tlb.select(0);
         engine.reset();
@@ -348,10 +388,24 @@ impl<I: Isa> Engine<I> {
         }
     }
 
+    /// From now on guest code is executed in these tiers, as far as this host has them; false: only the interpreter does. What was translated is forgotten.
+    pub fn use_tiers(&mut self, tiers: &Tiers) -> bool {
+        (self.quick, self.regions) = (None, None);
+        match tiers {
+            Tiers::Interpreter => {
+                self.flush();
+                return false;
+            }
+            Tiers::Quick => {}
+            Tiers::All { workers, threshold, thorough } => self.use_regions(workers, *threshold, *thorough),
+        }
+        self.use_quick_tier()
+    }
+
     /// From now on blocks are executed by the quick tier, if this host has one; true if so. What was translated is forgotten.
     pub fn use_quick_tier(&mut self) -> bool {
         self.flush();
-        self.quick = Quick::new(&*self.cx.isa, self.code_cache, self.cx.direct != 0, self.counted);
+        self.quick = Quick::new(&*self.cx.isa, self.code_cache, self.cx.direct != 0, self.counted, self.regions.is_some());
         self.note_stubs();
         self.quick.is_some()
     }
@@ -450,7 +504,9 @@ impl<I: Isa> Engine<I> {
         }
         for page in self.keeper.take_overwritten() {
             let Some(quick) = &mut self.quick else { continue };
-            for (id, code) in quick.revoke(page) {
+            let (gone, led) = quick.revoke(page);
+            led.into_iter().for_each(|led| self.lead(&led));
+            for (id, code) in gone {
                 self.blocks.remove(&id);
                 let slot = jump_slot(id.pc);
                 for slot in [slot, slot ^ OTHER_JUMP] {
@@ -481,6 +537,9 @@ impl<I: Isa> Engine<I> {
                     self.take_notes();
                 }
                 self.cx.event |= bits & Attention::EVENT != 0;
+                if bits & Attention::REGION != 0 {
+                    self.install_regions();
+                }
                 if bits & Attention::EXIT != 0 {
                     return Stop::Exit;
                 }
@@ -530,8 +589,17 @@ impl<I: Isa> Engine<I> {
     /// Executes from a code index until something else than the end of an instruction comes up.
     fn enter(&mut self, bus: &dyn GuestBus, code: u32, native: u64) -> Leave {
         let mut leave = self.execute(bus, code, native);
-        loop {
+        leave = loop {
             leave = match leave {
+                Leave::Hot(at, pc) => {
+                    self.heated(bus, at, pc);
+                    let linked = self.arena.code[at as usize].op == Bc::Linked;
+                    break Leave::Miss(pc, (!linked).then_some(at));
+                }
+                Leave::Judge(code) => {
+                    self.judge_region(code);
+                    Leave::Quick(code)
+                }
                 Leave::Quick(code) => self.execute(bus, code, self.quick.as_ref().map_or(0, |quick| quick.block(code))),
                 Leave::Resume(at) => {
                     self.cx.stats.resumed += 1;
@@ -549,9 +617,9 @@ impl<I: Isa> Engine<I> {
                     let stop = self.arena.next_mark(at).map_or(u32::MAX, |mark| mark.code);
                     execute::<I, true>(&mut self.cx, &self.arena, &self.rams, bus, at + 1, stop)
                 }
-                _ => break,
+                other => break other,
             };
-        }
+        };
         self.cx.soon = false;
         if let Some(extent) = self.scratch.take() {
             leave = self.settled_scratch(leave);
@@ -589,5 +657,6 @@ impl<I: Isa> Engine<I> {
         self.blocks.clear();
         self.exceptions.clear();
         self.cx.forget_jumps();
+        self.forget_regions();
     }
 }

@@ -97,6 +97,11 @@ impl<I: Isa> Engine<I> {
         self.note(native, &|_| format!("{}:{}", self.cx.isa.name(), self.cx.isa.exception_name(id)));
     }
 
+    /// Enters a region just made: `arm:0xc0008000 region`.
+    pub(super) fn note_region(&self, native: u64, pc: u64) {
+        self.note(native, &|_| format!("{}:{pc:#010x} region", self.cx.isa.name()));
+    }
+
     fn note(&self, native: u64, name: &dyn Fn(&mut Inner) -> String) {
         if let (Some(map), Some(quick), true) = (&self.perf_map, &self.quick, native != 0) {
             map.add(native, quick.end() as u64 - native, name);

@@ -46,6 +46,10 @@ counters! {
     tlb_misses = "tlb-misses",
     /// Exceptions and interrupts delivered.
     exceptions = "exceptions",
+    /// Regions made, and put in front of their first block.
+    regions = "regions",
+    /// ... and taken away again, as they were not worth it.
+    dropped_regions = "dropped-regions",
     /// Words of bytecode that the quick tier left to the interpreter, each time.
     interpreted = "interpreted",
     /// Times the interpreter took over inside a block: accesses that go together did not find their page, or floating-point controls do not suit the host.

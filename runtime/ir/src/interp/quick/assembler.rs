@@ -55,6 +55,11 @@ impl Assembler {
         self.used >= FULL
     }
 
+    /// There is room for so many bytes.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used + bytes < FULL
+    }
+
     pub fn new_dynamic_label(&mut self) -> DynamicLabel {
         self.labels.new_dynamic_label()
     }

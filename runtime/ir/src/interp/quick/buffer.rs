@@ -58,6 +58,14 @@ impl Buffer {
         unsafe { (*((self.write + offset) as *const std::sync::atomic::AtomicU64)).store(value, std::sync::atomic::Ordering::Release) };
     }
 
+    /// An aligned number in code already there, by its address for execution.
+    pub fn slot(&self, at: usize) -> u64 {
+        let offset = at - self.execute;
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.used, "no slot is at {offset:#x}");
+        // SAFETY: aligned and inside the mapping.
+        unsafe { (*((self.write + offset) as *const std::sync::atomic::AtomicU64)).load(std::sync::atomic::Ordering::Relaxed) }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.used = 0;

@@ -4,6 +4,7 @@ use super::super::Context;
 use super::super::blocks::BlockId;
 use super::super::code::{Bc, Code};
 use super::super::exec::{Leave, execute};
+use super::super::region::Calls;
 use super::access::Together;
 use super::{Exit, Run};
 use crate::guest::{AccessKind, BlockKey, Isa};
@@ -100,6 +101,40 @@ pub extern "sysv64" fn refill<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64, to
         }
         if cx.tlb.in_front(va, last, t.align, t.mmu, (t.read, t.write)) { Ok(0) } else { Err(Leave::Resume(at)) }
     })
+}
+
+/// The same for regions, whose caller the host's floating-point controls are not known to.
+extern "sysv64" fn of_region<I: Isa, const F: usize>(run: &mut Run<'_, I>, at: u32, va: u64, value: u64) -> Done {
+    // SAFETY: as in `serve`.
+    let mxcsr = unsafe { &raw mut (*run.cx).mxcsr };
+    // SAFETY: the flags the guest gathers are kept over what the host may compute meanwhile.
+    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) mxcsr, options(nostack)) };
+    let done = match F {
+        0 => load::<I, 1>(run, at, va),
+        1 => load::<I, 2>(run, at, va),
+        2 => load::<I, 4>(run, at, va),
+        3 => load::<I, 8>(run, at, va),
+        4 => store::<I, 1>(run, at, va, value),
+        5 => store::<I, 2>(run, at, va, value),
+        6 => store::<I, 4>(run, at, va, value),
+        7 => store::<I, 8>(run, at, va, value),
+        8 => probe::<I>(run, at, va),
+        _ => word::<I>(run, at),
+    };
+    // SAFETY: what was stored there, or what the function left.
+    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) mxcsr, options(nostack)) };
+    done
+}
+
+/// What regions call.
+pub fn of_regions<I: Isa>() -> Calls {
+    let at = |f: extern "sysv64" fn(&mut Run<'_, I>, u32, u64, u64) -> Done| f as usize;
+    Calls {
+        load: [at(of_region::<I, 0>), at(of_region::<I, 1>), at(of_region::<I, 2>), at(of_region::<I, 3>)],
+        store: [at(of_region::<I, 4>), at(of_region::<I, 5>), at(of_region::<I, 6>), at(of_region::<I, 7>)],
+        probe: at(of_region::<I, 8>),
+        word: at(of_region::<I, 9>),
+    }
 }
 
 /// Executes one word that has no template.

@@ -12,6 +12,8 @@ pub enum Cold {
     Leave { label: DynamicLabel, stub: usize, at: u32, saved: Registers },
     /// A jump that is not linked.
     Miss { label: DynamicLabel, at: u32, pc: u64 },
+    /// A jump back that was taken often.
+    Hot { label: DynamicLabel, at: u32, pc: u64 },
     /// A jump, from where registers hold this.
     Jump { label: DynamicLabel, at: u32, saved: Registers },
     /// The slow path of a load into a register, or of a store.
@@ -29,6 +31,7 @@ impl Cold {
             Cold::Refuse { at, .. }
             | Cold::Leave { at, .. }
             | Cold::Miss { at, .. }
+            | Cold::Hot { at, .. }
             | Cold::Jump { at, .. }
             | Cold::Access { at, .. }
             | Cold::Refill { at, .. }
@@ -59,6 +62,12 @@ impl Emitter<'_> {
             }
             Cold::Miss { label, at, pc } => {
                 let stub = self.stubs.miss_link;
+                dynasm!(self.ops ; .arch x64 ; =>label);
+                self.constant(RAX, pc);
+                dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);
+            }
+            Cold::Hot { label, at, pc } => {
+                let stub = self.stubs.hot;
                 dynasm!(self.ops ; .arch x64 ; =>label);
                 self.constant(RAX, pc);
                 dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);

@@ -6,13 +6,14 @@
 
 use super::super::code::{Arena, Bc, BlockInfo, Code, Operand};
 use super::super::exec::{JUMP_MASK, JumpEntry, jump_slot};
+use super::super::hot::heat_slot;
 use super::access::Group;
 use super::assembler::Assembler;
 use super::cold::Cold;
 use super::effects::{Writes, flags_of, is_branch, is_jump, is_written, result_of, writes};
 use super::labels::Labels;
-use super::regs::{NUMBERS, RAX, RDX, Registers};
-use super::shape::{CONTROLS, KEY, Shape};
+use super::regs::{NUMBERS, RAX, RCX, RDX, Registers};
+use super::shape::{CONTROLS, Copied, KEY, Shape};
 use super::stubs::Stubs;
 use crate::guest::BlockKey;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
@@ -43,6 +44,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// For code that is no block's.
+    pub fn assembler(&mut self) -> &mut Assembler {
+        &mut self.ops
+    }
+
     fn clear(&mut self, base: usize) {
         self.ops.restart(base);
         self.cold.clear();
@@ -328,6 +334,11 @@ impl Emitter<'_> {
                 let (slot, miss) = (self.label(), self.label());
                 self.cold.push(Cold::Miss { label: miss, at, pc: c.imm });
                 self.jumps.push((slot, at, miss));
+                if let (Some(heat), true) = (self.shape.heat, c.imm <= self.pc) {
+                    let (label, counter) = (self.label(), heat + 4 * heat_slot(c.imm) as i32);
+                    self.cold.push(Cold::Hot { label, at, pc: c.imm });
+                    dynasm!(self.ops ; .arch x64 ; dec DWORD [rbx + counter] ; jz =>label);
+                }
                 if !self.shape.counted && c.imm <= self.pc {
                     let attention = self.shape.attention;
                     dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + attention] ; cmp DWORD [rcx], 0 ; jne =>miss);
@@ -359,47 +370,16 @@ impl Emitter<'_> {
             return dynasm!(self.ops ; .arch x64 ; jmp extern rekey);
         };
         self.constant(RDX, key);
-        for (cell, lo) in copies {
-            let reg = self.get(cell);
-            if lo == 0 {
-                dynasm!(self.ops ; .arch x64 ; or rdx, Rq(reg));
-            } else {
-                dynasm!(self.ops ; .arch x64 ; mov rcx, Rq(reg) ; shl rcx, lo as i8 ; or rdx, rcx);
-            }
+        for copy in copies {
+            let reg = self.get(copy.cell);
+            or_shifted(self.ops, reg, copy.lo);
         }
         self.jump_cached(None);
     }
 
     /// Goes to the block for the pc in `rax` and the key in `rdx`, which the jump cache knows.
     fn jump_cached(&mut self, known: Option<u64>) {
-        let (epoch, jumps, miss) = (self.shape.epoch, self.shape.jumps, self.stubs.miss);
-        let field = |field: usize| jumps + field as i32;
-        let (pc, stamp, native) =
-            (field(offset_of!(JumpEntry, pc)), field(offset_of!(JumpEntry, stamp)), field(offset_of!(JumpEntry, native)));
-        const _: () = assert!(size_of::<JumpEntry>() == 32);
-        if !self.shape.counted {
-            let (attention, leave) = (self.shape.attention, self.stubs.no_code);
-            dynasm!(self.ops ; .arch x64 ; mov rcx, [rbx + attention] ; cmp DWORD [rcx], 0 ; jne extern leave);
-        }
-        dynasm!(self.ops ; .arch x64 ; or rdx, [rbx + epoch]);
-        match known {
-            Some(to) => self.constant(1, 32 * jump_slot(to) as u64),
-            None => dynasm!(self.ops
-                ; .arch x64
-                ; movzx ecx, al
-                ; shl ecx, 4
-                ; xor ecx, eax
-                ; and ecx, 32 * JUMP_MASK as i32
-            ),
-        }
-        dynasm!(self.ops
-            ; .arch x64
-            ; cmp [rbx + rcx + pc], rax
-            ; jne extern miss
-            ; cmp [rbx + rcx + stamp], rdx
-            ; jne extern miss
-            ; jmp QWORD [rbx + rcx + native]
-        );
+        jump_cached(self.ops, self.shape, self.stubs, known);
     }
 
     // ---- words that are more than one instruction's pattern
@@ -502,5 +482,65 @@ impl Emitter<'_> {
             faults.push((access, self.ops.place(instead)?));
         }
         self.ops.commit()
+    }
+}
+
+/// Puts a number into a register.
+pub fn constant(ops: &mut Assembler, reg: u8, value: u64) {
+    if let Ok(value) = u32::try_from(value) {
+        dynasm!(ops ; .arch x64 ; mov Rd(reg), value as i32);
+    } else if let Ok(value) = i32::try_from(value as i64) {
+        dynasm!(ops ; .arch x64 ; mov Rq(reg), DWORD value);
+    } else {
+        dynasm!(ops ; .arch x64 ; mov Rq(reg), QWORD value as i64);
+    }
+}
+
+/// Goes to the block for the pc in `rax` and the key in `rdx`, which the jump cache knows.
+pub fn jump_cached(ops: &mut Assembler, shape: &Shape, stubs: &Stubs, known: Option<u64>) {
+    let (epoch, jumps, miss) = (shape.epoch, shape.jumps, stubs.miss);
+    let field = |field: usize| jumps + field as i32;
+    let (pc, stamp, native) = (field(offset_of!(JumpEntry, pc)), field(offset_of!(JumpEntry, stamp)), field(offset_of!(JumpEntry, native)));
+    const _: () = assert!(size_of::<JumpEntry>() == 32);
+    if !shape.counted {
+        let (attention, leave) = (shape.attention, stubs.no_code);
+        dynasm!(ops ; .arch x64 ; mov rcx, [rbx + attention] ; cmp DWORD [rcx], 0 ; jne extern leave);
+    }
+    dynasm!(ops ; .arch x64 ; or rdx, [rbx + epoch]);
+    match known {
+        Some(to) => constant(ops, 1, 32 * jump_slot(to) as u64),
+        None => dynasm!(ops
+            ; .arch x64
+            ; movzx ecx, al
+            ; shl ecx, 4
+            ; xor ecx, eax
+            ; and ecx, 32 * JUMP_MASK as i32
+        ),
+    }
+    dynasm!(ops
+        ; .arch x64
+        ; cmp [rbx + rcx + pc], rax
+        ; jne extern miss
+        ; cmp [rbx + rcx + stamp], rdx
+        ; jne extern miss
+        ; jmp QWORD [rbx + rcx + native]
+    );
+}
+
+/// Adds a register to the key in `rdx`, at a bit.
+fn or_shifted(ops: &mut Assembler, reg: u8, lo: u8) {
+    if lo == 0 {
+        dynasm!(ops ; .arch x64 ; or rdx, Rq(reg));
+    } else {
+        dynasm!(ops ; .arch x64 ; mov rcx, Rq(reg) ; shl rcx, lo as i8 ; or rdx, rcx);
+    }
+}
+
+/// The key of these bits and these cells, which are clean, into `rdx`.
+pub fn key_of(ops: &mut Assembler, known: u64, copies: &[Copied]) {
+    constant(ops, RDX, known);
+    for copy in copies {
+        dynasm!(ops ; .arch x64 ; mov rcx, [rbx + i32::from(copy.cell) * 8]);
+        or_shifted(ops, RCX, copy.lo);
     }
 }

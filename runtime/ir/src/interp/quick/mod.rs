@@ -24,6 +24,7 @@ mod faults;
 mod flags;
 mod float;
 mod float_lanes;
+mod install;
 mod labels;
 mod lanes;
 mod pieces;
@@ -40,10 +41,13 @@ use super::code::{Arena, BlockInfo};
 use super::exec::Leave;
 use crate::guest::Isa;
 use buffer::Buffer;
+pub use effects::{Writes, flags_of, is_branch, result_of, writes};
 use emu_memory::{GuestBus, RamBlock};
 use faults::Faults;
 pub use faults::recover;
 pub use float::{CONSTANTS, Constants, MXCSR};
+use install::Region;
+pub use install::{Led, VISITS};
 use rustc_hash::FxHashMap;
 use shape::Shape;
 use std::sync::Arc;
@@ -77,6 +81,8 @@ impl Exit {
     const AGAIN: u64 = 3;
     const STORED: u64 = 4;
     const RESUME: u64 = 5;
+    const HOT: u64 = 6;
+    const JUDGE: u64 = 7;
 }
 
 /// A jump's slot in the buffer, and where it leads as long as it is not linked.
@@ -106,13 +112,15 @@ pub struct Quick {
     /// By RAM and page: the blocks there.
     pages: FxHashMap<(u16, u64), Vec<Made>>,
     faults: Faults,
+    /// Those that are in front of a block.
+    regions: Vec<Region>,
     scratch: emit::Scratch,
 }
 
 impl Quick {
-    /// An empty one with room for so many bytes of code, for memory that the host maps or not, with instructions counted or not; `None` if the host
-    /// cannot.
-    pub fn new<I: Isa>(isa: &I, size: usize, direct: bool, counted: bool) -> Option<Quick> {
+    /// An empty one with room for so many bytes of code, for memory that the host maps or not, with instructions counted or not, and with
+    /// regions to come; `None` if the host cannot.
+    pub fn new<I: Isa>(isa: &I, size: usize, direct: bool, counted: bool, regions: bool) -> Option<Quick> {
         if !std::is_x86_feature_detected!("popcnt") {
             tracing::warn!("the host has no POPCNT: guest code is interpreted");
             return None;
@@ -122,12 +130,13 @@ impl Quick {
             .ok()?;
         let mut quick = Quick {
             buffer,
-            shape: Shape::of(isa, direct, counted),
+            shape: Shape::of(isa, direct, counted, regions),
             stubs: Stubs::default(),
             blocks: FxHashMap::default(),
             slots: FxHashMap::default(),
             pages: FxHashMap::default(),
             faults: Faults::default(),
+            regions: Vec::new(),
             scratch: emit::Scratch::default(),
         };
         quick.clear::<I>();
@@ -141,6 +150,7 @@ impl Quick {
         self.slots.clear();
         self.pages.clear();
         self.faults.clear();
+        self.regions.clear();
         self.stubs = Stubs::new::<I>(&self.shape, &mut self.buffer).unwrap_or_default();
     }
 
@@ -186,16 +196,19 @@ impl Quick {
         }
     }
 
-    /// Forgets the blocks of a page: nothing leads there any more, but for jump caches and tables of blocks. What they are, and their code indices.
-    pub fn revoke(&mut self, page: (u16, u64)) -> Vec<(BlockId, u32)> {
+    /// Forgets the blocks of a page: nothing leads there any more, but for jump caches and tables of blocks. What they are, and their code indices; and blocks
+    /// that lead elsewhere now.
+    pub fn revoke(&mut self, page: (u16, u64)) -> (Vec<(BlockId, u32)>, Vec<Led>) {
         let gone = self.pages.remove(&page).unwrap_or_default();
+        let codes: Vec<usize> = gone.iter().filter_map(|block| self.blocks.get(&block.code).copied()).collect();
+        let led = self.revoke_regions(page, &codes);
         for block in &gone {
             self.blocks.remove(&block.code);
             for slot in block.jumps.iter().filter_map(|jump| self.slots.remove(jump)) {
                 self.buffer.patch(slot.at, slot.first as u64);
             }
         }
-        gone.into_iter().map(|block| (block.id, block.code)).collect()
+        (gone.into_iter().map(|block| (block.id, block.code)).collect(), led)
     }
 
     /// Executes the code of a block.
@@ -236,6 +249,8 @@ impl Quick {
             Exit::MISS_LINK => Leave::Miss(exit.pc, Some(at)),
             Exit::AGAIN => Leave::Again(at),
             Exit::RESUME => Leave::Resume(at),
+            Exit::HOT => Leave::Hot(at, exit.pc),
+            Exit::JUDGE => Leave::Judge(at),
             _ => run.leave,
         }
     }

@@ -7,7 +7,7 @@
 //! Registers have numbers here, general ones from 0 on and vector ones from [`FIRST_VECTOR`] on; sets of them are bits.
 
 use super::super::code::Code;
-use super::emit::Emitter;
+use super::emit::{Emitter, constant};
 use dynasmrt::{DynasmApi, dynasm};
 
 /// Places for numbers of registers.
@@ -486,12 +486,6 @@ impl Emitter<'_> {
 
     /// Host flags stay.
     pub fn constant(&mut self, reg: u8, value: u64) {
-        if let Ok(value) = u32::try_from(value) {
-            dynasm!(self.ops ; .arch x64 ; mov Rd(reg), value as i32);
-        } else if let Ok(value) = i32::try_from(value as i64) {
-            dynasm!(self.ops ; .arch x64 ; mov Rq(reg), DWORD value);
-        } else {
-            dynasm!(self.ops ; .arch x64 ; mov Rq(reg), QWORD value as i64);
-        }
+        constant(self.ops, reg, value);
     }
 }

@@ -1,6 +1,7 @@
 //! What generated code must know of an instruction set, and where it finds things: the same for all its blocks.
 
 use super::super::Context;
+use super::super::region::{Piece, written};
 use super::float::Constants;
 use crate::guest::{BlockKey, FloatEnvDesc, Isa, KeyPart, SlotOr};
 use crate::state::StateLayout;
@@ -23,6 +24,11 @@ pub struct Shape {
     pub jumps: i32,
     /// Pointer to the TLB's front, or to the byte at virtual address 0.
     pub front: i32,
+    /// Counters of jumps back, if regions are made.
+    pub heat: Option<i32>,
+    /// Where a region finds that the host refused an access, and where its visits are counted.
+    pub refused: i32,
+    pub visits: i32,
     /// The host maps the guest's memory: accesses need no look-up.
     pub direct: bool,
     /// Instructions are counted, and polls at every block; else polls are at jumps back and computed ones.
@@ -43,6 +49,14 @@ pub struct Shape {
     parts: &'static [KeyPart],
 }
 
+/// A cell that is a part of the key: bits `lo` to `end`, exclusive.
+#[derive(Clone, Copy)]
+pub struct Copied {
+    pub cell: u16,
+    pub lo: u8,
+    pub end: u8,
+}
+
 /// A cell's roles: it holds slots of the lowest byte only.
 const BYTE: u8 = 1;
 /// A slot of 128 bits begins there.
@@ -53,7 +67,7 @@ pub const KEY: u8 = 4;
 pub const CONTROLS: u8 = 8;
 
 impl Shape {
-    pub fn of<I: Isa>(isa: &I, direct: bool, counted: bool) -> Shape {
+    pub fn of<I: Isa>(isa: &I, direct: bool, counted: bool, regions: bool) -> Shape {
         let layout = isa.layout();
         let from = |field: usize| field as i32 - offset_of!(Context<I>, cells) as i32;
         let cell = |slot: crate::state::Slot| layout.slots[slot.0 as usize].cell;
@@ -84,6 +98,9 @@ impl Shape {
             global_epoch: from(offset_of!(Context<I>, global_epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
             front: from(offset_of!(Context<I>, front)),
+            heat: regions.then_some(from(offset_of!(Context<I>, heat))),
+            refused: from(offset_of!(Context<I>, refused)),
+            visits: from(offset_of!(Context<I>, visits)),
             direct,
             counted,
             mxcsr: from(offset_of!(Context<I>, mxcsr)),
@@ -125,9 +142,18 @@ impl Shape {
         (at(offset_of!(Constants, magnitude)), at(offset_of!(Constants, normal)))
     }
 
+    /// The cells of these blocks' words that the key depends on.
+    pub fn keys_written(&self, pieces: &[Piece]) -> Vec<u16> {
+        let words = pieces.iter().flat_map(|piece| &piece.words);
+        let mut keys: Vec<u16> = words.flat_map(written).filter(|cell| self.role(*cell) & KEY != 0).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// The key after a block with key `key` has written these cells: what of it is still known, and the cells to be or-ed in with their places.
     /// `None` if it is no matter of copies; [`u16::MAX`] is any cell.
-    pub fn key_after(&self, key: BlockKey, written: &[u16]) -> Option<(u64, Vec<(u16, u8)>)> {
+    pub fn key_after(&self, key: BlockKey, written: &[u16]) -> Option<(u64, Vec<Copied>)> {
         if written.contains(&u16::MAX) {
             return None;
         }
@@ -139,7 +165,7 @@ impl Shape {
             }
             let end = self.parts.iter().map(|p| p.lo).filter(|lo| *lo > part.lo).min().unwrap_or(48);
             known &= !((1 << end) - (1 << part.lo));
-            copies.push((cell, part.lo));
+            copies.push(Copied { cell, lo: part.lo, end });
         }
         Some((known, copies))
     }

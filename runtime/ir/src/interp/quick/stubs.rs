@@ -37,6 +37,12 @@ pub struct Stubs {
     pub no_code: usize,
     /// The same, and the jump at `edx` may be linked.
     pub miss_link: usize,
+    /// The jump at `edx`, to the pc in `rax`, was taken often.
+    pub hot: usize,
+    /// A function has said why.
+    pub stored: usize,
+    /// The region in front of the block at `edx` has been entered often.
+    pub judge: usize,
     /// The instruction of the word at `edx` is to be begun again.
     pub again: usize,
     /// The interpreter goes on with the word at `edx`.
@@ -107,6 +113,9 @@ impl Stubs {
             ("miss", self.miss),
             ("no_code", self.no_code),
             ("miss_link", self.miss_link),
+            ("hot", self.hot),
+            ("stored", self.stored),
+            ("judge", self.judge),
             ("again", self.again),
             ("resume", self.resume),
         ];
@@ -222,6 +231,9 @@ impl Stubs {
             miss,
             no_code: m.leave(Exit::MISS),
             miss_link: m.leave(Exit::MISS_LINK),
+            hot: m.leave(Exit::HOT),
+            stored: m.leave(Exit::STORED),
+            judge: m.leave(Exit::JUDGE),
             again: m.leave(Exit::AGAIN),
             resume: m.leave(Exit::RESUME),
         };

@@ -1,0 +1,47 @@
+//! `--jit` and what goes with it.
+
+use clap::Args;
+use emu_ir::interp::{Tiers, Workers};
+use std::sync::Arc;
+
+/// Which tiers execute guest code.
+#[derive(Args, Debug, Clone)]
+pub struct TierArgs {
+    /// Which tiers execute guest code: the interpreter alone, blocks as host code, hot loops as regions too; auto is full
+    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off", "quick", "full"])]
+    jit: String,
+    /// Threads that compile regions; 0: CPUs wait for them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=64))]
+    jit_threads: u8,
+    /// A region is made of a loop that jumped back so often
+    #[arg(long, value_name = "N", default_value_t = 2000, hide = true)]
+    jit_threshold: u32,
+}
+
+impl TierArgs {
+    /// What they say.
+    pub fn tiers(&self) -> Tiers {
+        match self.jit.as_str() {
+            "off" => Tiers::Interpreter,
+            "quick" => Tiers::Quick,
+            _ => {
+                let workers = Arc::new(Workers::new(self.jit_threads.into(), emu_user::without_signals));
+                Tiers::All { workers, threshold: self.jit_threshold, thorough: false }
+            }
+        }
+    }
+
+    /// The same as arguments, where they are not what is there by itself.
+    pub fn again(&self) -> Vec<String> {
+        let mut again = Vec::new();
+        let mut option = |name: &str, value: String, usual: &str| {
+            if value != usual {
+                again.extend([name.to_string(), value]);
+            }
+        };
+        option("--jit", self.jit.clone(), "auto");
+        option("--jit-threads", self.jit_threads.to_string(), "1");
+        option("--jit-threshold", self.jit_threshold.to_string(), "2000");
+        again
+    }
+}

@@ -1,0 +1,139 @@
+//! Where regions begin: jumps back that were taken often, and what becomes of them.
+
+use super::exec::{OTHER_JUMP, jump_slot};
+use super::quick::Led;
+use super::region::{Compiled, Done, Input, gather};
+pub use super::region::{Held as HeldWorkers, Workers};
+use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
+use emu_memory::{GuestBus, PAGE_BITS};
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
+
+/// Counters of jumps back; two jumps may share one.
+pub const COUNTERS: usize = 4096;
+/// What a counter gets when a region was asked for, or there can be none yet.
+const ASKED: u32 = 1 << 30;
+const LATER: u32 = 1 << 20;
+
+/// Which counter a jump to `pc` has.
+pub fn heat_slot(pc: u64) -> usize {
+    (pc >> 1 ^ pc >> 13) as usize % COUNTERS
+}
+
+/// What an engine knows of its regions.
+pub struct Regions {
+    workers: Arc<Workers>,
+    /// Jumps back until a region is asked for.
+    threshold: u32,
+    thorough: bool,
+    done: Arc<Done>,
+    /// Code indices of blocks that a region was asked for at.
+    asked: FxHashSet<u32>,
+}
+
+impl<I: Isa> Engine<I> {
+    /// From now on regions are made of loops whose jump back was taken so often.
+    pub(super) fn use_regions(&mut self, workers: &Arc<Workers>, threshold: u32, thorough: bool) {
+        let threshold = threshold.max(1);
+        self.regions = Some(Regions { workers: workers.clone(), threshold, thorough, done: Arc::default(), asked: FxHashSet::default() });
+    }
+
+    /// In a forked child: what was asked for is made by nobody.
+    pub fn restart_regions(&mut self) {
+        if let Some(regions) = &mut self.regions {
+            // It may be locked for ever.
+            std::mem::forget(std::mem::take(&mut regions.done));
+        }
+        self.forget_regions();
+    }
+
+    /// All code is forgotten, and code indices are given anew.
+    pub(super) fn forget_regions(&mut self) {
+        let Some(regions) = &mut self.regions else { return };
+        regions.done = Arc::default();
+        regions.asked.clear();
+        self.cx.heat.fill(regions.threshold);
+    }
+
+    /// The jump at a code index, to this pc, was taken often.
+    pub(super) fn heated(&mut self, bus: &dyn GuestBus, at: u32, pc: u64) {
+        let (Some(regions), Some(quick)) = (&mut self.regions, &self.quick) else { return };
+        let jump = self.arena.code[at as usize];
+        let counter = &mut self.cx.heat[heat_slot(pc)];
+        *counter = LATER;
+        if jump.op != Bc::Linked {
+            *counter = regions.threshold;
+            return;
+        }
+        let head = jump.imm as u32;
+        if regions.asked.contains(&head) {
+            return;
+        }
+        let Some(page) = quick.page_of(head) else { return };
+        let key = self.arena.block_at(head).map_or(BlockKey(0), |block| self.arena.blocks[block as usize].key);
+        let (layout, calls) = quick.region_layout::<I>();
+        let find = |to| find(&self.blocks, page, pc, key, layout.direct, to);
+        let Some((pieces, returns, key)) = gather(&self.arena, head, quick.policy(regions.thorough), find) else { return };
+        let mut pages: Vec<(u16, u64)> =
+            pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
+        pages.dedup();
+        *counter = ASKED;
+        regions.asked.insert(head);
+        regions.workers.ask(
+            Input { rekeyed: quick.rekeyed(&pieces, key), pages, pieces, key, returns, layout, calls },
+            &regions.done,
+            bus.attention(),
+        );
+    }
+
+    /// Puts regions that are compiled in front of their first blocks.
+    pub(super) fn install_regions(&mut self) {
+        let done = self.regions.as_ref().map(|regions| regions.done.take()).unwrap_or_default();
+        for (input, compiled) in done {
+            self.install(&input, compiled.as_ref());
+        }
+    }
+
+    fn install(&mut self, input: &Input, compiled: Option<&Compiled>) -> Option<()> {
+        let cells = (&raw const self.cx.cells) as usize;
+        let find = |pc| find(&self.blocks, input.pages[0], input.pieces[0].pc, input.key, input.layout.direct, pc);
+        let led = self.quick.as_mut()?.install(cells, &mut self.cx.visits, input, compiled?, find)?;
+        self.cx.stats.regions += 1;
+        self.lead(&led);
+        self.note_region(led.native, led.id.pc);
+        Some(())
+    }
+
+    /// A block leads elsewhere now.
+    pub(super) fn lead(&mut self, led: &Led) {
+        self.blocks.replace(&led.id, led.native);
+        let missing = self.quick.as_ref().map_or(0, |quick| quick.missing());
+        let slot = jump_slot(led.id.pc);
+        for entry in [slot, slot ^ OTHER_JUMP] {
+            let entry = &mut self.cx.jumps[entry];
+            if entry.code == led.code && entry.native != missing {
+                entry.native = led.native;
+            }
+        }
+    }
+
+    /// A region has been entered often: it stays, or goes.
+    pub(super) fn judge_region(&mut self, code: u32) {
+        let led = self.quick.as_mut().and_then(|quick| quick.judge(code));
+        if let Some(led) = led {
+            self.cx.stats.dropped_regions += 1;
+            self.lead(&led);
+        }
+    }
+}
+
+/// The code index of the block at a pc with this key, if one at another pc, in this RAM and page, may lead there directly.
+fn find(blocks: &Blocks, (ram, page): (u16, u64), from: u64, key: BlockKey, direct: bool, pc: u64) -> Option<u32> {
+    let page = match pc >> PAGE_BITS == from >> PAGE_BITS {
+        true => page,
+        // The host maps every page where its address says, for good.
+        false if direct => pc >> PAGE_BITS,
+        false => return None,
+    };
+    blocks.get(&BlockId::new((ram, page), pc, key)).filter(Cached::in_one_page).map(|block| block.code)
+}

@@ -1,0 +1,255 @@
+//! Regions in the buffer: the way in from blocks, and the ways out.
+//!
+//! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
+//! left, and a table where that is.
+
+use super::super::region::{Compiled, Exit, Input, Layout, Piece, Policy};
+use super::assembler::Assembler;
+use super::calls;
+use super::emit::{constant, jump_cached, key_of};
+use super::regs::{RAX, RDX};
+use super::{BlockId, Quick, Slot};
+use crate::guest::{BlockKey, Isa};
+use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
+use std::time::{Duration, Instant};
+
+/// Counters of regions' visits; two regions may share one.
+pub const VISITS: usize = 512;
+/// After so many visits a region is judged: one that is entered oftener than this is left soon, too, and costs more than it gives.
+pub const JUDGED: u32 = 1000;
+const OFTEN: Duration = Duration::from_nanos(100);
+
+/// A region that stands in for its first block.
+pub struct Region {
+    id: BlockId,
+    /// The block's code index, and its own code.
+    code: u32,
+    old: usize,
+    at: usize,
+    pages: Vec<(u16, u64)>,
+    /// Where its exits lead.
+    slots: Vec<Slot>,
+    since: Instant,
+}
+
+/// A block leads elsewhere now.
+pub struct Led {
+    pub id: BlockId,
+    pub code: u32,
+    pub native: u64,
+}
+
+/// Leaves by a stub with a code index.
+fn leave(ops: &mut Assembler, stub: usize, at: u32) {
+    dynasm!(ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);
+}
+
+/// Bytes of the instruction at the beginning.
+fn length(code: &[u8]) -> Option<usize> {
+    let mut decoder = iced_x86::Decoder::new(64, code, iced_x86::DecoderOptions::NONE);
+    decoder.can_decode().then(|| decoder.decode().len()).filter(|length| *length > 0)
+}
+
+impl Quick {
+    /// What says, behind words of these blocks, that the key is still this one.
+    pub fn rekeyed(&self, pieces: &[Piece], key: BlockKey) -> Option<Vec<(u16, u64)>> {
+        let (_, copies) = self.shape.key_after(key, &self.shape.keys_written(pieces))?;
+        Some(copies.into_iter().map(|copy| (copy.cell, key.0 >> copy.lo & ((1 << (copy.end - copy.lo)) - 1))).collect())
+    }
+
+    /// What regions may have.
+    pub fn policy(&self, thorough: bool) -> Policy {
+        Policy { thorough, sticky: self.shape.sticky }
+    }
+
+    /// What a region of these blocks is made with.
+    pub fn region_layout<I: Isa>(&self) -> (Layout, super::super::region::Calls) {
+        let shape = &self.shape;
+        let layout = Layout {
+            state: shape.layout.cells as u16,
+            left: shape.left,
+            run: shape.run,
+            attention: shape.attention,
+            front: shape.front,
+            refused: shape.refused,
+            direct: shape.direct,
+            counted: shape.counted,
+        };
+        (layout, calls::of_regions::<I>())
+    }
+
+    /// The RAM and page of the block at a code index.
+    pub fn page_of(&self, code: u32) -> Option<(u16, u64)> {
+        self.pages.iter().find(|(_, made)| made.iter().any(|made| made.code == code)).map(|(page, _)| *page)
+    }
+
+    /// Puts a region in front of its first block, if all its blocks are still there: which block leads elsewhere now, and where. `find` says the code index of
+    /// the block at a pc, if exits may lead to it directly.
+    pub fn install(
+        &mut self,
+        cells: usize,
+        counters: &mut [u32; VISITS],
+        input: &Input,
+        compiled: &Compiled,
+        find: impl Fn(u64) -> Option<u32>,
+    ) -> Option<Led> {
+        let code = input.pieces.first()?.code;
+        let old = *self.blocks.get(&code)?;
+        if !input.pieces.iter().all(|piece| self.blocks.contains_key(&piece.code)) {
+            return None;
+        }
+        let id = self.pages.get(input.pages.first()?)?.iter().find(|made| made.code == code)?.id;
+        let visits = self.regions.len() % VISITS;
+        let base = self.buffer.next();
+        let (shape, stubs) = (&self.shape, &self.stubs);
+        let ops = self.scratch.assembler();
+        ops.restart(base);
+        let (function, table, judged) = (ops.new_dynamic_label(), ops.new_dynamic_label(), ops.new_dynamic_label());
+        let (left, front) = (shape.left, shape.front);
+        let visit = shape.visits + 4 * visits as i32;
+        dynasm!(ops
+            ; .arch x64
+            ; dec DWORD [rbx + visit]
+            ; jz =>judged
+            ; mov [rbx + left], r15
+            ; mov rdi, rbx
+            ; mov rsi, r14
+            ; call =>function
+            ; mov r15, [rbx + left]
+            ; mov r14, [rbx + front]
+            ; lea rcx, [=>table]
+            ; jmp QWORD [rcx + rdx * 8]
+            ; =>judged
+            ; mov edx, code as i32
+            ; jmp extern stubs.judge
+        );
+        let (mut ends, mut ways) = (Vec::new(), Vec::new());
+        let keys = shape.keys_written(&input.pieces);
+        for exit in &compiled.exits {
+            ways.push(ops.offset().0);
+            match *exit {
+                Exit::Jump(pc) => {
+                    constant(ops, RAX, pc);
+                    constant(ops, RDX, input.key.0);
+                    jump_cached(ops, shape, stubs, Some(pc));
+                }
+                Exit::JumpTo => {
+                    constant(ops, RDX, input.key.0);
+                    jump_cached(ops, shape, stubs, None);
+                }
+                Exit::Rekey => match shape.key_after(input.key, &keys) {
+                    Some((known, copies)) => {
+                        key_of(ops, known, &copies);
+                        jump_cached(ops, shape, stubs, None);
+                    }
+                    None => dynasm!(ops ; .arch x64 ; jmp extern stubs.rekey),
+                },
+                Exit::Poll(pc) => {
+                    constant(ops, RAX, pc);
+                    leave(ops, stubs.no_code, 0);
+                }
+                Exit::Refuse(at) => leave(ops, stubs.refuse, at),
+                Exit::Again(at) => leave(ops, stubs.again, at),
+                Exit::Resume(at) => leave(ops, stubs.resume, at),
+                Exit::Stored => leave(ops, stubs.stored, 0),
+            }
+        }
+        // What the host refuses is left out, and a word says so.
+        let mut faults = Vec::new();
+        for access in &compiled.accesses {
+            let end = access + length(compiled.code.get(*access..)?)?;
+            faults.push((*access, ops.offset().0));
+            let behind = ops.new_dynamic_label();
+            ends.push((behind, end));
+            let refused = cells.wrapping_add_signed(shape.refused as isize);
+            dynasm!(ops
+                ; .arch x64
+                ; push rax
+                ; mov rax, QWORD refused as i64
+                ; mov DWORD [rax], 1
+                ; pop rax
+                ; jmp =>behind
+            );
+        }
+        ops.align(16, 0xcc);
+        let slots = ops.offset().0;
+        dynasm!(ops ; .arch x64 ; =>table);
+        for way in &ways {
+            dynasm!(ops ; .arch x64 ; .u64 (base + way) as u64);
+        }
+        ops.align(16, 0xcc);
+        let begins = ops.offset().0;
+        dynasm!(ops ; .arch x64 ; =>function);
+        if !ops.has_room(compiled.code.len()) {
+            return None;
+        }
+        let mut done = 0;
+        for (label, end) in ends {
+            ops.extend(&compiled.code[done..end]);
+            dynasm!(ops ; .arch x64 ; =>label);
+            done = end;
+        }
+        ops.extend(&compiled.code[done..]);
+        ops.commit()?;
+        let at = self.buffer.push(ops.code())?;
+        faults.iter_mut().for_each(|(access, _)| *access += begins);
+        self.faults.add(at, &faults);
+        let slot = |(n, way): (usize, &usize)| Slot { at: at + slots + 8 * n, first: at + way };
+        let slots: Vec<Slot> = ways.iter().enumerate().map(slot).collect();
+        for (slot, exit) in slots.iter().zip(&compiled.exits) {
+            if let Exit::Jump(pc) = exit
+                && let Some(code) = find(*pc).and_then(|code| self.blocks.get(&code))
+            {
+                self.buffer.patch(slot.at, *code as u64);
+            }
+        }
+        self.regions.push(Region { id, code, old, at, pages: input.pages.clone(), slots, since: Instant::now() });
+        counters[visits] = JUDGED;
+        self.blocks.insert(code, at);
+        self.redirect(old, at);
+        Some(Led { id, code, native: at as u64 })
+    }
+
+    /// Whatever leads to one place leads to another from now on.
+    fn redirect(&mut self, from: usize, to: usize) {
+        let exits = self.regions.iter().flat_map(|region| &region.slots);
+        for slot in self.slots.values().chain(exits) {
+            if self.buffer.slot(slot.at) == from as u64 {
+                self.buffer.patch(slot.at, to as u64);
+            }
+        }
+    }
+
+    /// The region in front of the block at a code index has been entered [`JUDGED`] times: if it goes away, its block leads elsewhere.
+    pub fn judge(&mut self, code: u32) -> Option<Led> {
+        let index = self.regions.iter().position(|region| region.code == code)?;
+        (self.regions[index].since.elapsed() < OFTEN * JUDGED).then(|| self.remove(index))
+    }
+
+    fn remove(&mut self, index: usize) -> Led {
+        let Region { id, code, old, at, .. } = self.regions.swap_remove(index);
+        self.blocks.insert(code, old);
+        self.redirect(at, old);
+        Led { id, code, native: old as u64 }
+    }
+
+    /// Blocks of a page are gone: regions with any of them are, too, and no exit leads there. Blocks that lead elsewhere now.
+    pub fn revoke_regions(&mut self, page: (u16, u64), gone: &[usize]) -> Vec<Led> {
+        let mut led = Vec::new();
+        while let Some(index) = self.regions.iter().position(|region| region.pages.contains(&page)) {
+            let of_page = self.regions[index].id.page() == page;
+            let back = self.remove(index);
+            if of_page {
+                self.blocks.remove(&back.code);
+            } else {
+                led.push(back);
+            }
+        }
+        for slot in self.regions.iter().flat_map(|region| &region.slots) {
+            if gone.contains(&(self.buffer.slot(slot.at) as usize)) {
+                self.buffer.patch(slot.at, slot.first as u64);
+            }
+        }
+        led
+    }
+}

@@ -1,0 +1,232 @@
+//! The region tier: hot loops of several blocks as one function of the host's, compiled by Cranelift on another thread.
+//!
+//! Data path: code of the quick tier counts its jumps back; where one was taken often, [`gather`] collects the blocks around it that the loop consists of
+//! (linked jumps inside a page lead from one to the next, so they have all been executed), as copies of their bytecode. A thread of [`Workers`] makes a
+//! function of them ([`lower`], what is written back when: [`plan`]), and the vCPU that asked puts it in front of the loop's first block
+//! ([`super::quick`]). Whoever comes to that block then executes the region.
+//!
+//! Cells are SSA values inside: those of the state are loaded at the entry and stored at exits, and on the way out of line of an access that does not find its
+//! page in the TLB's front. Where the host maps the guest's memory, an access that it refuses is left out, and a word says so; the region looks at that word
+//! before it does anything that could not be done again, and goes back to the instruction of the first access since it looked last.
+//!
+//! Regions count, poll and stop where blocks do. What a region has no code for ends it: it leaves before that block, or to the interpreter before that word.
+
+mod access;
+mod flags;
+mod lower;
+mod plan;
+mod words;
+mod workers;
+
+use super::code::{Arena, Bc, BlockInfo, Code};
+use super::quick::{is_branch, result_of};
+use crate::guest::BlockKey;
+pub use lower::Compiled;
+pub use plan::written;
+use std::collections::BTreeMap;
+pub use workers::{Done, Held, Workers};
+
+/// Blocks and words of a region at most.
+const MAX_BLOCKS: usize = 64;
+const MAX_WORDS: usize = 2500;
+/// Return addresses that a computed jump is compared with at most.
+const MAX_RETURNS: usize = 4;
+
+/// A block of a region: a copy, whose jumps say the pc they lead to, and words of the side table in `a` and `b` the first cell of their result and how many.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Code index of its `Enter`, which is the first word.
+    pub code: u32,
+    pub pc: u64,
+    pub words: Vec<Code>,
+}
+
+impl Piece {
+    /// Word number of a branch's target.
+    fn target(&self, c: &Code) -> usize {
+        (c.imm - u64::from(self.code)) as usize
+    }
+
+    /// Constants that it puts into cells: return addresses are among them.
+    fn constants(&self) -> impl Iterator<Item = u64> {
+        self.words.iter().filter(|c| c.op == Bc::MovI).flat_map(|c| [c.imm, c.imm & !1])
+    }
+
+    /// It may end with the return of a call. Behind helpers, which may have changed what is where, computed jumps are looked up.
+    fn returns(&self) -> bool {
+        self.words.iter().any(|c| matches!(c.op, Bc::JumpTo | Bc::JumpRekey)) && !self.words.iter().any(|c| c.op == Bc::Call)
+    }
+
+    /// Where it leads, by jumps and by calls that come back.
+    fn leads_to(&self, returns: &[u64]) -> impl Iterator<Item = u64> {
+        let computed = self.returns();
+        let jumps = self.words.iter().filter(|c| c.op == Bc::Jump).map(|c| c.imm);
+        jumps.chain(returns.iter().copied().filter(move |_| computed))
+    }
+}
+
+/// What a region is made from.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The first one is where it is entered.
+    pub pieces: Vec<Piece>,
+    /// The RAM and page of each, the first one's first.
+    pub pages: Vec<(u16, u64)>,
+    pub key: BlockKey,
+    /// Where computed jumps may lead: pcs of blocks of the region that one of it wrote into a register, behind a call.
+    pub returns: Vec<u64>,
+    /// The cells that say whether the key is still that of the region where it may be another, and what they hold then. `None`: that is not known.
+    pub rekeyed: Option<Vec<(u16, u64)>>,
+    pub layout: Layout,
+    pub calls: Calls,
+}
+
+/// Where generated code finds things: offsets in bytes from the first cell.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Cells of the state; those above are temporary.
+    pub state: u16,
+    pub left: i32,
+    pub run: i32,
+    pub attention: i32,
+    pub front: i32,
+    /// Not 0: the host has refused an access.
+    pub refused: i32,
+    /// As of the quick tier.
+    pub direct: bool,
+    pub counted: bool,
+}
+
+/// Addresses of functions, which a region of a host without such memory calls; by size.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls {
+    pub load: [usize; 4],
+    pub store: [usize; 4],
+    pub probe: usize,
+    pub word: usize,
+}
+
+/// How a region is left. Each says what the value is that it comes back with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// To the block at this pc; no value.
+    Jump(u64),
+    /// To the block at the pc that is the value.
+    JumpTo,
+    /// The same, where the key may be another.
+    Rekey,
+    /// Something asks for attention before the block at this pc; no value.
+    Poll(u64),
+    /// Before the block at this code index, which does not fit what is left; no value.
+    Refuse(u32),
+    /// The instruction of the word at this code index is to be begun again; no value.
+    Again(u32),
+    /// The interpreter goes on at this code index; no value.
+    Resume(u32),
+    /// A function has said why; no value.
+    Stored,
+}
+
+/// Which blocks regions are made of.
+#[derive(Clone, Copy)]
+pub struct Policy {
+    /// Also those with words that a region has no code for, which are called then: slower than blocks that have some, but tests see more.
+    pub thorough: bool,
+    /// A cell that is not all that is known of floating-point flags: no region touches it.
+    pub sticky: Option<u16>,
+}
+
+/// A word that is called.
+fn is_called(op: Bc) -> bool {
+    matches!(op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call | Bc::ClearExclusive)
+}
+
+impl Policy {
+    /// A region can have the word.
+    fn takes(&self, c: &Code) -> bool {
+        use Bc::*;
+        let fits = match c.op {
+            Poll | Trap => false,
+            Generic | Float | Call => self.thorough,
+            Load8 | Load16 | Load32 | Load64 | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite => {
+                matches!(c.x, 0 | 32) && c.c >> 8 <= 15 && i32::try_from(c.imm as i64).is_ok()
+            }
+            _ => true,
+        };
+        let touches = |cell| plan::reads(c).chain(plan::written(c)).any(|touched| touched == cell);
+        fits && !self.sticky.is_some_and(touches)
+    }
+
+    /// A copy of a block, if it is one that a region can have.
+    fn copy(&self, arena: &Arena, block: &BlockInfo, key: BlockKey) -> Option<Piece> {
+        let mut words = arena.code[block.code as usize..block.end as usize].to_vec();
+        // Behind its last word.
+        words.pop_if(|c| c.op == Bc::Trap);
+        for c in &mut words {
+            if matches!(c.op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call) {
+                (c.a, c.b) = result_of(arena, c);
+            } else if c.op == Bc::Linked {
+                let to = arena.blocks[arena.block_at(c.imm as u32)? as usize];
+                *c = Code { op: Bc::Jump, x: 1, imm: to.pc, ..*c };
+            }
+        }
+        if block.key != key || !block.linkable || words.first()?.op != Bc::Enter || !words.iter().all(|c| self.takes(c)) {
+            return None;
+        }
+        // Branches forward only.
+        let forward = |(n, c): (usize, &Code)| !is_branch(c.op) || c.imm > u64::from(block.code) + n as u64;
+        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words })
+    }
+}
+
+/// The blocks around the one at a code index that lead back to it, and where computed jumps among them may lead; `None`: there is no loop.
+///
+/// `find` says the code index of the block at a pc with the same key, if there is one and the region may lead there. What a block writes into the state that is the pc of
+/// a block is taken for the return address of a call.
+pub fn gather(arena: &Arena, head: u32, policy: Policy, find: impl Fn(u64) -> Option<u32>) -> Option<(Vec<Piece>, Vec<u64>, BlockKey)> {
+    let info = |code: u32| arena.block_at(code).map(|block| arena.blocks[block as usize]).filter(|block| block.code == code);
+    let first = info(head)?;
+    let mut found: BTreeMap<u64, Piece> = BTreeMap::new();
+    let mut returns: Vec<u64> = Vec::new();
+    let mut order = Vec::new();
+    let mut count = 0;
+    let mut ahead = vec![first];
+    while let Some(block) = ahead.pop() {
+        if found.contains_key(&block.pc) {
+            continue;
+        }
+        let Some(piece) = policy.copy(arena, &block, first.key) else { continue };
+        count += piece.words.len();
+        if found.len() == MAX_BLOCKS || count > MAX_WORDS {
+            break;
+        }
+        let words = &arena.code[block.code as usize..block.end as usize];
+        ahead.extend(words.iter().filter(|c| c.op == Bc::Linked).filter_map(|c| info(c.imm as u32)));
+        // Into another page.
+        ahead.extend(words.iter().filter(|c| c.op == Bc::Jump && c.x == 0).filter_map(|c| info(find(c.imm)?)));
+        for (pc, code) in piece.constants().filter_map(|pc| Some((pc, find(pc)?))) {
+            if returns.len() < MAX_RETURNS && !returns.contains(&pc) {
+                returns.push(pc);
+            }
+            ahead.extend(info(code));
+        }
+        order.push(block.pc);
+        found.insert(block.pc, piece);
+    }
+    // Those that lead back to the first.
+    let leads = |piece: &Piece| piece.leads_to(&returns).collect::<Vec<u64>>();
+    let mut kept = vec![first.pc];
+    loop {
+        let more = |pc: &u64| !kept.contains(pc) && found.get(pc).is_some_and(|piece| leads(piece).iter().any(|to| kept.contains(to)));
+        let more: Vec<u64> = order.iter().copied().filter(more).collect();
+        if more.is_empty() {
+            break;
+        }
+        kept.extend(more);
+    }
+    order.retain(|pc| kept.contains(pc));
+    returns.retain(|pc| kept.contains(pc));
+    let pieces: Vec<Piece> = order.iter().filter_map(|pc| found.remove(pc)).collect();
+    let loops = pieces.iter().any(|piece| piece.leads_to(&returns).any(|to| to == first.pc));
+    loops.then_some((pieces, returns, first.key))
+}

@@ -1,0 +1,141 @@
+//! Threads that compile regions, at low priority, for all vCPUs of a machine or process.
+
+use super::Input;
+use super::lower::{Compiled, Scratch, compile};
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use emu_memory::Attention;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Regions that are compiled, of one vCPU: the code index of each one's first block, what it was made from, and its code.
+#[derive(Default)]
+pub struct Done(Mutex<Vec<(Input, Option<Compiled>)>>);
+
+impl Done {
+    /// Takes them.
+    pub fn take(&self) -> Vec<(Input, Option<Compiled>)> {
+        std::mem::take(&mut *lock(&self.0))
+    }
+}
+
+struct Job {
+    input: Input,
+    done: Arc<Done>,
+    /// The vCPU's attention word.
+    attention: Arc<AtomicU32>,
+}
+
+/// The threads, which begin when there is something to do. They end when this is dropped.
+#[derive(Debug)]
+pub struct Workers {
+    threads: usize,
+    /// Calls a function that makes a thread, which inherits what this makes of the calling one.
+    around: fn(&mut dyn FnMut()),
+    queue: Mutex<Option<Sender<Job>>>,
+}
+
+/// The threads are held still: none begins, and nothing is added to what they have to do.
+pub struct Held<'a>(MutexGuard<'a, Option<Sender<Job>>>);
+
+impl Held<'_> {
+    /// In a forked child, which has no such threads: they begin anew.
+    pub fn restart(&mut self) {
+        // Its other end may be locked for ever.
+        std::mem::forget(self.0.take());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Workers {
+    /// So many threads; with none, who asks for a region waits until it is compiled. Threads are made inside `around`.
+    pub fn new(threads: usize, around: fn(&mut dyn FnMut())) -> Workers {
+        Workers { threads, around, queue: Mutex::default() }
+    }
+
+    /// Keeps everything as it is over a fork.
+    pub fn hold(&self) -> Held<'_> {
+        Held(lock(&self.queue))
+    }
+
+    /// Has a region compiled; the vCPU's attention word tells when.
+    pub fn ask(&self, input: Input, done: &Arc<Done>, attention: &Arc<AtomicU32>) {
+        let job = Job { input, done: done.clone(), attention: attention.clone() };
+        if self.threads == 0 {
+            let Some(host) = host() else { return };
+            return job.finish(&*host, &mut Scratch::default());
+        }
+        let mut queue = lock(&self.queue);
+        let sender = queue.get_or_insert_with(|| {
+            let (sender, receiver) = channel();
+            let receiver = Arc::new(Mutex::new(receiver));
+            (self.around)(&mut || (0..self.threads).for_each(|number| begin(number, &receiver)));
+            sender
+        });
+        // Without threads regions are not made, and all goes on as it was.
+        _ = sender.send(job);
+    }
+}
+
+impl Job {
+    fn finish(self, host: &dyn isa::TargetIsa, scratch: &mut Scratch) {
+        let compiled = compile(&self.input, host, scratch);
+        lock(&self.done.0).push((self.input, compiled));
+        self.attention.fetch_or(Attention::REGION, Ordering::Release);
+    }
+}
+
+fn begin(number: usize, receiver: &Arc<Mutex<Receiver<Job>>>) {
+    let receiver = receiver.clone();
+    let work = move || {
+        // Linux sets the priority of the calling thread only: vCPUs go first.
+        _ = rustix::process::setpriority_process(None, 10);
+        let Some(host) = host() else { return };
+        let mut scratch = Scratch::default();
+        loop {
+            let job = lock(&receiver).recv();
+            let Ok(job) = job else { return };
+            job.finish(&*host, &mut scratch);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name(format!("region{number}")).spawn(work) {
+        tracing::warn!("no thread for regions: {error}");
+    }
+}
+
+/// This machine, with what its CPU has.
+fn host() -> Option<OwnedTargetIsa> {
+    let mut flags = settings::builder();
+    for (name, value) in [
+        ("opt_level", "speed"),
+        // Two loads of the guest's are two loads: another CPU may write in between.
+        ("enable_alias_analysis", "false"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("enable_probestack", "false"),
+        ("unwind_info", "false"),
+    ] {
+        flags.set(name, value).ok()?;
+    }
+    let mut builder = isa::lookup_by_name("x86_64").ok()?;
+    for (feature, there) in [
+        ("has_sse3", std::is_x86_feature_detected!("sse3")),
+        ("has_ssse3", std::is_x86_feature_detected!("ssse3")),
+        ("has_sse41", std::is_x86_feature_detected!("sse4.1")),
+        ("has_sse42", std::is_x86_feature_detected!("sse4.2")),
+        ("has_avx", std::is_x86_feature_detected!("avx")),
+        ("has_avx2", std::is_x86_feature_detected!("avx2")),
+        ("has_popcnt", std::is_x86_feature_detected!("popcnt")),
+        ("has_bmi1", std::is_x86_feature_detected!("bmi1")),
+        ("has_bmi2", std::is_x86_feature_detected!("bmi2")),
+        ("has_lzcnt", std::is_x86_feature_detected!("lzcnt")),
+    ] {
+        if there {
+            builder.enable(feature).ok()?;
+        }
+    }
+    builder.finish(settings::Flags::new(flags)).ok()
+}
