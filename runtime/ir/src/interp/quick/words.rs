@@ -533,6 +533,7 @@ impl Emitter<'_> {
             }
             Poll => self.poll(c, at),
             Jump | JumpTo | JumpRekey => self.jump_word(c, at),
+            Raise => self.raise(at),
             // Jumps are linked later than blocks get code.
             Trap | Linked => dynasm!(self.ops ; .arch x64 ; ud2),
             _ => self.call_word(c, at),
