@@ -101,9 +101,14 @@ thread_local! {
 }
 
 impl Inbox {
-    /// An empty one.
-    pub fn new(attention: Arc<AtomicU32>) -> Inbox {
-        Inbox { notes: AtomicU32::new(0), info: UnsafeCell::new(HostInfo([0; 128])), attention }
+    /// An empty one, with a new attention word.
+    pub fn new() -> Inbox {
+        Inbox { notes: AtomicU32::new(0), info: UnsafeCell::new(HostInfo([0; 128])), attention: Arc::default() }
+    }
+
+    /// The attention word that is set when anything comes.
+    pub fn attention(&self) -> &Arc<AtomicU32> {
+        &self.attention
     }
 
     /// From now on signals of this host thread go here. It must live as long as the thread takes signals.
