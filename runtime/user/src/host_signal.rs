@@ -44,6 +44,13 @@ global_asm!(
     "emu_user_syscall_interrupted:",
     "mov rax, -513",
     "ret",
+    // What a system call (getpid) leaves in `rcx`, which was 0.
+    "emu_user_syscall_leaves:",
+    "mov eax, 39",
+    "xor ecx, ecx",
+    "syscall",
+    "mov rax, rcx",
+    "ret",
     "emu_user_sigreturn:",
     "mov eax, 15",
     "syscall",
@@ -56,6 +63,7 @@ unsafe extern "sysv64" {
     fn emu_user_syscall_at();
     fn emu_user_syscall_not_begun();
     fn emu_user_syscall_interrupted();
+    fn emu_user_syscall_leaves() -> usize;
     fn emu_user_sigreturn();
 }
 
@@ -146,6 +154,9 @@ impl Inbox {
     }
 }
 
+/// On this host `syscall` leaves the address behind it in `rcx`, as it does but where events are delivered by FRED.
+static MARKS: AtomicBool = AtomicBool::new(false);
+
 /// A number no program sends with a signal by accident: a kick.
 const KICK_VALUE: i64 = 0x656d_7500_6b69_636b;
 /// The signal of a kick, which the host always notes for us: what counts is the value. The C library of the host would take it for `pthread_cancel` only.
@@ -186,11 +197,13 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
     let current = CURRENT.get();
     // SAFETY: `attach` put it there, and its thread, which is this one, keeps it.
     let Some(inbox) = (unsafe { current.as_ref() }) else { return };
-    // The host's handlers are of the kind that has calls made again: the kernel then goes back to the call's instruction. A call that had only just not
-    // begun is as good as one that had.
+    // The host's handlers are of the kind that has calls made again: the kernel then goes back to the call's instruction, with what that left in `rcx`. On a
+    // host where it leaves nothing there, a call that had only just not begun is as good as one that had.
     let (look, call) = (emu_user_syscall_look as *const () as usize, emu_user_syscall_at as *const () as usize);
     if (look..=call).contains(&pc) {
-        let next = if pc == call { emu_user_syscall_interrupted } else { emu_user_syscall_not_begun };
+        let unmarked = context.uc_mcontext.gregs[libc::REG_RCX as usize] as usize == &raw const inbox.notes as usize;
+        let begun = pc == call && !(unmarked && MARKS.load(Ordering::Relaxed));
+        let next = if begun { emu_user_syscall_interrupted } else { emu_user_syscall_not_begun };
         context.uc_mcontext.gregs[libc::REG_RIP as usize] = next as *const () as i64;
     }
     if number == KICK_NUMBER && info.long(24) == KICK_VALUE {
@@ -275,7 +288,11 @@ pub fn is_ignored(number: i32) -> bool {
 /// From now on refused accesses come back as errors.
 pub fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| [libc::SIGSEGV, libc::SIGBUS].into_iter().for_each(|number| set_action(number, Action::Note)));
+    ONCE.call_once(|| {
+        // SAFETY: it calls for the process's number.
+        MARKS.store(unsafe { emu_user_syscall_leaves() } != 0, Ordering::Relaxed);
+        [libc::SIGSEGV, libc::SIGBUS].into_iter().for_each(|number| set_action(number, Action::Note));
+    });
 }
 
 /// True if the last access that this thread was refused lies beyond the end of a mapped file.
