@@ -121,6 +121,19 @@ fn executed_lines_are_counted() {
 }
 
 #[test]
+fn every_system_call_is_printed() {
+    let folder = Folder::new("strace");
+    if folder.program("calls.c").is_none() {
+        return;
+    }
+    let Output { status, stdout, stderr } = folder.emu(&["--strace", "calls"]).output().unwrap();
+    let text = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && stdout == b"end\n");
+    assert_eq!(text.lines().filter(|line| line.contains(" getppid() = ")).count(), 50, "{text}");
+    has(&text, &[" write(1, \"end\\n\", 4) = 4", " exit_group(0) = ?"]);
+}
+
+#[test]
 fn instructions_are_traced() {
     let folder = Folder::new("trace");
     let Some(program) = folder.program("lines.c") else { return };

@@ -305,7 +305,8 @@ impl Verifier<'_> {
             }
             Op::VecSat(op, _) => {
                 count(op.operands())?;
-                need(ty == Type::I1 && args.iter().all(|a| a.is_vector()), "vectors")
+                need(ty == Type::I1 && args.iter().all(|a| a.is_vector()), "vectors")?;
+                need(!op.is_float(), "an operation on integers")
             }
             Op::LaneGet(_) => {
                 count(1)?;

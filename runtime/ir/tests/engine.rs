@@ -362,6 +362,62 @@ fn traps_return_and_modes_are_keys() {
     assert_eq!((reg(&engine, 9), reg(&engine, CAUSE.0), reg(&engine, USER.0), engine.pc()), (1, 5, 1, 0x1008));
 }
 
+/// A loop of traps, one in the middle of a block.
+fn traps() -> [u32; 7] {
+    [
+        asm(I::AddI, 1, 1, 1),
+        asm(I::Trap, 0, 0, 2),
+        asm(I::AddI, 2, 2, 1),
+        asm(I::Trap, 0, 0, 3),
+        asm(I::CmpI, 0, 1, 5),
+        asm(I::Bne, 0, 0, back(5)),
+        asm(I::B, 0, 0, 0),
+    ]
+}
+
+#[test]
+fn what_the_bus_serves_is_no_reason_to_stop() {
+    for limit in 1..50 {
+        let (one, many) = (Bus::new(&traps()), Bus::new(&traps()));
+        let (mut a, mut b) = (engine(), engine());
+        for (bus, engine) in [(&one, &mut a), (&many, &mut b)] {
+            bus.serves.set(u32::MAX);
+            engine.trap_exceptions();
+        }
+        for _ in 0..limit {
+            assert_eq!((a.step(&one), a.executed()), (Stop::Budget, 1));
+        }
+        many.limit.set(limit);
+        assert_eq!((b.run(&many), b.executed()), (Stop::Budget, limit));
+        assert_eq!((a.state(), a.stats().exceptions), (b.state(), b.stats().exceptions), "after {limit}");
+    }
+}
+
+#[test]
+fn what_the_bus_does_not_serve_comes_back_where_it_was_raised() {
+    let bus = Bus::new(&traps());
+    let mut engine = engine();
+    engine.trap_exceptions();
+    bus.limit.set(1000);
+    bus.serves.set(7);
+    let Stop::Exception(e) = engine.run(&bus) else { panic!("it was served") };
+    assert_eq!((e.id, e.args[0], engine.pc(), engine.executed()), (TRAP, 3, 0x100c, 22));
+    assert_eq!((reg(&engine, 9), engine.stats().exceptions), (17, 8));
+}
+
+#[test]
+fn a_request_that_comes_while_the_bus_serves_is_taken_behind_it() {
+    let bus = Bus::new(&traps());
+    let mut engine = engine();
+    engine.trap_exceptions();
+    bus.limit.set(1000);
+    bus.serves.set(u32::MAX);
+    bus.serve_exits.set(true);
+    for (pc, sum) in [(0x1008, 2), (0x1010, 5), (0x1008, 7), (0x1010, 10), (0x1008, 12)] {
+        assert_eq!((engine.run(&bus), engine.pc(), reg(&engine, 9)), (Stop::Exit, pc, sum));
+    }
+}
+
 /// Instructions that go wrong in interesting ways but stay inside a few pages mostly.
 fn instruction() -> impl Strategy<Value = u32> {
     let r = || 0u32..8;

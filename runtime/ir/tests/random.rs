@@ -436,7 +436,7 @@ impl Maker<'_> {
                     | Vop::ShlLongImmU => u64::from(*c) % bits,
                     _ => 1 + u64::from(*c) % bits,
                 };
-                if *c & 0x40 != 0 {
+                if *c & 0x40 != 0 && !op.is_float() {
                     let saturated = self.b.vec_sat(op, lane, &args, imm);
                     self.pool.push(saturated);
                     if *c & 0x20 != 0 {
@@ -449,7 +449,7 @@ impl Maker<'_> {
                 self.b.vec(op, lane, &args, imm)
             }
             Step::Table(n, a, b) => {
-                let args: Vec<Value> = (0..3 + n % 4).map(|at| self.pick_as(a.wrapping_add(at * b), Type::I64)).collect();
+                let args: Vec<Value> = (0..3 + n % 4).map(|at| self.pick_as(a.wrapping_add(at.wrapping_mul(*b)), Type::I64)).collect();
                 self.b.table_lookup(args[0], args[1], &args[2..])
             }
             Step::Quad(store, a, q) => {

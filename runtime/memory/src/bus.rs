@@ -97,6 +97,13 @@ pub trait GuestBus: PhysBus {
         None
     }
 
+    /// Who stands in for the guest's kernel does at once what the vCPU raised this exception for (its number, and what it says), without its having to stop:
+    /// true if that is done, and the state, whose pc was the instruction that raised it, is where the guest goes on. False: nothing was done. Only asked of
+    /// a vCPU that takes no exceptions itself.
+    fn serve(&self, _exception: u16, _arguments: &[u64; 4], _state: &mut [u64]) -> bool {
+        false
+    }
+
     /// Code is about to be read in a page (an address in it; `first`: there was none in it): when it returns, nobody writes there without a look at
     /// [`crate::RamBlock::code_lines`].
     fn hold_code(&self, _at: GuestPhys, first: bool) {

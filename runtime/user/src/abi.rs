@@ -237,8 +237,11 @@ impl Abi {
     /// The call with a number.
     pub fn number(&self, number: u32) -> Option<&'static Number> {
         // Few numbers are left out, so that one is near the place it has by itself.
-        let near = self.numbers.get(..=number as usize).unwrap_or(self.numbers);
-        near.iter().rev().find(|n| n.number <= number).filter(|n| n.number == number)
+        let mut at = self.numbers.len().checked_sub(1)?.min(number as usize);
+        while at > 0 && self.numbers[at].number > number {
+            at -= 1;
+        }
+        self.numbers.get(at).filter(|n| n.number == number)
     }
 
     /// The call with a name of the tables.

@@ -8,6 +8,7 @@ use crate::guest::{BEYOND_FILE, MISALIGNED, PAGE_FAULT};
 use crate::machine::{CloneArguments, Event, Frame, Left, Machine};
 use crate::space::{EXEC, Fault, READ, Space};
 use emu_ir::guest::Exception;
+use emu_isa_arm::exception::{PREFETCH_ABORT, SVC};
 use emu_isa_arm::{Arm, System, state};
 
 /// Linux on ARMv7-A, little-endian.
@@ -51,15 +52,19 @@ impl Machine for ArmLinux {
         state::set_pc(cells, entry as u32 & !1);
     }
 
-    fn event(exception: Exception, name: &str, cells: &mut [u64], _: &Space) -> Event {
+    fn is_call(exception: u16, _: &[u64]) -> bool {
+        exception == SVC
+    }
+
+    fn event(exception: Exception, cells: &mut [u64], _: &Space) -> Event {
         let pc = state::pc(cells).into();
         // si_code: SEGV_MAPERR or SEGV_ACCERR, BUS_ADRALN, BUS_ADRERR, TRAP_BRKPT, ILL_ILLOPC.
-        match (exception.id, name) {
-            (PAGE_FAULT, _) => Event::Fault(libc::SIGSEGV as u32, 1 + exception.args[1] as i32, exception.args[0]),
-            (MISALIGNED, _) => Event::Fault(libc::SIGBUS as u32, 1, exception.args[0]),
-            (BEYOND_FILE, _) => Event::Fault(libc::SIGBUS as u32, 2, exception.args[0]),
-            (_, "svc") => Event::Call,
-            (_, "prefetch_abort") => Event::Fault(libc::SIGTRAP as u32, 1, pc),
+        match exception.id {
+            PAGE_FAULT => Event::Fault(libc::SIGSEGV as u32, 1 + exception.args[1] as i32, exception.args[0]),
+            MISALIGNED => Event::Fault(libc::SIGBUS as u32, 1, exception.args[0]),
+            BEYOND_FILE => Event::Fault(libc::SIGBUS as u32, 2, exception.args[0]),
+            SVC => Event::Call,
+            PREFETCH_ABORT => Event::Fault(libc::SIGTRAP as u32, 1, pc),
             _ => Event::Fault(libc::SIGILL as u32, 1, pc),
         }
     }

@@ -1,7 +1,10 @@
 //! An instruction set as a process sees it: no privilege, no tables, only the pages the process has mapped; and the bus of one of its threads.
 
-use crate::host_signal;
+use crate::host_signal::{self, Inbox};
+use crate::machine::Machine;
+use crate::process::Process;
 use crate::space::{EXEC, READ, Space, WRITE};
+use crate::syscall;
 use emu_ir::Builder;
 use emu_ir::guest::*;
 use emu_ir::state::{Slot, StateLayout};
@@ -132,46 +135,53 @@ impl<I: Isa> Isa for User<I> {
     }
 }
 
-/// What a thread's engine sees of the process: its memory.
-pub struct ThreadBus {
-    space: Arc<Space>,
-    attention: Arc<AtomicU32>,
+/// What a thread's engine sees of the process: its memory, and a kernel for calls that concern neither the thread nor the process itself.
+pub struct ThreadBus<M: Machine> {
+    process: Arc<Process<M>>,
+    inbox: Arc<Inbox>,
 }
 
-impl ThreadBus {
-    /// Of a process with this memory; a new attention word.
-    pub fn new(space: Arc<Space>) -> ThreadBus {
-        ThreadBus { space, attention: Arc::default() }
+impl<M: Machine> ThreadBus<M> {
+    /// Of a thread that hears of signals by this inbox.
+    pub(crate) fn new(process: Arc<Process<M>>, inbox: Arc<Inbox>) -> ThreadBus<M> {
+        ThreadBus { process, inbox }
+    }
+
+    fn space(&self) -> &Space {
+        &self.process.space
     }
 }
 
-impl PhysBus for ThreadBus {
+impl<M: Machine> PhysBus for ThreadBus<M> {
     fn read(&self, at: GuestPhys, size: u8, access: Access) -> Result<u64, BusError> {
-        PhysBus::read(&*self.space, at, size, access)
+        PhysBus::read(self.space(), at, size, access)
     }
     fn write(&self, at: GuestPhys, size: u8, value: u64, access: Access) -> Result<(), BusError> {
-        PhysBus::write(&*self.space, at, size, value, access)
+        PhysBus::write(self.space(), at, size, value, access)
     }
     fn exchange(&self, at: GuestPhys, size: u8, old: u64, new: u64) -> Option<Result<u64, BusError>> {
-        self.space.exchange(at, size, old, new)
+        self.space().exchange(at, size, old, new)
     }
     fn ram(&self, at: GuestPhys, access: Access) -> Option<RamSlice> {
-        self.space.ram(at, access)
+        self.space().ram(at, access)
     }
     fn map_version(&self) -> u64 {
-        self.space.map_version()
+        self.space().map_version()
     }
 }
 
-impl GuestBus for ThreadBus {
+impl<M: Machine> GuestBus for ThreadBus<M> {
     fn attention(&self) -> &Arc<AtomicU32> {
-        &self.attention
+        self.inbox.attention()
     }
     fn direct(&self) -> Option<usize> {
-        Some(self.space.base())
+        Some(self.space().base())
+    }
+    fn serve(&self, exception: u16, _: &[u64; 4], state: &mut [u64]) -> bool {
+        M::is_call(exception, state) && syscall::serve(&self.process, &self.inbox, state)
     }
     fn hold_code(&self, at: GuestPhys, _: bool) {
-        self.space.hold_code(at.0);
+        self.space().hold_code(at.0);
     }
     fn levels(&self) -> u64 {
         0

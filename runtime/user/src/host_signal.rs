@@ -44,6 +44,13 @@ global_asm!(
     "emu_user_syscall_interrupted:",
     "mov rax, -513",
     "ret",
+    // What a system call (getpid) leaves in `rcx`, which was 0.
+    "emu_user_syscall_leaves:",
+    "mov eax, 39",
+    "xor ecx, ecx",
+    "syscall",
+    "mov rax, rcx",
+    "ret",
     "emu_user_sigreturn:",
     "mov eax, 15",
     "syscall",
@@ -56,6 +63,7 @@ unsafe extern "sysv64" {
     fn emu_user_syscall_at();
     fn emu_user_syscall_not_begun();
     fn emu_user_syscall_interrupted();
+    fn emu_user_syscall_leaves() -> usize;
     fn emu_user_sigreturn();
 }
 
@@ -101,9 +109,14 @@ thread_local! {
 }
 
 impl Inbox {
-    /// An empty one.
-    pub fn new(attention: Arc<AtomicU32>) -> Inbox {
-        Inbox { notes: AtomicU32::new(0), info: UnsafeCell::new(HostInfo([0; 128])), attention }
+    /// An empty one, with a new attention word.
+    pub fn new() -> Inbox {
+        Inbox { notes: AtomicU32::new(0), info: UnsafeCell::new(HostInfo([0; 128])), attention: Arc::default() }
+    }
+
+    /// The attention word that is set when anything comes.
+    pub fn attention(&self) -> &Arc<AtomicU32> {
+        &self.attention
     }
 
     /// From now on signals of this host thread go here. It must live as long as the thread takes signals.
@@ -140,6 +153,9 @@ impl Inbox {
         self.notes.load(Ordering::Acquire) != 0
     }
 }
+
+/// On this host `syscall` leaves the address behind it in `rcx`, as it does but where events are delivered by FRED.
+static MARKS: AtomicBool = AtomicBool::new(false);
 
 /// A number no program sends with a signal by accident: a kick.
 const KICK_VALUE: i64 = 0x656d_7500_6b69_636b;
@@ -181,11 +197,13 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
     let current = CURRENT.get();
     // SAFETY: `attach` put it there, and its thread, which is this one, keeps it.
     let Some(inbox) = (unsafe { current.as_ref() }) else { return };
-    // The host's handlers are of the kind that has calls made again: the kernel then goes back to the call's instruction. A call that had only just not
-    // begun is as good as one that had.
+    // The host's handlers are of the kind that has calls made again: the kernel then goes back to the call's instruction, with what that left in `rcx`. On a
+    // host where it leaves nothing there, a call that had only just not begun is as good as one that had.
     let (look, call) = (emu_user_syscall_look as *const () as usize, emu_user_syscall_at as *const () as usize);
     if (look..=call).contains(&pc) {
-        let next = if pc == call { emu_user_syscall_interrupted } else { emu_user_syscall_not_begun };
+        let unmarked = context.uc_mcontext.gregs[libc::REG_RCX as usize] as usize == &raw const inbox.notes as usize;
+        let begun = pc == call && !(unmarked && MARKS.load(Ordering::Relaxed));
+        let next = if begun { emu_user_syscall_interrupted } else { emu_user_syscall_not_begun };
         context.uc_mcontext.gregs[libc::REG_RIP as usize] = next as *const () as i64;
     }
     if number == KICK_NUMBER && info.long(24) == KICK_VALUE {
@@ -270,7 +288,11 @@ pub fn is_ignored(number: i32) -> bool {
 /// From now on refused accesses come back as errors.
 pub fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| [libc::SIGSEGV, libc::SIGBUS].into_iter().for_each(|number| set_action(number, Action::Note)));
+    ONCE.call_once(|| {
+        // SAFETY: it calls for the process's number.
+        MARKS.store(unsafe { emu_user_syscall_leaves() } != 0, Ordering::Relaxed);
+        [libc::SIGSEGV, libc::SIGBUS].into_iter().for_each(|number| set_action(number, Action::Note));
+    });
 }
 
 /// True if the last access that this thread was refused lies beyond the end of a mapped file.

@@ -42,11 +42,17 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// A process's registers at its start.
     fn start(cells: &mut [u64], entry: u64, stack: u64);
 
+    /// True if an exception of this number, raised with these registers, is a system call.
+    fn is_call(exception: u16, cells: &[u64]) -> bool;
+
     /// What an exception of the instruction set comes to. The registers are as it was raised; behind this they are as the program knows them, and a system
     /// call is made again if it goes on at them.
-    fn event(exception: Exception, name: &str, cells: &mut [u64], space: &Space) -> Event;
+    fn event(exception: Exception, cells: &mut [u64], space: &Space) -> Event;
 
-    /// The system call the process is at: number and arguments.
+    /// What [`Machine::event`] does with the registers for a system call.
+    fn begin_call(_cells: &mut [u64]) {}
+
+    /// The system call the process is at, or has raised the exception for: number and arguments.
     fn call(cells: &[u64]) -> (u32, [u64; 6]);
 
     /// The arguments of `clone`, whose order differs.

@@ -14,6 +14,7 @@ use crate::guest::{BEYOND_FILE, MISALIGNED, PAGE_FAULT};
 use crate::machine::{CloneArguments, Event, Frame, Left, Machine};
 use crate::space::{EXEC, Fault, READ, Space};
 use emu_ir::guest::{Exception, Isa};
+use emu_isa_microblaze::exception::{DIVIDE, PRIVILEGED, UNALIGNED};
 use emu_isa_microblaze::{Microblaze, System, state};
 
 /// Linux on MicroBlaze, little-endian or big-endian.
@@ -77,23 +78,31 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
         state::set_pc(cells, entry as u32);
     }
 
-    fn event(exception: Exception, name: &str, cells: &mut [u64], space: &Space) -> Event {
+    fn is_call(_: u16, cells: &[u64]) -> bool {
+        !state::um(cells) && state::pc(cells) == CALL_VECTOR
+    }
+
+    fn begin_call(cells: &mut [u64]) {
+        back_to_break(cells);
+    }
+
+    fn event(exception: Exception, cells: &mut [u64], space: &Space) -> Event {
         let at = exception.args[0];
         let vector = back_to_break(cells);
         let pc = state::pc(cells).into();
         // si_code: SEGV_MAPERR or SEGV_ACCERR, BUS_ADRALN, BUS_ADRERR, FPE_INTDIV, ILL_PRVOPC, ILL_ILLOPC.
-        match (exception.id, name) {
+        match exception.id {
             _ if vector == Some(CALL_VECTOR) => Event::Call,
             _ if vector == Some(BREAK_VECTOR) => Event::Fault(libc::SIGTRAP as u32, 1, pc),
-            (PAGE_FAULT, _) => Event::Fault(libc::SIGSEGV as u32, 1 + exception.args[1] as i32, at),
-            (MISALIGNED, _) => Event::Fault(libc::SIGBUS as u32, 1, at),
-            (BEYOND_FILE, _) => Event::Fault(libc::SIGBUS as u32, 2, at),
-            (_, "unaligned") => match unaligned(cells, space, Self::KIND, at, exception.args[1]) {
+            PAGE_FAULT => Event::Fault(libc::SIGSEGV as u32, 1 + exception.args[1] as i32, at),
+            MISALIGNED => Event::Fault(libc::SIGBUS as u32, 1, at),
+            BEYOND_FILE => Event::Fault(libc::SIGBUS as u32, 2, at),
+            UNALIGNED => match unaligned(cells, space, Self::KIND, at, exception.args[1]) {
                 Ok(()) => Event::Done,
                 Err(Fault(at)) => Event::Fault(libc::SIGSEGV as u32, 1 + i32::from(space.page(at) != 0), at),
             },
-            (_, "divide") => Event::Fault(libc::SIGFPE as u32, 1, pc),
-            (_, "privileged") => Event::Fault(libc::SIGILL as u32, 5, pc),
+            DIVIDE => Event::Fault(libc::SIGFPE as u32, 1, pc),
+            PRIVILEGED => Event::Fault(libc::SIGILL as u32, 5, pc),
             _ => Event::Fault(libc::SIGILL as u32, 1, pc),
         }
     }
@@ -372,7 +381,7 @@ mod tests {
         (0..6).for_each(|n| state::set_r(&mut cells, 5 + n, 100 + n as u32));
         let before = cells.clone();
         let exception = at_vector(&mut cells, 8, 14);
-        assert_eq!(MicroblazeLinux::<false>::event(exception, "page fault", &mut cells, &space), Event::Call);
+        assert_eq!(MicroblazeLinux::<false>::event(exception, &mut cells, &space), Event::Call);
         assert_eq!(state::pc(&cells), 0x1000_0040);
         assert!(state::um(&cells) && state::vm(&cells) && !state::bip(&cells));
         assert_eq!(MicroblazeLinux::<false>::call(&cells), (4, [100, 101, 102, 103, 104, 105]));
@@ -395,11 +404,11 @@ mod tests {
     fn a_breakpoint_is_a_trap_and_a_jump_to_the_vectors_a_fault() {
         let (space, mut cells) = (space(), started::<MicroblazeLinux<false>>());
         let exception = at_vector(&mut cells, 0x18, 16);
-        let event = MicroblazeLinux::<false>::event(exception, "page fault", &mut cells, &space);
+        let event = MicroblazeLinux::<false>::event(exception, &mut cells, &space);
         assert_eq!(event, Event::Fault(libc::SIGTRAP as u32, 1, 0x1000_0040));
         state::set_pc(&mut cells, 8);
         let exception = Exception { id: PAGE_FAULT, args: [8, 0, 0, 0] };
-        let event = MicroblazeLinux::<false>::event(exception, "page fault", &mut cells, &space);
+        let event = MicroblazeLinux::<false>::event(exception, &mut cells, &space);
         assert_eq!(event, Event::Fault(libc::SIGSEGV as u32, 1, 8));
     }
 
@@ -409,7 +418,7 @@ mod tests {
         let mut does = |at: u64, esr: u64, r: u32| {
             state::set_r(&mut cells, 3, r);
             let exception = Exception { id: 3, args: [at, esr, 0, 0] };
-            let event = MicroblazeLinux::<LITTLE>::event(exception, "unaligned", &mut cells, &space);
+            let event = MicroblazeLinux::<LITTLE>::event(exception, &mut cells, &space);
             (event, state::r(&cells, 3), state::pc(&cells))
         };
         assert_eq!(does(STACK_AT + 1, word | store | r3, 0x0102_0304), (Event::Done, 0x0102_0304, 0x1000_0004));

@@ -226,6 +226,11 @@ impl<M: Machine> Process<M> {
         }
     }
 
+    /// Somebody wants to see what its threads do, step by step.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.options.strace || self.options.trace.is_some() || self.debug.is_some()
+    }
+
     /// The status to end with, if the process ends.
     pub(crate) fn ending(&self) -> Option<i32> {
         let ending = self.ending.load(Ordering::Acquire);

@@ -3,14 +3,13 @@
 use crate::core_dump::{self, Death};
 use crate::debug::{Debugged, Event as DebugEvent};
 use crate::guest::{ThreadBus, User};
-use crate::host_signal::{EINTERRUPTED, ERESTART, Inbox, set_mask};
+use crate::host_signal::{Inbox, set_mask};
 use crate::machine::{Event, Machine};
 use crate::process::{Peer, Process};
 use crate::signal::{self, Signals};
 use crate::space::{Fault, Space};
 use crate::{family, host, syscall};
 use emu_ir::interp::{Engine, Stop};
-use emu_memory::GuestBus;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -29,7 +28,7 @@ pub struct Thread<M: Machine> {
     /// It is a child that runs in its parent's memory until it executes something or ends (vfork).
     pub(crate) borrowed: bool,
     pub(crate) debugged: Debugged,
-    bus: ThreadBus,
+    bus: ThreadBus<M>,
 }
 
 /// What a system call comes to.
@@ -47,7 +46,8 @@ pub(crate) enum Done {
 impl<M: Machine> Thread<M> {
     /// A thread of a process on this host thread, with the registers of a reset. It takes signals from now on, though all are blocked until it runs.
     pub(crate) fn new(process: &Arc<Process<M>>) -> Thread<M> {
-        let bus = ThreadBus::new(process.space.clone());
+        let inbox = Arc::new(Inbox::new());
+        let bus = ThreadBus::new(process.clone(), inbox.clone());
         let mut engine = Engine::new(process.isa.clone(), 0);
         engine.trap_exceptions();
         if let Some(bytes) = process.options.code_cache {
@@ -61,13 +61,11 @@ impl<M: Machine> Thread<M> {
         if let Some(report) = &process.options.coverage {
             engine.set_coverage(&report.counters);
         }
-        let attention = bus.attention().clone();
-        let inbox = Arc::new(Inbox::new(attention.clone()));
         let blocked = set_mask(u64::MAX);
         inbox.attach();
         let tid = host::gettid();
         let robust = Arc::new(AtomicU64::new(0));
-        process.threads().push(Peer { tid, attention, robust: robust.clone() });
+        process.threads().push(Peer { tid, attention: inbox.attention().clone(), robust: robust.clone() });
         let signals = Signals { blocked, ..Signals::default() };
         Thread {
             engine,
@@ -125,20 +123,19 @@ impl<M: Machine> Thread<M> {
                 Stop::Breakpoint => self.stopped(DebugEvent::Breakpoint),
                 Stop::Watchpoint(address, write) => self.stopped(DebugEvent::Watchpoint(address, write)),
                 Stop::Asleep(_) => self.engine.set_sleep(None, false),
-                Stop::Exception(e) => {
-                    let name = emu_ir::guest::Isa::exception_name(&**self.engine.isa(), e.id);
-                    match M::event(e, name, self.engine.registers_mut(), &self.process.space) {
-                        Event::Done => {}
-                        Event::Fault(number, code, address) => signal::fault(self, number, code, address),
-                        Event::Call => match syscall::run(self) {
-                            Done::Result(result) => self.finish(result),
-                            Done::Exit(status) => return self.leave(status),
-                            Done::ExitGroup(status) if self.borrowed => host::exit(status),
-                            Done::ExitGroup(status) => self.process.end(status, &self.engine.stats()),
-                            Done::Replaced => {}
-                        },
-                    }
-                }
+                Stop::Exception(e) => match M::event(e, self.engine.registers_mut(), &self.process.space) {
+                    Event::Done => {}
+                    Event::Fault(number, code, address) => signal::fault(self, number, code, address),
+                    Event::Call => match syscall::run(self) {
+                        Done::Result(result) => {
+                            syscall::finish(&self.process, &self.inbox, self.engine.registers_mut(), result);
+                        }
+                        Done::Exit(status) => return self.leave(status),
+                        Done::ExitGroup(status) if self.borrowed => host::exit(status),
+                        Done::ExitGroup(status) => self.process.end(status, &self.engine.stats()),
+                        Done::Replaced => {}
+                    },
+                },
             }
             self.stepped();
         }
@@ -151,19 +148,6 @@ impl<M: Machine> Thread<M> {
                 signal::deliver(self, &info);
             }
         }
-    }
-
-    /// Goes on behind a system call, or makes it again if a signal came before it began, or interrupted it and wants that.
-    fn finish(&mut self, result: Result<i64, host::Errno>) {
-        let result = match result {
-            Err(ERESTART) => return,
-            // Only asked to look around.
-            Err(EINTERRUPTED | libc::EINTR) if self.inbox.peek().is_none() && self.inbox.is_noted() => return,
-            Err(EINTERRUPTED) if self.inbox.peek().is_none_or(|number| self.process.actions().restarts(number)) => return,
-            Err(EINTERRUPTED) => Err(libc::EINTR),
-            other => other,
-        };
-        M::finish(self.engine.registers_mut(), result.unwrap_or_else(|errno| -i64::from(errno)));
     }
 
     /// Ends the process as a signal does that it does not catch: at this address, if it is a fault.

@@ -18,7 +18,7 @@ pub type Cells = [u64; FRAME];
 pub enum Bc {
     /// Block head: a = instructions, b = RAM block, I = page << 32 | generation.
     Enter,
-    /// A = B.
+    /// A = B. x = 1: B is a temporary cell that is not read any more.
     Mov,
     /// A = I.
     MovI,

@@ -99,8 +99,11 @@ impl<I: Isa> Engine<I> {
 
     /// Takes an exception at the current pc.
     pub(super) fn deliver(&mut self, bus: &dyn GuestBus, exception: Exception) -> Leave {
+        if self.cx.served(bus, &exception) {
+            return Leave::Rekey(self.cx.pc());
+        }
         self.cx.stats.exceptions += 1;
-        if self.trap {
+        if self.cx.trap {
             self.trapped = Some(exception);
             return Leave::Rekey(self.cx.pc());
         }

@@ -87,6 +87,8 @@ pub struct Context<I: Isa> {
     levels: u64,
     /// Blocks are executed by the quick tier now, if they have code.
     native: bool,
+    /// Exceptions are for the bus or the caller.
+    trap: bool,
     /// End the block after this instruction.
     soon: bool,
     monitor: Option<Monitor>,
@@ -138,6 +140,12 @@ impl<I: Isa> Context<I> {
     fn interrupted(&self) -> bool {
         self.levels != 0 && self.isa.interrupt(&self.cells[..self.state_cells], self.levels).is_some()
     }
+    /// The bus does what the instruction at pc raised an exception for; the state is that behind it.
+    fn served(&mut self, bus: &dyn GuestBus, exception: &Exception) -> bool {
+        let served = self.trap && bus.serve(exception.id, &exception.args, &mut self.cells[..self.state_cells]);
+        self.stats.exceptions += u64::from(served);
+        served
+    }
     /// Where generated code looks for memory.
     fn find_front(&mut self) {
         self.front = if self.direct != 0 { self.direct } else { self.tlb.front() as usize };
@@ -166,7 +174,7 @@ pub enum Stop {
     Breakpoint,
     /// The last instruction touched this watched address (true: wrote).
     Watchpoint(u64, bool),
-    /// [`Engine::trap_exceptions`] is on, and the instruction at pc raised this. It counts as executed.
+    /// [`Engine::trap_exceptions`] is on, and the instruction at pc raised this, which the bus does not serve. It counts as executed.
     Exception(Exception),
 }
 
@@ -216,8 +224,7 @@ pub struct Engine<I: Isa> {
     asleep: Option<bool>,
     /// Instructions a debugger wants to stop before. No block has one inside, and none that begins with one is linked or in the jump cache.
     breakpoints: BTreeSet<u64>,
-    /// Exceptions are given to the caller; the one that came up.
-    trap: bool,
+    /// The exception that is for the caller.
     trapped: Option<Exception>,
     /// The address of the attention word that the keeper attends to, which keeps it.
     attended: usize,
@@ -261,6 +268,7 @@ impl<I: Isa> Engine<I> {
             end: 0,
             levels: 0,
             native: false,
+            trap: false,
             soon: false,
             monitor: None,
             event: false,
@@ -297,7 +305,6 @@ impl<I: Isa> Engine<I> {
             exceptions: Vec::new(),
             asleep: None,
             breakpoints: BTreeSet::new(),
-            trap: false,
             trapped: None,
             attended: 0,
             counted: true,
@@ -363,9 +370,10 @@ impl<I: Isa> Engine<I> {
         self.cx.tlb.flush_all();
     }
 
-    /// From now on exceptions are not taken but returned as [`Stop::Exception`], for who stands in for the guest's kernel.
+    /// From now on exceptions are not taken, as somebody stands in for the guest's kernel: the bus serves them ([`GuestBus::serve`]), or they are returned as
+    /// [`Stop::Exception`].
     pub fn trap_exceptions(&mut self) {
-        self.trap = true;
+        self.cx.trap = true;
     }
 
     /// Limits the generated code, and the bytecode, to so many bytes each ([`CODE_CACHE`] says which): when there is no room for another block, all

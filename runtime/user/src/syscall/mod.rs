@@ -32,7 +32,7 @@ pub(crate) use item::Item;
 
 use crate::abi::{self, Call, Does};
 use crate::host::{self, Errno};
-use crate::host_signal::{EINTERRUPTED, ERESTART};
+use crate::host_signal::{EINTERRUPTED, ERESTART, Inbox};
 use crate::machine::Machine;
 use crate::process::Process;
 use crate::space::Fault;
@@ -114,6 +114,31 @@ pub(crate) fn run<M: Machine>(t: &mut Thread<M>) -> Done {
         _ => {}
     }
     done
+}
+
+/// Performs the call at these registers while its thread waits in generated code, and goes on behind it. False, and nothing is done, if it is one that the
+/// thread must do itself, or is to be seen.
+pub(crate) fn serve<M: Machine>(process: &Process<M>, inbox: &Inbox, cells: &mut [u64]) -> bool {
+    let (number, a) = M::call(cells);
+    let served = |call: &&Call| matches!(call.does, Does::Host(_) | Does::Hand(_)) && !process.is_watched();
+    let Some(call) = M::abi().number(number).map(|n| n.call).filter(served) else { return false };
+    let Outcome::Result(result) = perform(call, a, &context(process)) else { return false };
+    M::begin_call(cells);
+    finish(process, inbox, cells, result);
+    true
+}
+
+/// Goes on behind a call, or makes it again if a signal came before it began, or interrupted it and wants that.
+pub(crate) fn finish<M: Machine>(process: &Process<M>, inbox: &Inbox, cells: &mut [u64], result: Result<i64, Errno>) {
+    let result = match result {
+        Err(ERESTART) => return,
+        // Only asked to look around.
+        Err(EINTERRUPTED | libc::EINTR) if inbox.peek().is_none() && inbox.is_noted() => return,
+        Err(EINTERRUPTED) if inbox.peek().is_none_or(|number| process.actions().restarts(number)) => return,
+        Err(EINTERRUPTED) => Err(libc::EINTR),
+        other => other,
+    };
+    M::finish(cells, result.unwrap_or_else(|errno| -i64::from(errno)));
 }
 
 /// Writes a line at once, so that those of several threads and processes do not mix.

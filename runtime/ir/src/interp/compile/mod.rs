@@ -438,7 +438,8 @@ impl Compiler<'_> {
                     if cells == 1 && bits < self.bits(v) {
                         self.word(Bc::AndI, cell, from, 0, mask as u64);
                     } else if from != cell {
-                        (0..cells).for_each(|i| self.word(Bc::Mov, cell + i, from + i, 0, 0));
+                        let x = u8::from(cells == 1 && self.moves(v, place, cell, from));
+                        (0..cells).for_each(|i| _ = self.emit(Code { op: Bc::Mov, x, a: cell + i, b: from + i, c: 0, imm: 0 }));
                     }
                 }
             }
@@ -447,6 +448,27 @@ impl Compiler<'_> {
         let from = self.cell(v)?;
         self.emit(Code { op: Bc::Insert, x: lo, a: cell, b: cell, c: from, imm: (low_mask(bits) as u64) << lo });
         Ok(())
+    }
+
+    /// The current instruction sets a place to a value that has a temporary cell (it could fault until now, say). True if that cell is of no use from here on:
+    /// the value is not read again, or from where it is now.
+    fn moves(&mut self, v: Value, place: Place, cell: u16, from: u16) -> bool {
+        if from < self.target.layout.cells as u16 || self.work.vars.contains(&from) {
+            return false;
+        }
+        let root = self.root(v);
+        let last = self.last(root);
+        if last <= self.at {
+            return true;
+        }
+        let stays = self.open.is_empty() && self.work.known.accesses[self.at as usize].next_write >= last;
+        if !stays || !matches!(place, Place::Slot(_)) || self.block.values[root.0 as usize].cells() != 1 {
+            return false;
+        }
+        self.work.known.values[root.0 as usize].cell = cell;
+        let until = &mut self.work.alias_until[cell as usize];
+        *until = (*until).max(last);
+        true
     }
 
     fn side_operands(&mut self, inst: &Inst, result: u16) -> u64 {

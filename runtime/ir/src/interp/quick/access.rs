@@ -5,11 +5,12 @@
 //! rest of the block.
 //!
 //! Where the host maps the guest's memory ([`emu_memory::GuestBus::direct`]) an access is one instruction without a look, and one more for its
-//! alignment where that counts: what the host refuses is for the interpreter ([`super::faults`]).
+//! alignment where that counts: what the host refuses is for the interpreter ([`super::faults`]). Two accesses of adjoining bytes to cells that are neighbours
+//! are one there ([`Emitter::halves`]): of a vector's halves, and of words of 32 bits that are only moved and stored together, as a copy with LDM and STM has them.
 
 use super::super::code::{Bc, Code};
 use super::cold::Cold;
-use super::effects::{is_branch, is_jump, is_written};
+use super::effects::{is_branch, is_jump, is_written, moved};
 use super::emit::Emitter;
 use super::regs::{POINTERS, RAX, Registers};
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
@@ -68,11 +69,11 @@ fn access(c: &Code) -> Option<Access> {
     Some(Access { base: c.b, offset: c.imm as i64, size, mmu: c.c as u8, x: c.x, align, write })
 }
 
-/// The first of two accesses of 8 bytes where the second's bytes follow; a load's result is not the base.
+/// The first of two accesses of one size where the second's bytes follow; a load's result is not the base.
 fn adjoining(c: &Code, d: &Code) -> Option<Access> {
     let (a, b) = (access(c)?, access(d)?);
-    let adjoin = (b.base, b.mmu, b.x, Some(b.offset)) == (a.base, a.mmu, a.x, a.offset.checked_add(8));
-    (adjoin && (a.write || ![c.a, d.a].contains(&a.base))).then_some(a)
+    let adjoin = (b.base, b.mmu, b.x, b.size, Some(b.offset)) == (a.base, a.mmu, a.x, a.size, a.offset.checked_add(a.size));
+    (adjoin && matches!(a.x, 0 | 32) && a.align <= 15 && (a.write || ![c.a, d.a].contains(&a.base))).then_some(a)
 }
 
 /// A constant step of a cell by itself.
@@ -121,8 +122,12 @@ impl Emitter<'_> {
     /// A word wrote a cell: what was known of pages by this base.
     pub fn base_written(&mut self, c: &Code, cell: u16) {
         let step = step_of(c);
+        let moved = moved(c);
         self.groups.retain_mut(|g| {
             if g.base != cell {
+                if moved == Some((cell, g.base)) {
+                    g.base = cell;
+                }
                 return true;
             }
             match step.and_then(|step| g.step.checked_add(step)) {
@@ -191,7 +196,7 @@ impl Emitter<'_> {
     /// The accesses from a word on that go with its own: first offset, one past the last, how many, and if some read and some write.
     fn together(&self, at: u32, a: &Access) -> (i64, i64, usize, bool, bool) {
         let (mut from, mut to, mut count, mut read, mut write) = (a.offset, a.offset + a.size, 1, !a.write, a.write);
-        let mut step = 0i64;
+        let (mut base, mut step) = (a.base, 0i64);
         let index = (at - self.first) as usize;
         for (n, c) in self.words[index..].iter().enumerate().take(WINDOW) {
             if n > 0 {
@@ -199,7 +204,7 @@ impl Emitter<'_> {
                 if is_branch(c.op) || is_jump(c.op) || self.branches(here) > 0 || matches!(c.op, Bc::Memory | Bc::Call | Bc::Fence) {
                     break;
                 }
-                if let Some(b) = access(c).filter(|b| (b.base, b.mmu, b.x) == (a.base, a.mmu, a.x) && b.align <= a.align) {
+                if let Some(b) = access(c).filter(|b| (b.base, b.mmu, b.x) == (base, a.mmu, a.x) && b.align <= a.align) {
                     let offset = b.offset.wrapping_add(step);
                     let (low, high) = (from.min(offset), to.max(offset.saturating_add(b.size)));
                     // The first offset is to be aligned as this access is.
@@ -211,9 +216,11 @@ impl Emitter<'_> {
                     }
                 }
             }
-            if is_written(self.arena, c, a.base) {
+            if let Some((to, _)) = moved(c).filter(|(_, from)| *from == base) {
+                base = to;
+            } else if is_written(self.arena, c, base) {
                 match step_of(c) {
-                    Some(more) if c.a == a.base && (c.op == Bc::Add32I) == (a.x == 32) => step = step.wrapping_add(more),
+                    Some(more) if c.a == base && (c.op == Bc::Add32I) == (a.x == 32) => step = step.wrapping_add(more),
                     _ => break,
                 }
             }
@@ -290,7 +297,7 @@ impl Emitter<'_> {
         // Most bases serve one access only.
         let index = (at - self.first) as usize;
         let rest = &self.words[index + 1..(index + WINDOW).min(self.words.len())];
-        if !rest.iter().any(|c| c.b == a.base && access(c).is_some()) {
+        if !rest.iter().any(|c| c.b == a.base && (access(c).is_some() || moved(c).is_some())) {
             return None;
         }
         let (from, to, count, read, write) = self.together(at, a);
@@ -375,7 +382,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// Two loads of 8 bytes as one; false: they do not adjoin.
+    /// Two loads of 4 or 8 bytes as one; false: they do not adjoin.
     pub fn load_wide_mapped(&mut self, c: &Code, d: &Code, at: u32) -> bool {
         let Some(a) = adjoining(c, d) else { return false };
         // What the cells had is not in registers that the load writes.
@@ -385,17 +392,28 @@ impl Emitter<'_> {
         let to = self.def_wide(c.a);
         let saved = self.before_def_wide(c.a);
         let (base, offset) = self.mapped(&a, at, saved, base);
-        dynasm!(self.ops ; .arch x64 ; movups Rx(to), [r14 + Rq(base) + offset]);
+        if a.size == 4 {
+            dynasm!(self.ops ; .arch x64 ; pmovzxdq Rx(to), [r14 + Rq(base) + offset]);
+        } else {
+            dynasm!(self.ops ; .arch x64 ; movups Rx(to), [r14 + Rq(base) + offset]);
+        }
         true
     }
 
-    /// Two stores of 8 bytes as one; false: they do not adjoin.
+    /// Two stores of 4 or 8 bytes as one; false: they do not adjoin.
     pub fn store_wide_mapped(&mut self, c: &Code, d: &Code, at: u32) -> bool {
         let Some(a) = adjoining(c, d) else { return false };
         let from = self.get_wide(c.a);
         let base = self.get(a.base);
+        if a.size == 4 {
+            dynasm!(self.ops ; .arch x64 ; pshufd xmm0, Rx(from), 0b1000);
+        }
         let (base, offset) = self.mapped(&a, at, self.regs, base);
-        dynasm!(self.ops ; .arch x64 ; movups [r14 + Rq(base) + offset], Rx(from));
+        if a.size == 4 {
+            dynasm!(self.ops ; .arch x64 ; movq [r14 + Rq(base) + offset], xmm0);
+        } else {
+            dynasm!(self.ops ; .arch x64 ; movups [r14 + Rq(base) + offset], Rx(from));
+        }
         true
     }
 

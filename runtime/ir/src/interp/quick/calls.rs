@@ -11,6 +11,7 @@ use crate::guest::{AccessKind, BlockKey, Isa};
 use crate::op::Op;
 use emu_memory::PAGE_BITS;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a call returns: a value, and whether the code goes on (0) or leaves.
 #[repr(C)]
@@ -160,7 +161,7 @@ pub extern "sysv64" fn word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
             }
             Bc::ClearExclusive => cx.monitor = None,
             op => {
-                cx.stats.interpreted += u64::from(!matches!(op, Bc::Raise | Bc::Wait));
+                cx.stats.interpreted += u64::from(op != Bc::Wait);
                 return match execute::<I, true>(cx, run.arena, run.rams, run.bus, at, at + 1) {
                     Leave::Mark(_) => Ok(0),
                     leave => Err(leave),
@@ -184,10 +185,36 @@ pub extern "sysv64" fn rekey<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> u64 {
     let cx = unsafe { &mut *run.cx };
     cx.stats.rekeys += 1;
     let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
-    if let Some(entry) = cx.known_jump(pc, key) {
+    if let Some(entry) = cx.known_jump(pc, key).filter(|entry| entry.native != run.no_code) {
         return entry.native;
     }
     find(run, pc, key.0)
+}
+
+/// Raises the exception of a word: the code of the block where the guest goes on if the bus serves it, or 0 to leave.
+pub extern "sysv64" fn raise<I: Isa>(run: &mut Run<'_, I>, at: u64) -> u64 {
+    // SAFETY: as in `serve`.
+    let cx = unsafe { &mut *run.cx };
+    let c = run.arena.code[at as usize];
+    let side = &run.arena.side[c.imm as usize];
+    let exception = cx.raised(c.c, side);
+    run.leave = Leave::Fault(at as u32, exception);
+    // There is no mark in the entry of an exception.
+    let Some((pc, rest)) = side.mark.filter(|_| cx.trap) else { return 0 };
+    cx.account();
+    cx.gather();
+    cx.set_pc(pc);
+    if !cx.served(run.bus, &exception) {
+        return 0;
+    }
+    if run.counted {
+        // It is executed, what the block has behind it is not.
+        cx.executed -= u64::from(rest) - 1;
+    }
+    cx.grant();
+    let pc = cx.pc();
+    run.leave = Leave::Rekey(pc);
+    if run.bus.attention().load(Ordering::Relaxed) != 0 { 0 } else { rekey(run, pc) }
 }
 
 /// The code of a block that the jump cache does not know, or 0 to leave.

@@ -40,6 +40,19 @@ pub fn writes(op: Bc) -> Writes {
     }
 }
 
+/// A word may look at a cell. Those that say in the side table what they look at may look at any.
+pub fn reads(c: &Code, cell: u16) -> bool {
+    let third = matches!(c.op, Bc::Select | Bc::Carry32 | Bc::Overflow32) && c.imm as u16 == cell;
+    let first = matches!(c.op, Bc::Store8 | Bc::Store16 | Bc::Store32 | Bc::Store64) && c.a == cell;
+    let aside = matches!(c.op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call | Bc::Raise);
+    c.b == cell || c.c == cell || first || third || aside
+}
+
+/// The cell that takes over the value of another one, which is not read any more, and that one.
+pub fn moved(c: &Code) -> Option<(u16, u16)> {
+    (c.op == Bc::Mov && c.x != 0).then_some((c.a, c.b))
+}
+
 /// The cells of flags of an addition or subtraction with them.
 pub fn flags_of(c: &Code) -> [u16; 4] {
     [0, 16, 32, 48].map(|at| (c.imm >> at) as u16)

@@ -412,6 +412,13 @@ impl Emitter<'_> {
         self.jump(c, at, target);
     }
 
+    /// Leaves by an exception.
+    pub fn raise(&mut self, at: u32) {
+        self.write_back();
+        let raise = self.stubs.raise;
+        dynasm!(self.ops ; .arch x64 ; mov eax, at as i32 ; jmp extern raise);
+    }
+
     /// The end of a round of a loop.
     pub fn poll(&mut self, c: &Code, at: u32) {
         let Some(label) = self.target(c) else { return };

@@ -3,7 +3,7 @@
 //! They are not stored where they are set. Where an access leaves the block, the path out of line computes them from the operands, which are still there.
 
 use super::super::code::{Bc, Code};
-use super::effects::{Writes, flags_of, is_branch, is_jump, is_written, writes};
+use super::effects::{Writes, flags_of, is_branch, is_jump, is_written, moved, reads, writes};
 use super::emit::Emitter;
 use super::regs::{RAX, RCX};
 use dynasmrt::{DynasmApi, dynasm};
@@ -32,13 +32,6 @@ fn sources(c: &Code) -> Option<[u16; 2]> {
     kept.then_some([c.b, other])
 }
 
-/// A word may look at a cell.
-fn may_read(c: &Code, cell: u16) -> bool {
-    let third = matches!(c.op, Bc::Select | Bc::Carry32 | Bc::Overflow32) && c.imm as u16 == cell;
-    let first = matches!(c.op, Bc::Store8 | Bc::Store16 | Bc::Store32 | Bc::Store64) && c.a == cell;
-    c.b == cell || c.c == cell || first || third
-}
-
 impl Emitter<'_> {
     /// The flags of the word at `at` need not be stored: they are overwritten before anybody can look, but for the ways out of accesses.
     pub fn unseen(&self, c: &Code, at: u32) -> bool {
@@ -55,13 +48,14 @@ impl Emitter<'_> {
             };
             let access = (Bc::Load8..=Bc::ProbeWrite).contains(&w.op);
             let odd = access && (!matches!(w.x, 0 | 32) || w.c >> 8 > 15);
-            if !plain || odd || self.branches(at + 1 + n as u32) > 0 || cells.iter().any(|cell| may_read(w, *cell)) {
+            if !plain || odd || self.branches(at + 1 + n as u32) > 0 || cells.iter().any(|cell| reads(w, *cell)) {
                 return false;
             }
             if writes(w.op) == Writes::Flags && flags_of(w) == cells {
                 return true;
             }
-            if cells.iter().chain(&sources).any(|cell| is_written(self.arena, w, *cell)) {
+            let lost = moved(w).is_some_and(|(_, from)| sources.contains(&from));
+            if lost || cells.iter().chain(&sources).any(|cell| is_written(self.arena, w, *cell)) {
                 return false;
             }
         }

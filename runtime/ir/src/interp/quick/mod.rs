@@ -61,6 +61,10 @@ pub struct Run<'a, I: Isa> {
     /// What look-ups may find.
     blocks: Option<&'a Blocks>,
     bus: &'a dyn GuestBus,
+    /// What a jump cache says of a block without code.
+    no_code: u64,
+    /// Instructions are counted.
+    counted: bool,
     /// Why code left, if it says [`Exit::STORED`].
     leave: Leave,
 }
@@ -225,7 +229,8 @@ impl Quick {
         cx.find_front();
         cx.grant();
         let recovering = self.faults.watch();
-        let mut run = Run { cx, arena, rams, blocks, bus, leave: Leave::Block(0) };
+        let (no_code, counted) = (self.missing(), self.shape.counted);
+        let mut run = Run { cx, arena, rams, blocks, bus, no_code, counted, leave: Leave::Block(0) };
         let run = &raw mut run;
         // SAFETY: `run` and the context it points to live here, and nobody else looks at them.
         let cells = unsafe {

@@ -484,6 +484,24 @@ impl Emitter<'_> {
         self.copy(to, from);
     }
 
+    /// A cell gets the value of a temporary one that is not read any more: its register. Host flags stay.
+    pub fn move_cell(&mut self, to: u16, from: u16) {
+        self.get(from);
+        self.drop_cell(to);
+        if let Some(number) = self.regs.general(from) {
+            self.regs.hold(number, to, true, false);
+        }
+    }
+
+    /// The same for 128 bits, which a vector register holds.
+    pub fn move_wide(&mut self, to: u16, from: u16) {
+        self.drop_cell(to);
+        self.drop_cell(to + 1);
+        if let Some((number, false)) = self.find_half(from) {
+            self.regs.hold(number, to, true, true);
+        }
+    }
+
     /// Host flags stay.
     pub fn constant(&mut self, reg: u8, value: u64) {
         constant(self.ops, reg, value);

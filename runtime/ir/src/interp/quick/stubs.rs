@@ -29,6 +29,8 @@ pub struct Stubs {
     pub gather: usize,
     /// Goes to the block for the pc in `rax` when the key may be another.
     pub rekey: usize,
+    /// Raises the exception of the word at the code index in `rax`.
+    pub raise: usize,
     /// Before the block at the code index in `edx`.
     pub refuse: usize,
     /// The jump cache's entry at `rcx` is not that of the pc in `rax` and the key and epoch in `rdx`.
@@ -109,6 +111,7 @@ impl Stubs {
             ("word", self.word),
             ("gather", self.gather),
             ("rekey", self.rekey),
+            ("raise", self.raise),
             ("refuse", self.refuse),
             ("miss", self.miss),
             ("no_code", self.no_code),
@@ -162,6 +165,8 @@ impl Stubs {
             ; =>found
             ; jmp rax
         );
+        let (raise, function) = (m.here(), calls::raise::<I> as *const () as usize);
+        dynasm!(m.ops ; .arch x64 ; mov r10, QWORD function as i64 ; jmp =>find);
         let (miss, function) = (m.here(), calls::find::<I> as *const () as usize);
         let (pc, stamp, native) = (offset_of!(JumpEntry, pc), offset_of!(JumpEntry, stamp), offset_of!(JumpEntry, native));
         let global = offset_of!(JumpEntry, global);
@@ -227,6 +232,7 @@ impl Stubs {
             word: m.call(calls::word::<I> as *const () as usize),
             gather: m.call(calls::gather::<I> as *const () as usize),
             rekey,
+            raise,
             refuse: m.leave(Exit::BLOCK),
             miss,
             no_code: m.leave(Exit::MISS),

@@ -4,6 +4,7 @@
 //! A value of 128 bits is in a vector register as a whole, or in its two cells, wherever these are ([`super::regs`]).
 
 use super::super::code::{Bc, Code, Operand, Side};
+use super::effects::{moved, reads};
 use super::emit::Emitter;
 use super::lanes::{splat, sse, sse_const};
 use super::regs::RAX;
@@ -265,9 +266,15 @@ impl<'a> Emitter<'a> {
         match c.op {
             Bc::Mov if d.b == c.b + 1 && c.a.abs_diff(c.b) > 1 => {
                 let Some(from) = self.held_wide(c.b) else { return false };
-                let to = self.def_wide(c.a);
-                self.mov(to, from);
+                if c.x & d.x != 0 {
+                    self.move_wide(c.a, c.b);
+                } else {
+                    let to = self.def_wide(c.a);
+                    self.mov(to, from);
+                }
             }
+            Bc::Load32 if self.shape.direct => return self.is_copied(c.a, index + 2) && self.load_wide_mapped(&c, &d, at),
+            Bc::Store32 if self.shape.direct => return self.held_wide(c.a).is_some() && self.store_wide_mapped(&c, &d, at),
             Bc::Load64 if self.shape.is_quad(c.a) => {
                 if self.shape.direct {
                     return self.load_wide_mapped(&c, &d, at);
@@ -290,5 +297,27 @@ impl<'a> Emitter<'a> {
             _ => return false,
         }
         true
+    }
+
+    /// From the word at an index on, a cell and its neighbour are stored together, and nobody looks at one but words that move or store both. (Of what is only
+    /// loaded, such as popped, the words may just have been stored, one by one: the host would wait to load both at once.)
+    fn is_copied(&self, mut cell: u16, mut index: usize) -> bool {
+        let mut stored = false;
+        while let Some(c) = self.words.get(index) {
+            let d = self.words.get(index + 1).filter(|d| c.op == d.op && d.a == c.a.wrapping_add(1));
+            let both = |word: fn(&Code) -> u16| word(c) == cell && d.is_some_and(|d| word(d) == cell + 1);
+            if let (Some((to, _)), true) = (moved(c), both(|c| c.b)) {
+                cell = to;
+                index += 2;
+            } else if c.op == Bc::Store32 && both(|c| c.a) && c.b != cell && c.b != cell + 1 {
+                stored = true;
+                index += 2;
+            } else if reads(c, cell) || reads(c, cell + 1) {
+                return false;
+            } else {
+                index += 1;
+            }
+        }
+        stored
     }
 }

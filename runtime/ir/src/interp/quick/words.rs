@@ -367,6 +367,7 @@ impl Emitter<'_> {
         // Accesses of other address widths than 32 and 64 bits.
         let odd = !matches!(c.x, 0 | 32) || c.c >> 8 > 15;
         match c.op {
+            Mov if c.x != 0 => self.move_cell(c.a, c.b),
             Mov => {
                 let b = self.get(c.b);
                 self.set(c.a, b);
@@ -533,6 +534,7 @@ impl Emitter<'_> {
             }
             Poll => self.poll(c, at),
             Jump | JumpTo | JumpRekey => self.jump_word(c, at),
+            Raise => self.raise(at),
             // Jumps are linked later than blocks get code.
             Trap | Linked => dynasm!(self.ops ; .arch x64 ; ud2),
             _ => self.call_word(c, at),
