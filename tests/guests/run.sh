@@ -38,11 +38,11 @@ check "the book's first SoC" "$emu" --board tests/guests/first-soc.kdl --exit-on
 count() { "$emu" --board zynq7000 --time deterministic --exit-on "zynq7000 ready" --timeout 120 --stats="$out/$1" < /dev/null > /dev/null && grep '"instructions"' "$out/$1" | head -1; }
 same() { [ -n "$(count a)" ] && [ "$(count a)" = "$(count b)" ]; }
 check "deterministic runs agree" same
-# In both tiers too, twice: of instructions, of guest time, and of what is printed.
+# In all tiers, twice: of instructions, of guest time, and of what is printed.
 tiers() {
     local run tier
     for run in 1 2; do
-        for tier in off quick; do
+        for tier in off quick full; do
             "$emu" "$@" --time deterministic --jit $tier --timeout 300 --stats="$out/stats" < /dev/null > "$out/text" || return
             grep -E '"(instructions|guest_ns)"' "$out/stats" > "$out/count"
             [ -s "$out/count" ] || return
@@ -103,7 +103,7 @@ if command -v arm-none-eabi-gcc > /dev/null; then
             tests/guests/bare/start.S tests/guests/bare/code.c -o "$out/code.elf" &&
             "$emu" --board zynq7000 --firmware "$out/code.elf" --exit-on "code: all done" --fail-on "code: failed" --timeout 120 "$@"
     }
-    for tier in off quick; do
+    for tier in off quick full; do
         check "code that changes, --jit $tier" code --jit $tier
         check "two CPUs: litmus tests, --jit $tier" smp 1 "smp: all done" --jit $tier
         check "two CPUs: store buffering without barriers, --jit $tier" smp 0 "smp: reordered" --jit $tier

@@ -322,7 +322,7 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
     if let Some(bytes) = run.code_cache_size {
         machine.set_code_cache(bytes);
     }
-    machine.use_tiers(&run.tiers.tiers());
+    machine.use_tiers(&run.tiers.of_machine());
     if let Some(map) = perf_map(run.perf_map).map_err(usage)? {
         machine.set_perf_map(&map);
     }

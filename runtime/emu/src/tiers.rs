@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Which tiers execute guest code.
 #[derive(Args, Debug, Clone)]
 pub struct TierArgs {
-    /// Which tiers execute guest code: the interpreter alone, blocks as host code, hot loops as regions too; auto is full
+    /// Which tiers execute guest code: off: the interpreter; quick: blocks as host code; full: hot loops as regions, too; auto: what is fastest
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off", "quick", "full"])]
     jit: String,
     /// Threads that compile regions; 0: CPUs wait for them
@@ -19,8 +19,13 @@ pub struct TierArgs {
 }
 
 impl TierArgs {
-    /// What they say.
-    pub fn tiers(&self) -> Tiers {
+    /// What they say for machines. Regions do not pay there yet: each access looks for its page by itself.
+    pub fn of_machine(&self) -> Tiers {
+        if self.jit == "auto" { Tiers::Quick } else { self.of_program() }
+    }
+
+    /// What they say for programs.
+    pub fn of_program(&self) -> Tiers {
         match self.jit.as_str() {
             "off" => Tiers::Interpreter,
             "quick" => Tiers::Quick,

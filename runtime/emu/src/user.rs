@@ -85,7 +85,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         cpu: run.cpu.clone().unwrap_or_default(),
         sysroot: run.sysroot.clone(),
         strace: run.strace,
-        tiers: run.tiers.tiers(),
+        tiers: run.tiers.of_program(),
         tier_arguments: run.tiers.again(),
         code_cache: run.code_cache_size,
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,

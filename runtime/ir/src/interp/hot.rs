@@ -44,13 +44,19 @@ impl<I: Isa> Engine<I> {
             // It may be locked for ever.
             std::mem::forget(std::mem::take(&mut regions.done));
         }
-        self.forget_regions();
+        self.begin_regions();
     }
 
     /// All code is forgotten, and code indices are given anew.
     pub(super) fn forget_regions(&mut self) {
+        if let Some(regions) = &mut self.regions {
+            regions.done = Arc::default();
+        }
+        self.begin_regions();
+    }
+
+    fn begin_regions(&mut self) {
         let Some(regions) = &mut self.regions else { return };
-        regions.done = Arc::default();
         regions.asked.clear();
         self.cx.heat.fill(regions.threshold);
     }
@@ -66,7 +72,7 @@ impl<I: Isa> Engine<I> {
             return;
         }
         let head = jump.imm as u32;
-        if regions.asked.contains(&head) {
+        if regions.asked.contains(&head) || quick.has_region(head) {
             return;
         }
         let Some(page) = quick.page_of(head) else { return };

@@ -15,6 +15,10 @@ mod compile;
 mod coverage;
 mod exec;
 mod explain;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod hot;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "no_hot.rs"]
 mod hot;
 mod jumps;
 mod leave;

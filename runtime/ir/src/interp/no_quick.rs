@@ -11,6 +11,12 @@ use std::sync::Arc;
 /// None.
 pub enum Quick {}
 
+/// Counters of visits.
+pub const VISITS: usize = 0;
+
+/// Nothing leads elsewhere.
+pub enum Led {}
+
 /// What generated code would compare with.
 pub struct Constants;
 
@@ -21,7 +27,7 @@ pub const MXCSR: u32 = 0;
 
 #[allow(missing_docs, reason = "as the quick tier's")]
 impl Quick {
-    pub fn new<I: Isa>(_: &I, _: usize, _: bool, _: bool) -> Option<Quick> {
+    pub fn new<I: Isa>(_: &I, _: usize, _: bool, _: bool, _: bool) -> Option<Quick> {
         None
     }
 
@@ -65,7 +71,7 @@ impl Quick {
         match *self {}
     }
 
-    pub fn revoke(&mut self, _: (u16, u64)) -> Vec<(BlockId, u32)> {
+    pub fn revoke(&mut self, _: (u16, u64)) -> (Vec<(BlockId, u32)>, Vec<Led>) {
         match *self {}
     }
 

@@ -83,6 +83,11 @@ impl Quick {
         self.pages.iter().find(|(_, made)| made.iter().any(|made| made.code == code)).map(|(page, _)| *page)
     }
 
+    /// There is a region in front of the block at a code index.
+    pub fn has_region(&self, code: u32) -> bool {
+        self.regions.iter().any(|region| region.code == code)
+    }
+
     /// Puts a region in front of its first block, if all its blocks are still there: which block leads elsewhere now, and where. `find` says the code index of
     /// the block at a pc, if exits may lead to it directly.
     pub fn install(
@@ -149,7 +154,6 @@ impl Quick {
                     leave(ops, stubs.no_code, 0);
                 }
                 Exit::Refuse(at) => leave(ops, stubs.refuse, at),
-                Exit::Again(at) => leave(ops, stubs.again, at),
                 Exit::Resume(at) => leave(ops, stubs.resume, at),
                 Exit::Stored => leave(ops, stubs.stored, 0),
             }

@@ -56,7 +56,7 @@ impl Lower<'_> {
             let va = self.address(c);
             let mask = self.k64(align);
             let odd = self.b.ins().band(va, mask);
-            self.leave_if(odd, Exit::Again(self.at));
+            self.leave_if(odd, Exit::Resume(self.at));
         }
         if probe {
             return;

@@ -147,19 +147,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     let Lower { mut b, exits, .. } = lower;
     b.seal_all_blocks();
     b.finalize(host.frontend_config());
-    if std::env::var_os("EMU_DUMP").is_some() {
-        context.set_disasm(true);
-        for p in &input.pieces {
-            eprintln!("PIECE {:#x} code {} insns {}", p.pc, p.code, p.words[0].a);
-            for (n, c) in p.words.iter().enumerate() {
-                eprintln!("  {} {c:?}", p.code as usize + n);
-            }
-        }
-    }
     let code = context.compile(host, control).inspect_err(|e| tracing::warn!("a region is not compiled: {}", e.inner)).ok()?;
-    if let Some(v) = &code.vcode {
-        eprintln!("{v}");
-    }
     let buffer = &code.buffer;
     if !buffer.relocs().is_empty() {
         return None;
@@ -253,11 +241,12 @@ impl Lower<'_> {
         self.b.ins().store(ours(), value, self.cells, i32::from(cell) * 8);
     }
 
-    /// What is not in its cell.
-    fn state(&mut self) -> State {
+    /// What is not in its cell, with temporaries or without.
+    fn state(&mut self, temporaries: bool) -> State {
         let all = self.plan.members(self.unsaved);
         let (flags, cells): (Vec<u16>, Vec<u16>) = all.into_iter().partition(|cell| self.flag_number(*cell).is_some());
-        let cells = cells.into_iter().map(|cell| (cell, self.get(cell))).collect();
+        let temporaries = if temporaries { self.live_temporaries() } else { BTreeSet::new() };
+        let cells = cells.into_iter().chain(temporaries).map(|cell| (cell, self.get(cell))).collect();
         State { cells, flags: if flags.is_empty() { None } else { self.flag_state() } }
     }
 
@@ -277,13 +266,13 @@ impl Lower<'_> {
             self.look();
         }
         if self.pending.is_none() {
-            let state = self.state();
+            let state = self.state(true);
             self.pending = Some(Pending { at: self.at, loads: false, state });
         }
         self.pending.iter_mut().for_each(|pending| pending.loads |= loads);
     }
 
-    /// Looks whether the host refused an access: then the instruction of the first since the last look is begun again.
+    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look.
     pub fn look(&mut self) {
         let Some(pending) = self.pending.take() else { return };
         let layout = self.input.layout;
@@ -296,28 +285,24 @@ impl Lower<'_> {
         self.b.ins().store(ours(), none, self.cells, layout.refused);
         self.save(&pending.state);
         self.count_at_exit();
-        self.return_by(Exit::Again(pending.at), None);
+        self.return_by(Exit::Resume(pending.at), None);
         self.b.switch_to_block(on);
     }
 
-    /// Stores the state, and the temporaries that words from this one on may read.
+    /// Temporaries that words before this one wrote, and it or others behind it may read.
+    fn live_temporaries(&self) -> BTreeSet<u16> {
+        let (before, behind) = self.input.pieces[self.place.0].words.split_at(self.place.1);
+        let state = self.input.layout.state;
+        // Some words do not say what they read.
+        let any = behind.iter().any(|c| c.op == Bc::Raise || is_called(c.op));
+        let read: BTreeSet<u16> = behind.iter().flat_map(reads).collect();
+        before.iter().flat_map(written).filter(|t| *t >= state && (any || read.contains(t))).collect()
+    }
+
+    /// Stores the state, and temporaries if words of the block are still to be executed.
     pub fn save_all(&mut self, temporaries: bool) {
-        let state = self.state();
+        let state = self.state(temporaries);
         self.save(&state);
-        if temporaries {
-            let words = &self.input.pieces[self.place.0].words;
-            let (before, behind) = words.split_at(self.place.1);
-            let state = self.input.layout.state;
-            // Some of them do not say what they read.
-            let sides = behind.iter().any(|c| c.op == Bc::Raise || is_called(c.op));
-            let read: BTreeSet<u16> = behind.iter().flat_map(reads).collect();
-            let live: BTreeSet<u16> =
-                before.iter().flat_map(|c| written(c).collect::<Vec<_>>()).filter(|t| *t >= state && (sides || read.contains(t))).collect();
-            for cell in live {
-                let value = self.get(cell);
-                self.put(cell, value);
-            }
-        }
     }
 
     // ---- ways out

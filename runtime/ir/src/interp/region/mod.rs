@@ -7,7 +7,7 @@
 //!
 //! Cells are SSA values inside: those of the state are loaded at the entry and stored at exits, and on the way out of line of an access that does not find its
 //! page in the TLB's front. Where the host maps the guest's memory, an access that it refuses is left out, and a word says so; the region looks at that word
-//! before it does anything that could not be done again, and goes back to the instruction of the first access since it looked last.
+//! before it does anything that could not be done again, and leaves the rest of the block to the interpreter, from the first access since it looked last.
 //!
 //! Regions count, poll and stop where blocks do. What a region has no code for ends it: it leaves before that block, or to the interpreter before that word.
 
@@ -119,8 +119,6 @@ pub enum Exit {
     Poll(u64),
     /// Before the block at this code index, which does not fit what is left; no value.
     Refuse(u32),
-    /// The instruction of the word at this code index is to be begun again; no value.
-    Again(u32),
     /// The interpreter goes on at this code index; no value.
     Resume(u32),
     /// A function has said why; no value.

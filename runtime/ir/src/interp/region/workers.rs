@@ -107,8 +107,8 @@ fn begin(number: usize, receiver: &Arc<Mutex<Receiver<Job>>>) {
     }
 }
 
-/// This machine, with what its CPU has.
-fn host() -> Option<OwnedTargetIsa> {
+/// What regions are compiled with.
+fn settings() -> Option<settings::Flags> {
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", "speed"),
@@ -120,6 +120,11 @@ fn host() -> Option<OwnedTargetIsa> {
     ] {
         flags.set(name, value).ok()?;
     }
+    Some(settings::Flags::new(flags))
+}
+
+/// This machine, with what its CPU has.
+fn host() -> Option<OwnedTargetIsa> {
     let mut builder = isa::lookup_by_name("x86_64").ok()?;
     for (feature, there) in [
         ("has_sse3", std::is_x86_feature_detected!("sse3")),
@@ -137,5 +142,48 @@ fn host() -> Option<OwnedTargetIsa> {
             builder.enable(feature).ok()?;
         }
     }
-    builder.finish(settings::Flags::new(flags)).ok()
+    builder.finish(settings()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::BlockKey;
+    use crate::interp::code::{Bc, Code};
+    use crate::interp::region::{Calls, Layout, Piece};
+
+    /// Adds up words of memory until a counter is 0, with every kind of exit.
+    fn input(direct: bool, counted: bool) -> Input {
+        let code = |op, a, b, c, imm| Code { op, x: 0, a, b, c, imm };
+        let words = vec![
+            code(Bc::Enter, 4, 0, 0, 0),
+            Code { x: 32, ..code(Bc::Load32, 40, 1, 3 << 8, 8) },
+            code(Bc::Add32, 2, 2, 40, 0),
+            Code { x: 32, ..code(Bc::Store32, 2, 1, 0, 12) },
+            code(Bc::Add32I, 1, 1, 0, 4),
+            code(Bc::SubFlags32I, 3, 3, 1, 20 | 21 << 16 | 22 << 32 | 23 << 48),
+            code(Bc::BrEq, 0, 20, 23, 109),
+            code(Bc::BrNz, 0, 2, 0, 110),
+            Code { x: 1, ..code(Bc::Jump, 0, 0, 0, 0x1000) },
+            Code { x: 1, ..code(Bc::Jump, 0, 0, 0, 0x1100) },
+            code(Bc::JumpTo, 0, 2, 0, 0),
+        ];
+        let layout = Layout { state: 32, left: 4096, run: 4104, attention: 4112, front: 4120, refused: 4128, direct, counted };
+        let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, word: 16 };
+        let pieces = vec![Piece { code: 100, pc: 0x1000, words }];
+        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), returns: Vec::new(), rekeyed: None, layout, calls }
+    }
+
+    /// A host of another kind needs a quick tier, but nothing here.
+    #[test]
+    fn regions_are_compiled_for_two_kinds_of_hosts() {
+        let arm = isa::lookup_by_name("aarch64").unwrap().finish(settings().unwrap()).unwrap();
+        for host in [host().unwrap(), arm] {
+            for (direct, counted) in [(true, false), (true, true), (false, true)] {
+                let made = compile(&input(direct, counted), &*host, &mut Scratch::default()).unwrap();
+                assert!(made.exits.len() > 3, "{:?}", made.exits);
+                assert!(!made.accesses.is_empty(), "what the host may refuse is known");
+            }
+        }
+    }
 }
