@@ -55,6 +55,8 @@ struct Pending {
     at: u32,
     /// There are loads among them.
     loads: bool,
+    /// The instruction of the last, by number in its piece.
+    instruction: usize,
     /// What was not in its cell.
     state: State,
 }
@@ -260,16 +262,19 @@ impl Lower<'_> {
     }
 
     /// An access comes that the host may refuse. What it refuses is left out, and a word says so; until somebody looks at that, nothing may be done that
-    /// cannot be done again, and no more than loads with what was loaded.
+    /// cannot be done again or could be seen, and no more than loads with what was loaded: stores of one instruction only go together.
     pub fn before_access(&mut self, loads: bool) {
-        if !loads && self.pending.as_ref().is_some_and(|pending| pending.loads) {
+        let instruction = self.input.pieces[self.place.0].instruction(self.place.1);
+        if !loads && self.pending.as_ref().is_some_and(|pending| pending.loads || pending.instruction != instruction) {
             self.look();
         }
         if self.pending.is_none() {
             let state = self.state(true);
-            self.pending = Some(Pending { at: self.at, loads: false, state });
+            self.pending = Some(Pending { at: self.at, loads: false, instruction, state });
         }
-        self.pending.iter_mut().for_each(|pending| pending.loads |= loads);
+        if let Some(pending) = &mut self.pending {
+            (pending.loads, pending.instruction) = (pending.loads | loads, instruction);
+        }
     }
 
     /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look.

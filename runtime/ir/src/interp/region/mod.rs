@@ -39,9 +39,16 @@ pub struct Piece {
     pub code: u32,
     pub pc: u64,
     pub words: Vec<Code>,
+    /// The first word of each instruction.
+    pub marks: Vec<usize>,
 }
 
 impl Piece {
+    /// The number of the instruction that a word belongs to.
+    fn instruction(&self, word: usize) -> usize {
+        self.marks.partition_point(|mark| *mark <= word)
+    }
+
     /// Word number of a branch's target.
     fn target(&self, c: &Code) -> usize {
         (c.imm - u64::from(self.code)) as usize
@@ -171,9 +178,11 @@ impl Policy {
         if block.key != key || !block.linkable || words.first()?.op != Bc::Enter || !words.iter().all(|c| self.takes(c)) {
             return None;
         }
+        let marks = &arena.marks[block.marks.0 as usize..block.marks.1 as usize];
+        let marks = marks.iter().map(|mark| (mark.code - block.code) as usize).collect();
         // Branches forward only.
         let forward = |(n, c): (usize, &Code)| !is_branch(c.op) || c.imm > u64::from(block.code) + n as u64;
-        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words })
+        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words, marks })
     }
 }
 

@@ -170,7 +170,7 @@ mod tests {
         ];
         let layout = Layout { state: 32, left: 4096, run: 4104, attention: 4112, front: 4120, refused: 4128, direct, counted };
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, word: 16 };
-        let pieces = vec![Piece { code: 100, pc: 0x1000, words }];
+        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5] }];
         Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), returns: Vec::new(), rekeyed: None, layout, calls }
     }
 
