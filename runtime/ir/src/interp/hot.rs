@@ -14,6 +14,8 @@ pub const COUNTERS: usize = 4096;
 /// What a counter gets when a region was asked for, or there can be none yet.
 const ASKED: u32 = 1 << 30;
 const LATER: u32 = 1 << 20;
+/// Regions that a vCPU may be waiting for.
+const MAX_WAITING: usize = 32;
 
 /// Which counter a jump to `pc` has.
 pub fn heat_slot(pc: u64) -> usize {
@@ -29,13 +31,16 @@ pub struct Regions {
     done: Arc<Done>,
     /// Code indices of blocks that a region was asked for at.
     asked: FxHashSet<u32>,
+    /// How many of them are not done.
+    waiting: usize,
 }
 
 impl<I: Isa> Engine<I> {
     /// From now on regions are made of loops whose jump back was taken so often.
     pub(super) fn use_regions(&mut self, workers: &Arc<Workers>, threshold: u32, thorough: bool) {
         let threshold = threshold.max(1);
-        self.regions = Some(Regions { workers: workers.clone(), threshold, thorough, done: Arc::default(), asked: FxHashSet::default() });
+        self.regions =
+            Some(Regions { workers: workers.clone(), threshold, thorough, done: Arc::default(), asked: FxHashSet::default(), waiting: 0 });
     }
 
     /// In a forked child: what was asked for is made by nobody.
@@ -58,6 +63,7 @@ impl<I: Isa> Engine<I> {
     fn begin_regions(&mut self) {
         let Some(regions) = &mut self.regions else { return };
         regions.asked.clear();
+        regions.waiting = 0;
         self.cx.heat.fill(regions.threshold);
     }
 
@@ -67,7 +73,7 @@ impl<I: Isa> Engine<I> {
         let jump = self.arena.code[at as usize];
         let counter = &mut self.cx.heat[heat_slot(pc)];
         *counter = LATER;
-        if jump.op != Bc::Linked {
+        if jump.op != Bc::Linked || regions.waiting >= MAX_WAITING {
             *counter = regions.threshold;
             return;
         }
@@ -85,6 +91,7 @@ impl<I: Isa> Engine<I> {
         pages.dedup();
         *counter = ASKED;
         regions.asked.insert(head);
+        regions.waiting += 1;
         regions.workers.ask(
             Input { rekeyed: quick.rekeyed(&pieces, key), pages, pieces, key, returns, layout, calls },
             &regions.done,
@@ -94,7 +101,9 @@ impl<I: Isa> Engine<I> {
 
     /// Puts regions that are compiled in front of their first blocks.
     pub(super) fn install_regions(&mut self) {
-        let done = self.regions.as_ref().map(|regions| regions.done.take()).unwrap_or_default();
+        let Some(regions) = &mut self.regions else { return };
+        let done = regions.done.take();
+        regions.waiting = regions.waiting.saturating_sub(done.len());
         for (input, compiled) in done {
             self.install(&input, compiled.as_ref());
         }

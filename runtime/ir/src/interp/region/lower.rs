@@ -383,20 +383,12 @@ impl Lower<'_> {
         match c.op {
             Bc::Jump => {
                 self.uncount(c.a);
-                let pc = self.input.pieces[self.place.0].pc;
+                if c.imm <= self.input.pieces[self.place.0].pc {
+                    self.go_back(c.imm);
+                }
                 match *next {
-                    [next] => {
-                        if c.imm <= pc {
-                            self.go_back(c.imm);
-                        }
-                        self.b.ins().jump(self.blocks[next], &[]);
-                    }
-                    _ => {
-                        if c.imm <= pc {
-                            self.go_back(c.imm);
-                        }
-                        self.leave(Exit::Jump(c.imm), None);
-                    }
+                    [next] => _ = self.b.ins().jump(self.blocks[next], &[]),
+                    _ => self.leave(Exit::Jump(c.imm), None),
                 }
             }
             Bc::JumpTo | Bc::JumpRekey => {
