@@ -4,6 +4,10 @@ use clap::Args;
 use emu_ir::interp::{Tiers, Workers};
 use std::sync::Arc;
 
+/// Threads that compile regions, if none is asked for, and jumps back until one is made.
+const THREADS: u8 = 1;
+const THRESHOLD: u32 = 2000;
+
 /// Which tiers execute guest code.
 #[derive(Args, Debug, Clone)]
 pub struct TierArgs {
@@ -11,10 +15,10 @@ pub struct TierArgs {
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "off", "quick", "full"])]
     jit: String,
     /// Threads that compile regions; 0: CPUs wait for them
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=64))]
+    #[arg(long, value_name = "N", default_value_t = THREADS, value_parser = clap::value_parser!(u8).range(..=64))]
     jit_threads: u8,
     /// A region is made of a loop that jumped back so often
-    #[arg(long, value_name = "N", default_value_t = 2000, hide = true)]
+    #[arg(long, value_name = "N", default_value_t = THRESHOLD, hide = true)]
     jit_threshold: u32,
 }
 
@@ -45,8 +49,8 @@ impl TierArgs {
             }
         };
         option("--jit", self.jit.clone(), "auto");
-        option("--jit-threads", self.jit_threads.to_string(), "1");
-        option("--jit-threshold", self.jit_threshold.to_string(), "2000");
+        option("--jit-threads", self.jit_threads.to_string(), &THREADS.to_string());
+        option("--jit-threshold", self.jit_threshold.to_string(), &THRESHOLD.to_string());
         again
     }
 }

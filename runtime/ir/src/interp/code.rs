@@ -154,6 +154,13 @@ pub enum Bc {
     Trap,
 }
 
+impl Bc {
+    /// A load, a store, or a probe of either.
+    pub fn is_access(self) -> bool {
+        (Bc::Load8..=Bc::ProbeWrite).contains(&self)
+    }
+}
+
 /// One word.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -164,6 +171,13 @@ pub struct Code {
     pub b: u16,
     pub c: u16,
     pub imm: u64,
+}
+
+impl Code {
+    /// Of an access: its address has neither 32 nor 64 bits, or its alignment is more than 16 bytes. Generated code leaves such to the interpreter.
+    pub fn is_odd_access(&self) -> bool {
+        !matches!(self.x, 0 | 32) || self.c >> 8 > 15
+    }
 }
 
 const _: () = assert!(size_of::<Code>() == 16);

@@ -82,10 +82,10 @@ impl<I: Isa> Engine<I> {
             return;
         }
         let Some(page) = quick.page_of(head) else { return };
-        let key = self.arena.block_at(head).map_or(BlockKey(0), |block| self.arena.blocks[block as usize].key);
+        let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
         let (layout, calls) = quick.region_layout::<I>();
         let find = |to| find(&self.blocks, page, pc, key, layout.direct, to);
-        let Some((pieces, returns, key)) = gather(&self.arena, head, quick.policy(regions.thorough), find) else { return };
+        let Some((pieces, returns)) = gather(&self.arena, head, quick.policy(regions.thorough), find) else { return };
         let mut pages: Vec<(u16, u64)> =
             pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
         pages.dedup();

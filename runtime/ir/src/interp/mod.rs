@@ -33,6 +33,7 @@ mod quick;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod region;
 mod stats;
+mod tiers;
 mod translate;
 
 use crate::builder::Builder;
@@ -57,6 +58,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+pub use tiers::Tiers;
 
 /// Instructions in a block at most.
 const MAX_INSNS: u32 = 64;
@@ -180,32 +182,6 @@ pub enum Stop {
     Watchpoint(u64, bool),
     /// [`Engine::trap_exceptions`] is on, and the instruction at pc raised this, which the bus does not serve. It counts as executed.
     Exception(Exception),
-}
-
-/// Which tiers execute guest code.
-#[derive(Clone, Debug, Default)]
-pub enum Tiers {
-    /// The interpreter alone.
-    Interpreter,
-    /// Each block as host code.
-    #[default]
-    Quick,
-    /// ... and loops whose jump back was taken so often as regions.
-    All {
-        /// Who compiles them.
-        workers: Arc<Workers>,
-        /// Jumps back, at least one.
-        threshold: u32,
-        /// Also of blocks that are slower so, for tests.
-        thorough: bool,
-    },
-}
-
-impl Tiers {
-    /// Who compiles regions.
-    pub fn workers(&self) -> Option<&Workers> {
-        if let Tiers::All { workers, .. } = self { Some(workers) } else { None }
-    }
 }
 
 /// The interpreter of one vCPU.
@@ -380,48 +356,6 @@ impl<I: Isa> Engine<I> {
         self.cx.trap = true;
     }
 
-    /// Limits the generated code, and the bytecode, to so many bytes each ([`CODE_CACHE`] says which): when there is no room for another block, all
-    /// translations are forgotten. Those there are now are forgotten as well.
-    pub fn set_code_cache(&mut self, bytes: usize) {
-        self.code_cache = bytes.clamp(*CODE_CACHE.start(), *CODE_CACHE.end());
-        self.flush();
-        if self.quick.is_some() {
-            self.use_quick_tier();
-        }
-    }
-
-    /// From now on the bus maps memory ([`GuestBus::direct`]), and its limit is none: instructions are counted for [`Stats`] only, if `counted`. At once or
-    /// never, before anything is executed.
-    pub fn use_direct_memory(&mut self, bus: &dyn GuestBus, counted: bool) {
-        self.cx.direct = bus.direct().unwrap_or(0);
-        self.counted = counted;
-        if self.quick.is_some() {
-            self.use_quick_tier();
-        }
-    }
-
-    /// From now on guest code is executed in these tiers, as far as this host has them; false: only the interpreter does. What was translated is forgotten.
-    pub fn use_tiers(&mut self, tiers: &Tiers) -> bool {
-        (self.quick, self.regions) = (None, None);
-        match tiers {
-            Tiers::Interpreter => {
-                self.flush();
-                return false;
-            }
-            Tiers::Quick => {}
-            Tiers::All { workers, threshold, thorough } => self.use_regions(workers, *threshold, *thorough),
-        }
-        self.use_quick_tier()
-    }
-
-    /// From now on blocks are executed by the quick tier, if this host has one; true if so. What was translated is forgotten.
-    pub fn use_quick_tier(&mut self) -> bool {
-        self.flush();
-        self.quick = Quick::new(&*self.cx.isa, self.code_cache, self.cx.direct != 0, self.counted, self.regions.is_some());
-        self.note_stubs();
-        self.quick.is_some()
-    }
-
     /// The program counter.
     pub fn pc(&self) -> u64 {
         self.cx.pc()
@@ -507,27 +441,6 @@ impl<I: Isa> Engine<I> {
         self.cx.levels = levels;
         let blind = self.cx.direct != 0 && !self.cx.watches.is_empty();
         self.cx.native = levels == 0 && !blind && self.quick.is_some();
-    }
-
-    /// Code was overwritten, or is where none was: nothing may lead to what is void, and the TLB's front to pages that now hold code.
-    fn take_notes(&mut self) {
-        if self.keeper.take_first_code() {
-            self.cx.tlb.clear_front();
-        }
-        for page in self.keeper.take_overwritten() {
-            let Some(quick) = &mut self.quick else { continue };
-            let (gone, led) = quick.revoke(page);
-            led.into_iter().for_each(|led| self.lead(&led));
-            for (id, code) in gone {
-                self.blocks.remove(&id);
-                let slot = jump_slot(id.pc);
-                for slot in [slot, slot ^ OTHER_JUMP] {
-                    if self.cx.jumps[slot].code == code {
-                        self.cx.jumps[slot] = JumpEntry::NONE;
-                    }
-                }
-            }
-        }
     }
 
     fn turn(&mut self, bus: &dyn GuestBus, once: bool) -> Stop {
@@ -618,7 +531,7 @@ impl<I: Isa> Engine<I> {
                     let c = self.arena.code[at as usize];
                     let va = self.cx.cell(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
                     let leave = self.interpret(bus, at);
-                    if (Bc::Load8..=Bc::ProbeWrite).contains(&c.op) {
+                    if c.op.is_access() {
                         // The access did not find its page in the TLB's front; it shall the next time.
                         self.cx.tlb.raise(va, c.c as u8, self.cx.tag);
                     }
@@ -657,18 +570,5 @@ impl<I: Isa> Engine<I> {
             self.cx.key = self.arena.blocks[block as usize].key;
         }
         execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, at, 0)
-    }
-
-    /// Forgets all translations.
-    pub fn flush(&mut self) {
-        self.cx.stats.flushes += u64::from(!self.arena.blocks.is_empty());
-        self.arena.clear();
-        if let Some(quick) = &mut self.quick {
-            quick.clear::<I>();
-        }
-        self.blocks.clear();
-        self.exceptions.clear();
-        self.cx.forget_jumps();
-        self.forget_regions();
     }
 }

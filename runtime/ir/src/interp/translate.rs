@@ -1,8 +1,43 @@
-//! The block for a place of the guest's: the one that is there, or guest code is read, translated by the instruction set, optimised and compiled.
+//! The block for a place of the guest's: the one that is there, or guest code is read, translated by the instruction set, optimised and compiled. And how what is
+//! there is forgotten.
 
 use super::*;
 
 impl<I: Isa> Engine<I> {
+    /// Forgets all translations.
+    pub fn flush(&mut self) {
+        self.cx.stats.flushes += u64::from(!self.arena.blocks.is_empty());
+        self.arena.clear();
+        if let Some(quick) = &mut self.quick {
+            quick.clear::<I>();
+        }
+        self.blocks.clear();
+        self.exceptions.clear();
+        self.cx.forget_jumps();
+        self.forget_regions();
+    }
+
+    /// Code was overwritten, or is where none was: nothing may lead to what is void, and the TLB's front to pages that now hold code.
+    pub(super) fn take_notes(&mut self) {
+        if self.keeper.take_first_code() {
+            self.cx.tlb.clear_front();
+        }
+        for page in self.keeper.take_overwritten() {
+            let Some(quick) = &mut self.quick else { continue };
+            let (gone, led) = quick.revoke(page);
+            led.into_iter().for_each(|led| self.lead(&led));
+            for (id, code) in gone {
+                self.blocks.remove(&id);
+                let slot = jump_slot(id.pc);
+                for slot in [slot, slot ^ OTHER_JUMP] {
+                    if self.cx.jumps[slot].code == code {
+                        self.cx.jumps[slot] = JumpEntry::NONE;
+                    }
+                }
+            }
+        }
+    }
+
     pub(super) fn ram_index(&mut self, ram: &Arc<RamBlock>) -> u16 {
         let index = self.rams.iter().position(|held| Arc::ptr_eq(held, ram)).unwrap_or_else(|| {
             ram.add_keeper(&self.keeper, self.rams.len() as u16);

@@ -104,37 +104,43 @@ pub extern "sysv64" fn refill<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64, to
     })
 }
 
-/// The same for regions, whose caller the host's floating-point controls are not known to.
-extern "sysv64" fn of_region<I: Isa, const F: usize>(run: &mut Run<'_, I>, at: u32, va: u64, value: u64) -> Done {
+/// Calls one of these for a region, which does not take the host's floating-point controls along as the stubs of blocks do.
+fn for_region<I: Isa>(run: &mut Run<'_, I>, call: impl FnOnce(&mut Run<'_, I>) -> Done) -> Done {
     // SAFETY: as in `serve`.
     let mxcsr = unsafe { &raw mut (*run.cx).mxcsr };
     // SAFETY: the flags the guest gathers are kept over what the host may compute meanwhile.
     unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) mxcsr, options(nostack)) };
-    let done = match F {
-        0 => load::<I, 1>(run, at, va),
-        1 => load::<I, 2>(run, at, va),
-        2 => load::<I, 4>(run, at, va),
-        3 => load::<I, 8>(run, at, va),
-        4 => store::<I, 1>(run, at, va, value),
-        5 => store::<I, 2>(run, at, va, value),
-        6 => store::<I, 4>(run, at, va, value),
-        7 => store::<I, 8>(run, at, va, value),
-        8 => probe::<I>(run, at, va),
-        _ => word::<I>(run, at),
-    };
+    let done = call(run);
     // SAFETY: what was stored there, or what the function left.
     unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) mxcsr, options(nostack)) };
     done
 }
 
+extern "sysv64" fn region_load<I: Isa, const SIZE: u8>(run: &mut Run<'_, I>, at: u32, va: u64) -> Done {
+    for_region(run, |run| load::<I, SIZE>(run, at, va))
+}
+
+extern "sysv64" fn region_store<I: Isa, const SIZE: u8>(run: &mut Run<'_, I>, at: u32, va: u64, value: u64) -> Done {
+    for_region(run, |run| store::<I, SIZE>(run, at, va, value))
+}
+
+extern "sysv64" fn region_probe<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64) -> Done {
+    for_region(run, |run| probe(run, at, va))
+}
+
+extern "sysv64" fn region_word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
+    for_region(run, |run| word(run, at))
+}
+
 /// What regions call.
 pub fn of_regions<I: Isa>() -> Calls {
-    let at = |f: extern "sysv64" fn(&mut Run<'_, I>, u32, u64, u64) -> Done| f as usize;
+    let load = [region_load::<I, 1>, region_load::<I, 2>, region_load::<I, 4>, region_load::<I, 8>];
+    let store = [region_store::<I, 1>, region_store::<I, 2>, region_store::<I, 4>, region_store::<I, 8>];
     Calls {
-        load: [at(of_region::<I, 0>), at(of_region::<I, 1>), at(of_region::<I, 2>), at(of_region::<I, 3>)],
-        store: [at(of_region::<I, 4>), at(of_region::<I, 5>), at(of_region::<I, 6>), at(of_region::<I, 7>)],
-        probe: at(of_region::<I, 8>),
-        word: at(of_region::<I, 9>),
+        load: load.map(|f: extern "sysv64" fn(&mut Run<'_, I>, u32, u64) -> Done| f as usize),
+        store: store.map(|f: extern "sysv64" fn(&mut Run<'_, I>, u32, u64, u64) -> Done| f as usize),
+        probe: region_probe::<I> as *const () as usize,
+        word: region_word::<I> as *const () as usize,
     }
 }
 

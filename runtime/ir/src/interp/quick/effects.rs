@@ -40,12 +40,27 @@ pub fn writes(op: Bc) -> Writes {
     }
 }
 
+/// The word says in the side table which cells it looks at.
+pub fn reads_aside(op: Bc) -> bool {
+    matches!(op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call | Bc::Raise)
+}
+
+/// The cells a word looks at, and perhaps others; of one that says so in the side table, none.
+#[inline]
+pub fn operands(c: &Code) -> [Option<u16>; 4] {
+    use Bc::*;
+    if reads_aside(c.op) || matches!(c.op, Enter | MovI | Jump | Wait | Fence | Br | Count | ClearExclusive) {
+        return [None; 4];
+    }
+    let first = matches!(c.op, Store8 | Store16 | Store32 | Store64).then_some(c.a);
+    let second = !c.op.is_access() && !matches!(c.op, AddFlags32I | SubFlags32I);
+    let third = matches!(c.op, Select | Carry32 | Overflow32).then_some(c.imm as u16);
+    [first, Some(c.b), second.then_some(c.c), third]
+}
+
 /// A word may look at a cell. Those that say in the side table what they look at may look at any.
 pub fn reads(c: &Code, cell: u16) -> bool {
-    let third = matches!(c.op, Bc::Select | Bc::Carry32 | Bc::Overflow32) && c.imm as u16 == cell;
-    let first = matches!(c.op, Bc::Store8 | Bc::Store16 | Bc::Store32 | Bc::Store64) && c.a == cell;
-    let aside = matches!(c.op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call | Bc::Raise);
-    c.b == cell || c.c == cell || first || third || aside
+    reads_aside(c.op) || operands(c).contains(&Some(cell))
 }
 
 /// The cell that takes over the value of another one, which is not read any more, and that one.

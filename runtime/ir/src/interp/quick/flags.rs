@@ -46,8 +46,7 @@ impl Emitter<'_> {
                 Writes::One => !is_branch(w.op) && !is_jump(w.op),
                 _ => matches!(w.op, Bc::Store8 | Bc::Store16 | Bc::Store32 | Bc::Store64 | Bc::ProbeRead | Bc::ProbeWrite),
             };
-            let access = (Bc::Load8..=Bc::ProbeWrite).contains(&w.op);
-            let odd = access && (!matches!(w.x, 0 | 32) || w.c >> 8 > 15);
+            let odd = w.op.is_access() && w.is_odd_access();
             if !plain || odd || self.branches(at + 1 + n as u32) > 0 || cells.iter().any(|cell| reads(w, *cell)) {
                 return false;
             }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Counters of regions' visits; two regions may share one.
 pub const VISITS: usize = 512;
 /// After so many visits a region is judged: one that is entered oftener than this is left soon, too, and costs more than it gives.
-pub const JUDGED: u32 = 1000;
+const JUDGED: u32 = 1000;
 const OFTEN: Duration = Duration::from_nanos(100);
 
 /// A region that stands in for its first block.

@@ -41,7 +41,7 @@ use super::code::{Arena, BlockInfo};
 use super::exec::Leave;
 use crate::guest::Isa;
 use buffer::Buffer;
-pub use effects::{Writes, flags_of, is_branch, result_of, writes};
+pub use effects::{Writes, flags_of, is_branch, is_jump, operands, reads_aside, result_of, writes};
 use emu_memory::{GuestBus, RamBlock};
 use faults::Faults;
 pub use faults::recover;

@@ -365,7 +365,7 @@ impl Emitter<'_> {
     pub fn word(&mut self, c: &Code, at: u32) {
         use Bc::*;
         // Accesses of other address widths than 32 and 64 bits.
-        let odd = !matches!(c.x, 0 | 32) || c.c >> 8 > 15;
+        let odd = c.is_odd_access();
         match c.op {
             Mov if c.x != 0 => self.move_cell(c.a, c.b),
             Mov => {

@@ -6,13 +6,13 @@
 use super::super::code::{Bc, Code};
 use super::flags::{FlagState, FlagVariables};
 use super::plan::{Forms, MEMORY, Plan, Set, ends, reads, written};
-use super::{Exit, Input, is_called};
-use crate::interp::quick::is_branch;
+use super::{Exit, Input};
+use crate::interp::quick::{is_branch, reads_aside};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, MemFlagsData, SourceLoc, Value};
+use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use rustc_hash::FxHashMap;
@@ -174,7 +174,6 @@ impl Lower<'_> {
             let c = piece.words[n];
             self.place = (run.piece, n);
             self.at = piece.code + n as u32;
-            self.b.set_srcloc(SourceLoc::new(self.at));
             if plan.reads_flags(&c) {
                 self.one_form();
             }
@@ -282,16 +281,13 @@ impl Lower<'_> {
         let Some(pending) = self.pending.take() else { return };
         let layout = self.input.layout;
         let refused = self.b.ins().load(I32, ours(), self.cells, layout.refused);
-        let (out, on) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(out);
-        self.b.ins().brif(refused, out, &[], on, &[]);
-        self.b.switch_to_block(out);
-        let none = self.k32(0);
-        self.b.ins().store(ours(), none, self.cells, layout.refused);
-        self.save(&pending.state);
-        self.count_at_exit();
-        self.return_by(Exit::Resume(pending.at), None);
-        self.b.switch_to_block(on);
+        self.out_of_line_if(refused, |l| {
+            let none = l.k32(0);
+            l.b.ins().store(ours(), none, l.cells, layout.refused);
+            l.save(&pending.state);
+            l.count_at_exit();
+            l.return_by(Exit::Resume(pending.at), None);
+        });
     }
 
     /// Temporaries that words before this one wrote, and it or others behind it may read.
@@ -299,7 +295,7 @@ impl Lower<'_> {
         let (before, behind) = self.input.pieces[self.place.0].words.split_at(self.place.1);
         let state = self.input.layout.state;
         // Some words do not say what they read.
-        let any = behind.iter().any(|c| c.op == Bc::Raise || is_called(c.op));
+        let any = behind.iter().any(|c| reads_aside(c.op));
         let read: BTreeSet<u16> = behind.iter().flat_map(reads).collect();
         before.iter().flat_map(written).filter(|t| *t >= state && (any || read.contains(t))).collect()
     }
@@ -338,14 +334,21 @@ impl Lower<'_> {
 
     /// Leaves in a block out of line, if the condition holds.
     pub fn leave_if(&mut self, condition: Value, exit: Exit) {
+        self.out_of_line_if(condition, |l| {
+            let pending = l.pending.clone();
+            l.look();
+            l.leave(exit, None);
+            l.pending = pending;
+        });
+    }
+
+    /// Does something out of line that does not come back, if the condition holds.
+    fn out_of_line_if(&mut self, condition: Value, leave: impl FnOnce(&mut Self)) {
         let (out, on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(out);
         self.b.ins().brif(condition, out, &[], on, &[]);
         self.b.switch_to_block(out);
-        let pending = self.pending.clone();
-        self.look();
-        self.leave(exit, None);
-        self.pending = pending;
+        leave(self);
         self.b.switch_to_block(on);
     }
 
@@ -472,12 +475,7 @@ impl Lower<'_> {
         let all: Vec<Value> = [run, at].into_iter().chain(arguments.iter().copied()).collect();
         let call = self.b.ins().call_indirect(signature, function, &all);
         let [value, leaves] = [self.b.inst_results(call)[0], self.b.inst_results(call)[1]];
-        let (out, on) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(out);
-        self.b.ins().brif(leaves, out, &[], on, &[]);
-        self.b.switch_to_block(out);
-        self.return_by(Exit::Stored, None);
-        self.b.switch_to_block(on);
+        self.out_of_line_if(leaves, |l| l.return_by(Exit::Stored, None));
         let left = self.b.ins().load(I64, ours(), self.cells, layout.left);
         self.b.def_var(self.left, left);
         let front = self.b.ins().load(I64, ours(), self.cells, layout.front);

@@ -153,9 +153,7 @@ impl Policy {
         let fits = match c.op {
             Poll | Trap => false,
             Generic | Float | Call => self.thorough,
-            Load8 | Load16 | Load32 | Load64 | Store8 | Store16 | Store32 | Store64 | ProbeRead | ProbeWrite => {
-                matches!(c.x, 0 | 32) && c.c >> 8 <= 15 && i32::try_from(c.imm as i64).is_ok()
-            }
+            op if op.is_access() => !c.is_odd_access() && i32::try_from(c.imm as i64).is_ok(),
             _ => true,
         };
         let touches = |cell| plan::reads(c).chain(plan::written(c)).any(|touched| touched == cell);
@@ -190,7 +188,7 @@ impl Policy {
 ///
 /// `find` says the code index of the block at a pc with the same key, if there is one and the region may lead there. What a block writes into the state that is the pc of
 /// a block is taken for the return address of a call.
-pub fn gather(arena: &Arena, head: u32, policy: Policy, find: impl Fn(u64) -> Option<u32>) -> Option<(Vec<Piece>, Vec<u64>, BlockKey)> {
+pub fn gather(arena: &Arena, head: u32, policy: Policy, find: impl Fn(u64) -> Option<u32>) -> Option<(Vec<Piece>, Vec<u64>)> {
     let info = |code: u32| arena.block_at(code).map(|block| arena.blocks[block as usize]).filter(|block| block.code == code);
     let first = info(head)?;
     let mut found: BTreeMap<u64, Piece> = BTreeMap::new();
@@ -235,5 +233,5 @@ pub fn gather(arena: &Arena, head: u32, policy: Policy, find: impl Fn(u64) -> Op
     returns.retain(|pc| kept.contains(pc));
     let pieces: Vec<Piece> = order.iter().filter_map(|pc| found.remove(pc)).collect();
     let loops = pieces.iter().any(|piece| piece.leads_to(&returns).any(|to| to == first.pc));
-    loops.then_some((pieces, returns, first.key))
+    loops.then_some((pieces, returns))
 }

@@ -4,7 +4,7 @@
 //! changes.
 
 use super::super::code::{Bc, Code};
-use super::super::quick::{Writes, flags_of, is_branch, writes};
+use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, writes};
 use super::{Input, is_called};
 use std::collections::BTreeMap;
 
@@ -43,24 +43,14 @@ pub struct Plan {
     pub flags: Option<[u16; 4]>,
 }
 
-/// Loads, stores and probes.
-fn is_access(op: Bc) -> bool {
-    (Bc::Load8..=Bc::ProbeWrite).contains(&op)
-}
-
 /// Nothing follows a word in its block.
 pub fn ends(op: Bc) -> bool {
-    matches!(op, Bc::Jump | Bc::JumpTo | Bc::JumpRekey | Bc::Raise | Bc::Wait)
+    is_jump(op) || matches!(op, Bc::Raise | Bc::Wait)
 }
 
 /// The cells a word reads, and perhaps others.
 pub fn reads(c: &Code) -> impl Iterator<Item = u16> {
-    use Bc::*;
-    let none = matches!(c.op, Enter | MovI | Jump | Raise | Wait | Fence | Br | Count) || is_called(c.op);
-    let first = matches!(c.op, Store8 | Store16 | Store32 | Store64).then_some(c.a);
-    let second = (!none && !is_access(c.op) && !matches!(c.op, AddFlags32I | SubFlags32I)).then_some(c.c);
-    let third = matches!(c.op, Select | Carry32 | Overflow32).then_some(c.imm as u16);
-    [first, (!none).then_some(c.b), second, third].into_iter().flatten()
+    operands(c).into_iter().flatten()
 }
 
 /// The cells a word writes.

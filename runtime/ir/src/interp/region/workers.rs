@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Regions that are compiled, of one vCPU: the code index of each one's first block, what it was made from, and its code.
+/// Regions that are compiled, of one vCPU: what each was made from, and its code, if it suited.
 #[derive(Default)]
 pub struct Done(Mutex<Vec<(Input, Option<Compiled>)>>);
 
