@@ -21,7 +21,7 @@ mod workers;
 use super::code::{Arena, Bc, BlockInfo, Code};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
-pub use lower::Compiled;
+pub use lower::{Compiled, Place};
 pub use plan::written;
 use std::collections::BTreeMap;
 pub use workers::{Done, Held, Workers};
