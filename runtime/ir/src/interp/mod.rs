@@ -114,8 +114,10 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: the host refused an access; counters of visits, of instructions, and of jumps back.
+    /// For regions: the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back.
     refused: u32,
+    flags: [u32; 3],
+    slots: [[u64; 2]; hot::SLOTS],
     visits: [u32; quick::VISITS],
     spent: [u64; quick::VISITS],
     heat: [u32; hot::COUNTERS],
@@ -265,6 +267,8 @@ impl<I: Isa> Engine<I> {
             mxcsr: quick::MXCSR,
             constants: quick::CONSTANTS,
             refused: 0,
+            flags: [0; 3],
+            slots: [[0; 2]; hot::SLOTS],
             visits: [0; quick::VISITS],
             spent: [0; quick::VISITS],
             heat: [u32::MAX; hot::COUNTERS],
