@@ -85,7 +85,8 @@ impl<I: Isa> Engine<I> {
         let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
         let (layout, calls) = quick.region_layout::<I>();
         let find = |to| find(&self.blocks, page, pc, key, layout.direct, to);
-        let Some((pieces, returns)) = gather(&self.arena, head, quick.policy(regions.thorough), find) else { return };
+        let policy = quick.policy(regions.thorough);
+        let Some((pieces, returns)) = gather(&self.arena, head, policy, find) else { return };
         let mut pages: Vec<(u16, u64)> =
             pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
         pages.dedup();
@@ -93,7 +94,16 @@ impl<I: Isa> Engine<I> {
         regions.asked.insert(head);
         regions.waiting += 1;
         regions.workers.ask(
-            Input { rekeyed: quick.rekeyed(&pieces, key), pages, pieces, key, returns, layout, calls },
+            Input {
+                rekeyed: quick.rekeyed(&pieces, key),
+                controls: policy.guest.required(&pieces),
+                pages,
+                pieces,
+                key,
+                returns,
+                layout,
+                calls,
+            },
             &regions.done,
             bus.attention(),
         );

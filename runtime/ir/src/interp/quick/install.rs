@@ -3,7 +3,7 @@
 //! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
 //! left, and a table where that is.
 
-use super::super::region::{Compiled, Exit, Input, Layout, Piece, Policy};
+use super::super::region::{Compiled, Exit, Guest, Input, Layout, Piece, Policy};
 use super::assembler::Assembler;
 use super::calls;
 use super::emit::{constant, jump_cached, key_of};
@@ -59,7 +59,8 @@ impl Quick {
 
     /// What regions may have.
     pub fn policy(&self, thorough: bool) -> Policy {
-        Policy { thorough, sticky: self.shape.sticky }
+        let guest = Guest { layout: self.shape.layout, envs: self.shape.envs, sticky: self.shape.sticky };
+        Policy { thorough, sticky: self.shape.sticky, guest }
     }
 
     /// What a region of these blocks is made with.
@@ -72,6 +73,7 @@ impl Quick {
             attention: shape.attention,
             front: shape.front,
             refused: shape.refused,
+            zero: shape.zero(),
             direct: shape.direct,
             counted: shape.counted,
         };

@@ -4,8 +4,8 @@ use super::super::code::{Bc, Code};
 use super::Exit;
 use super::lower::{Lower, ours};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::types::{F32, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS};
 use std::mem::offset_of;
 
@@ -75,12 +75,22 @@ impl Lower<'_> {
         if write {
             self.store(c, log, at, offset);
         } else {
-            let value = self.load(log, at, offset);
-            self.set(c.a, value);
+            let ty = self.loaded_as(c);
+            let value = self.load(log, ty, at, offset);
+            self.loaded(c, value);
         }
     }
 
-    fn load(&mut self, log: u32, at: Value, offset: i32) -> Value {
+    /// A cell gets what was loaded.
+    fn loaded(&mut self, c: &Code, value: Value) {
+        self.numbers.anchored.insert(value);
+        if self.b.func.dfg.value_type(value) == I64 { self.set(c.a, value) } else { self.set_float(c.a, value) }
+    }
+
+    fn load(&mut self, log: u32, ty: Option<Type>, at: Value, offset: i32) -> Value {
+        if let Some(ty) = ty {
+            return self.b.ins().load(ty, guests(), at, offset);
+        }
         match log {
             0 => self.b.ins().uload8(I64, guests(), at, offset),
             1 => self.b.ins().uload16(I64, guests(), at, offset),
@@ -90,6 +100,10 @@ impl Lower<'_> {
     }
 
     fn store(&mut self, c: &Code, log: u32, at: Value, offset: i32) {
+        if let Some(number) = self.stored_as(c) {
+            self.b.ins().store(guests(), number, at, offset);
+            return;
+        }
         let value = self.get(c.a);
         match log {
             0 => self.b.ins().istore8(guests(), value, at, offset),
@@ -101,6 +115,8 @@ impl Lower<'_> {
 
     /// Memory whose page is looked up in the TLB's front.
     fn looked_up(&mut self, c: &Code, log: u32, write: bool, probe: bool) {
+        // What the call stores, or asks devices, is not done again.
+        self.look();
         let va = self.address(c);
         let (align, mmu) = ((c.c >> 8) as u8, c.c as u8);
         let size = if probe { i64::from(c.a) } else { 1 << log };
@@ -139,7 +155,8 @@ impl Lower<'_> {
         let (fast, slow, on) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(slow);
         let loads = !write && !probe;
-        let result = loads.then(|| self.b.append_block_param(on, I64));
+        let ty = if loads { self.loaded_as(c) } else { None };
+        let result = loads.then(|| self.b.append_block_param(on, ty.unwrap_or(I64)));
         self.b.ins().brif(found, fast, &[], slow, &[]);
         self.b.switch_to_block(slow);
         let stored = write && !probe;
@@ -155,6 +172,14 @@ impl Lower<'_> {
             self.b.set_cold_block(behind);
         }
         if loads {
+            let given = match ty {
+                Some(F32) => {
+                    let low = self.b.ins().ireduce(I32, given);
+                    self.b.ins().bitcast(F32, MemFlagsData::new(), low)
+                }
+                Some(ty) => self.b.ins().bitcast(ty, MemFlagsData::new(), given),
+                None => given,
+            };
             self.jump_with(on, given);
         } else {
             self.b.ins().jump(on, &[]);
@@ -169,13 +194,13 @@ impl Lower<'_> {
                 self.store(c, log, at, 0);
                 self.b.ins().jump(on, &[]);
             } else {
-                let value = self.load(log, at, 0);
+                let value = self.load(log, ty, at, 0);
                 self.jump_with(on, value);
             }
         }
         self.b.switch_to_block(on);
         if let Some(result) = result {
-            self.set(c.a, result);
+            self.loaded(c, result);
         }
     }
 }

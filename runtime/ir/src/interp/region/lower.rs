@@ -5,6 +5,9 @@
 
 use super::super::code::{Bc, Code};
 use super::flags::{FlagState, FlagVariables};
+use super::float::Unseen;
+use super::inline::is_inline;
+use super::kinds::{Kind, Numbers};
 use super::plan::{Forms, MEMORY, Plan, Set, ends, reads, written};
 use super::{Exit, Input};
 use crate::interp::quick::{is_branch, reads_aside};
@@ -44,21 +47,32 @@ impl Default for Scratch {
 /// Values of cells, and the flags.
 #[derive(Clone)]
 struct State {
-    cells: Vec<(u16, Value)>,
+    /// Offsets in bytes, and values.
+    cells: Vec<(i32, Value)>,
     flags: Option<FlagState>,
 }
 
-/// Accesses since the last look for whether the host refused one. If it did, all is as before the first of them.
+/// Accesses and floating point since the last look for whether the host refused an access, or has another result than the guest. If so, all is as before
+/// the first of them.
 #[derive(Clone)]
-struct Pending {
+pub(super) struct Pending {
     /// Code index of the first.
     at: u32,
-    /// There are loads among them.
+    /// There are accesses at all, and loads among them.
+    accesses: bool,
     loads: bool,
+    /// What floating point has done since, and nobody has looked at.
+    pub floats: Unseen,
     /// The instruction of the last, by number in its piece.
     instruction: usize,
     /// What was not in its cell.
     state: State,
+}
+
+impl Pending {
+    pub fn accesses(&self) -> bool {
+        self.accesses
+    }
 }
 
 pub(super) struct Lower<'a> {
@@ -76,11 +90,14 @@ pub(super) struct Lower<'a> {
     /// Code index of the word.
     pub at: u32,
     /// Number of the piece, and of the word in it.
-    place: (usize, usize),
+    pub place: (usize, usize),
+    /// Number of the run.
+    pub run: usize,
     unsaved: Set,
-    /// Accesses that the host may have refused, if any.
-    pending: Option<Pending>,
+    /// What nobody has looked at, if anything.
+    pub pending: Option<Pending>,
     pub flag_variables: FlagVariables,
+    pub numbers: Numbers,
     /// The forms that the flags may have.
     pub forms: Forms,
 }
@@ -128,20 +145,22 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         exits: Vec::new(),
         at: 0,
         place: (0, 0),
+        run: 0,
         unsaved: 0,
         pending: None,
         flag_variables,
+        numbers: Numbers::of(input, &plan),
         forms: MEMORY,
     };
     for cell in plan.cells.keys().filter(|cell| plan.flags.is_none_or(|flags| !flags.contains(cell))) {
-        let value = lower.b.ins().load(I64, ours(), cells, i32::from(*cell) * 8);
-        lower.set(*cell, value);
+        lower.reload(*cell);
     }
     for cell in plan.flags.into_iter().flatten() {
         // Not looked at before it is a value of its own.
         let (variable, none) = (lower.variable(cell), lower.k64(0));
         lower.b.def_var(variable, none);
     }
+    lower.require_controls();
     lower.b.ins().jump(lower.blocks[0], &[]);
     for run in 0..plan.runs.len() {
         lower.run(run);
@@ -164,6 +183,8 @@ impl Lower<'_> {
         let run = &plan.runs[index];
         let piece = &input.pieces[run.piece];
         self.b.switch_to_block(self.blocks[index]);
+        self.numbers.begin();
+        self.run = index;
         self.unsaved = run.unsaved;
         self.forms = run.forms;
         if self.forms == 0 {
@@ -195,7 +216,7 @@ impl Lower<'_> {
         if let Some(variable) = self.variables.get(&cell) {
             return *variable;
         }
-        let variable = self.b.declare_var(I64);
+        let variable = self.b.declare_var(self.type_of(cell));
         self.variables.insert(cell, variable);
         variable
     }
@@ -203,6 +224,9 @@ impl Lower<'_> {
     pub fn get(&mut self, cell: u16) -> Value {
         if let Some(number) = self.flag_number(cell) {
             return self.flag(number);
+        }
+        if self.cell_kind(cell) != Kind::Int {
+            return self.get_number(cell);
         }
         let variable = self.variable(cell);
         self.b.use_var(variable)
@@ -217,6 +241,10 @@ impl Lower<'_> {
     pub fn set(&mut self, cell: u16, value: Value) {
         if self.flag_number(cell).is_some() {
             self.make_plain();
+        }
+        self.numbers.forget(cell);
+        if self.cell_kind(cell) != Kind::Int {
+            return self.set_number(cell, value);
         }
         let variable = self.variable(cell);
         self.b.def_var(variable, value);
@@ -247,13 +275,13 @@ impl Lower<'_> {
         let all = self.plan.members(self.unsaved);
         let (flags, cells): (Vec<u16>, Vec<u16>) = all.into_iter().partition(|cell| self.flag_number(*cell).is_some());
         let temporaries = if temporaries { self.live_temporaries() } else { BTreeSet::new() };
-        let cells = cells.into_iter().chain(temporaries).map(|cell| (cell, self.get(cell))).collect();
+        let cells = cells.into_iter().chain(temporaries).flat_map(|cell| self.parts(cell)).collect();
         State { cells, flags: if flags.is_empty() { None } else { self.flag_state() } }
     }
 
     fn save(&mut self, state: &State) {
-        for (cell, value) in &state.cells {
-            self.put(*cell, *value);
+        for (at, value) in &state.cells {
+            self.b.ins().store(ours(), *value, self.cells, *at);
         }
         if let Some(flags) = &state.flags {
             self.save_flags(flags);
@@ -264,30 +292,55 @@ impl Lower<'_> {
     /// cannot be done again or could be seen, and no more than loads with what was loaded: stores of one instruction only go together.
     pub fn before_access(&mut self, loads: bool) {
         let instruction = self.input.pieces[self.place.0].instruction(self.place.1);
-        if !loads && self.pending.as_ref().is_some_and(|pending| pending.loads || pending.instruction != instruction) {
+        let apart = |pending: &Pending| pending.loads || !pending.floats.is_empty() || pending.instruction != instruction;
+        if !loads && self.pending.as_ref().is_some_and(apart) {
             self.look();
         }
-        if self.pending.is_none() {
-            let state = self.state(true);
-            self.pending = Some(Pending { at: self.at, loads: false, instruction, state });
-        }
-        if let Some(pending) = &mut self.pending {
-            (pending.loads, pending.instruction) = (pending.loads | loads, instruction);
-        }
+        let pending = self.begin_pending();
+        (pending.accesses, pending.loads, pending.instruction) = (true, pending.loads | loads, instruction);
     }
 
-    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look.
+    /// Something comes that is to be looked at; the interpreter may have to begin there.
+    pub fn begin_pending(&mut self) -> &mut Pending {
+        let pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => {
+                let state = self.state(true);
+                Pending { at: self.at, accesses: false, loads: false, floats: Unseen::default(), instruction: 0, state }
+            }
+        };
+        self.pending.insert(pending)
+    }
+
+    /// Looks whether the host refused an access, or floating point is not the host's: then the interpreter goes on at the first since the last look.
     pub fn look(&mut self) {
         let Some(pending) = self.pending.take() else { return };
-        let layout = self.input.layout;
-        let refused = self.b.ins().load(I32, ours(), self.cells, layout.refused);
-        self.out_of_line_if(refused, |l| {
-            let none = l.k32(0);
-            l.b.ins().store(ours(), none, l.cells, layout.refused);
-            l.save(&pending.state);
-            l.count_at_exit();
-            l.return_by(Exit::Resume(pending.at), None);
-        });
+        let refused = self.input.layout.refused;
+        let out = self.b.create_block();
+        self.b.set_cold_block(out);
+        if pending.accesses {
+            let refused = self.b.ins().load(I32, ours(), self.cells, refused);
+            self.go_if(refused, out);
+        }
+        self.look_at_floats(&pending.floats, out);
+        let on = self.b.create_block();
+        self.b.ins().jump(on, &[]);
+        self.b.switch_to_block(out);
+        if pending.accesses {
+            let none = self.k32(0);
+            self.b.ins().store(ours(), none, self.cells, refused);
+        }
+        self.save(&pending.state);
+        self.count_at_exit();
+        self.return_by(Exit::Resume(pending.at), None);
+        self.b.switch_to_block(on);
+    }
+
+    /// Goes to a block out of line if the condition holds.
+    pub fn go_if(&mut self, condition: Value, out: Block) {
+        let on = self.b.create_block();
+        self.b.ins().brif(condition, out, &[], on, &[]);
+        self.b.switch_to_block(on);
     }
 
     /// Temporaries that words before this one wrote, and it or others behind it may read.
@@ -295,7 +348,7 @@ impl Lower<'_> {
         let (before, behind) = self.input.pieces[self.place.0].words.split_at(self.place.1);
         let state = self.input.layout.state;
         // Some words do not say what they read.
-        let any = behind.iter().any(|c| reads_aside(c.op));
+        let any = behind.iter().any(|c| reads_aside(c.op) && !is_inline(c));
         let read: BTreeSet<u16> = behind.iter().flat_map(reads).collect();
         before.iter().flat_map(written).filter(|t| *t >= state && (any || read.contains(t))).collect()
     }
@@ -315,7 +368,7 @@ impl Lower<'_> {
         self.return_by(exit, value);
     }
 
-    fn count_at_exit(&mut self) {
+    pub fn count_at_exit(&mut self) {
         if self.input.layout.counted {
             let left = self.b.use_var(self.left);
             self.b.ins().store(ours(), left, self.cells, self.input.layout.left);
@@ -451,8 +504,7 @@ impl Lower<'_> {
         self.flags_are_saved();
         let all: BTreeSet<u16> = written(c).chain(state).filter(|cell| self.flag_number(*cell).is_none()).collect();
         for cell in all {
-            let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
-            self.set(cell, value);
+            self.reload(cell);
         }
     }
 

@@ -5,7 +5,8 @@
 
 use super::super::code::{Bc, Code};
 use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, writes};
-use super::{Input, is_called};
+use super::inline::{inline_reads, is_inline};
+use super::{Input, has_side, is_called};
 use std::collections::BTreeMap;
 
 /// Cells of the state, by their number in the region.
@@ -50,7 +51,8 @@ pub fn ends(op: Bc) -> bool {
 
 /// The cells a word reads, and perhaps others.
 pub fn reads(c: &Code) -> impl Iterator<Item = u16> {
-    operands(c).into_iter().flatten()
+    let inline = is_inline(c).then(|| inline_reads(c));
+    operands(c).into_iter().flatten().chain(inline.into_iter().flatten())
 }
 
 /// The cells a word writes.
@@ -58,7 +60,7 @@ pub fn written(c: &Code) -> impl Iterator<Item = u16> {
     let (some, flags) = match writes(c.op) {
         Writes::One => (c.a..c.a + 1, None),
         Writes::Flags => (c.a..c.a + u16::from(c.x == 0), Some(flags_of(c))),
-        Writes::Result | Writes::Any if is_called(c.op) => (c.a..c.a + c.b, None),
+        Writes::Result | Writes::Any if has_side(c.op) => (c.a..c.a + c.b, None),
         _ => (0..0, None),
     };
     some.chain(flags.into_iter().flatten())
@@ -166,7 +168,7 @@ impl Plan {
 
     /// The forms of the flags behind a word.
     fn forms_after(&self, mut forms: Forms, c: &Code) -> Forms {
-        if is_called(c.op) {
+        if is_called(c) {
             return MEMORY;
         }
         if self.reads_flags(c) && forms.count_ones() > 1 {
@@ -182,7 +184,7 @@ impl Plan {
 
     /// What is not in its cell behind a word.
     pub fn after(&self, unsaved: Set, c: &Code) -> Set {
-        if is_called(c.op) {
+        if is_called(c) {
             return 0;
         }
         written(c).filter_map(|cell| self.cells.get(&cell)).fold(unsaved, |set, n| set | 1 << n)

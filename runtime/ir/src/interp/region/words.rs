@@ -1,6 +1,7 @@
 //! Integer words of a region, and conditions of its branches.
 
 use super::super::code::{Bc, Code};
+use super::inline::is_inline;
 use super::lower::{Lower, ours};
 use crate::interp::quick::flags_of;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -34,6 +35,9 @@ impl Lower<'_> {
                 let value = if $swap { self.b.ins().$op(i, b) } else { self.b.ins().$op(b, i) };
                 self.set_narrow(c.a, value);
             }};
+        }
+        if self.number_word(c) {
+            return;
         }
         match c.op {
             Enter => self.enter(c),
@@ -146,11 +150,13 @@ impl Lower<'_> {
                 self.b.ins().fence();
             }
             Count => {
+                self.look();
                 let (at, one) = (self.k64(c.imm), self.k64(1));
                 let count = self.b.ins().load(I64, ours(), at, 0);
                 let count = self.b.ins().iadd(count, one);
                 self.b.ins().store(ours(), count, at, 0);
             }
+            Generic | Float if is_inline(c) => self.float(c),
             Generic | Float | Memory | Call | ClearExclusive => self.call_word(c),
             op => unreachable!("no region has a word {op:?}"),
         }

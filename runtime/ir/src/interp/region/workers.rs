@@ -168,10 +168,10 @@ mod tests {
             Code { x: 1, ..code(Bc::Jump, 0, 0, 0, 0x1100) },
             code(Bc::JumpTo, 0, 2, 0, 0),
         ];
-        let layout = Layout { state: 32, left: 4096, run: 4104, attention: 4112, front: 4120, refused: 4128, direct, counted };
+        let layout = Layout { state: 32, left: 4096, run: 4104, attention: 4112, front: 4120, refused: 4128, zero: 4136, direct, counted };
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, word: 16 };
-        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5] }];
-        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), returns: Vec::new(), rekeyed: None, layout, calls }
+        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], sides: Vec::new() }];
+        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), returns: Vec::new(), rekeyed: None, controls: Vec::new(), layout, calls }
     }
 
     /// A host of another kind needs a quick tier, but nothing here.

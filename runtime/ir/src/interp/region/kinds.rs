@@ -1,0 +1,456 @@
+//! What a cell is in a region: an integer, a number of double precision, two of single precision. It is a variable of that kind, so that what a loop keeps
+//! there need not change registers; whoever wants it otherwise gets a copy made of it.
+//!
+//! What is a temporary, or an integer, is remembered as a number too as long as the run of words goes on.
+
+use super::super::code::{Bc, Code, Operand, Side};
+use super::inline::is_inline;
+use super::lower::{Lower, ours};
+use super::plan::{Plan, reads, written};
+use super::{Input, Piece};
+use crate::op::Type;
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
+use cranelift_codegen::ir::types::{self, F32, F64, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_frontend::Variable;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// What a cell is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Int,
+    Double,
+    /// Low half and high half.
+    Singles,
+}
+
+/// Low and high halves.
+const HALF: u64 = 0xffff_ffff;
+
+/// Which half of its cell a word reads into another one.
+fn extracts(c: &Code) -> Option<bool> {
+    (c.op == Bc::Extract && matches!(c.x, 0 | 32) && c.imm == HALF).then_some(c.x == 32)
+}
+
+/// Which half of its cell a word replaces.
+fn inserts(c: &Code) -> Option<bool> {
+    (c.op == Bc::Insert && matches!((c.x, c.imm >> c.x), (0 | 32, HALF))).then_some(c.x == 32)
+}
+
+fn number(ty: Type) -> Option<Type> {
+    matches!(ty, Type::F32 | Type::F64).then_some(ty)
+}
+
+/// The type in which the word reads a cell, if as a number.
+fn reads_as(piece: &Piece, c: &Code, cell: u16) -> Option<Type> {
+    let Side { args, types, .. } = piece.sides.get(usize::from(c.c)).filter(|_| is_inline(c))?;
+    let operand = args.iter().zip(types).find(|(arg, _)| matches!(arg, Operand::Cell(at) if *at == cell));
+    operand.and_then(|(_, ty)| number(*ty))
+}
+
+/// ... or uses it.
+fn uses(piece: &Piece, c: &Code, cell: u16) -> Option<Type> {
+    let result = || piece.sides.get(usize::from(c.c)).filter(|_| is_inline(c) && c.a == cell).and_then(|side| number(side.inst.ty));
+    reads_as(piece, c, cell).or_else(result)
+}
+
+/// How often a cell is used how.
+#[derive(Default)]
+struct Uses {
+    doubles: u32,
+    singles: u32,
+    others: u32,
+    /// Cells it is moved to or from.
+    moves: Vec<u16>,
+}
+
+/// The kinds of the cells that are no integers.
+fn kinds_of(input: &Input, plan: &Plan) -> FxHashMap<u16, Kind> {
+    let mut kinds = FxHashMap::default();
+    if input.pieces.iter().all(|piece| piece.sides.is_empty()) {
+        return kinds;
+    }
+    let mut all: FxHashMap<u16, Uses> = FxHashMap::default();
+    for piece in &input.pieces {
+        for c in &piece.words {
+            let cells: FxHashSet<u16> = reads(c).chain(written(c)).filter(|cell| plan.cells.contains_key(cell)).collect();
+            for cell in cells {
+                let uses_of = all.entry(cell).or_default();
+                match (uses(piece, c, cell), c.op) {
+                    (Some(Type::F32), _) => uses_of.singles += 1,
+                    (Some(_), _) => uses_of.doubles += 1,
+                    (None, Bc::Extract) if c.b == cell && c.a != cell && extracts(c).is_some() => uses_of.singles += 1,
+                    (None, Bc::Insert) if c.c != cell && inserts(c).is_some() => uses_of.singles += 1,
+                    (None, Bc::Mov) => uses_of.moves.push(if c.a == cell { c.b } else { c.a }),
+                    (None, Bc::Load64 | Bc::MovI) => {}
+                    (None, Bc::Store64) if c.b != cell => {}
+                    (None, Bc::XorI | Bc::AndI) if is_sign(c) => {}
+                    _ => uses_of.others += 1,
+                }
+            }
+        }
+    }
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for (cell, uses) in &all {
+            let double = uses.doubles > 0 || uses.moves.iter().any(|other| kinds.get(other) == Some(&Kind::Double));
+            let kind = match double {
+                true if uses.singles == 0 && uses.doubles >= uses.others => Kind::Double,
+                false if uses.singles > 0 && uses.others == 0 => Kind::Singles,
+                _ => continue,
+            };
+            if !kinds.contains_key(cell) && !plan.flags.is_some_and(|flags| flags.contains(cell)) {
+                kinds.insert(*cell, kind);
+                changed = true;
+            }
+        }
+    }
+    kinds
+}
+
+/// A word that changes or clears a sign: of a number of double precision, or of single.
+fn is_sign(c: &Code) -> bool {
+    match c.op {
+        Bc::XorI => c.imm == 1 << 63 || c.imm == 1 << 31,
+        _ => c.imm == u64::MAX >> 1 || c.imm == HALF >> 1,
+    }
+}
+
+/// What is known of cells as numbers.
+#[derive(Default)]
+pub(super) struct Numbers {
+    kinds: FxHashMap<u16, Kind>,
+    /// Of a cell of two numbers, the high one.
+    highs: FxHashMap<u16, Variable>,
+    /// Cells that are integers, and what they hold as a number.
+    views: FxHashMap<u16, Value>,
+    /// The numbers whose comparison a cell holds.
+    compared: FxHashMap<u16, [Value; 2]>,
+    /// Values that are not what they are before the run begins ([`super::float`]).
+    pub anchored: FxHashSet<Value>,
+    /// The same values, made so.
+    pub anchors: FxHashMap<Value, Value>,
+}
+
+impl Numbers {
+    pub fn of(input: &Input, plan: &Plan) -> Numbers {
+        Numbers { kinds: kinds_of(input, plan), ..Numbers::default() }
+    }
+
+    /// A run of words begins.
+    pub fn begin(&mut self) {
+        self.views.clear();
+        self.compared.clear();
+        self.anchored.clear();
+        self.anchors.clear();
+    }
+
+    pub fn forget(&mut self, cell: u16) {
+        self.views.remove(&cell);
+        self.compared.remove(&cell);
+    }
+}
+
+pub(super) fn host_type(ty: Type) -> types::Type {
+    if ty == Type::F64 { F64 } else { F32 }
+}
+
+impl Lower<'_> {
+    pub fn cell_kind(&self, cell: u16) -> Kind {
+        self.numbers.kinds.get(&cell).copied().unwrap_or(Kind::Int)
+    }
+
+    pub fn type_of(&self, cell: u16) -> types::Type {
+        match self.cell_kind(cell) {
+            Kind::Int => I64,
+            Kind::Double => F64,
+            Kind::Singles => F32,
+        }
+    }
+
+    fn high(&mut self, cell: u16) -> Variable {
+        if let Some(variable) = self.numbers.highs.get(&cell) {
+            return *variable;
+        }
+        let variable = self.b.declare_var(F32);
+        self.numbers.highs.insert(cell, variable);
+        variable
+    }
+
+    /// A value that was made of another one alone.
+    pub fn derived(&mut self, value: Value, from: Value) -> Value {
+        if self.numbers.anchored.contains(&from) {
+            self.numbers.anchored.insert(value);
+        }
+        value
+    }
+
+    /// As many bits of another kind.
+    fn cast(&mut self, ty: types::Type, value: Value) -> Value {
+        let cast = self.b.ins().bitcast(ty, MemFlagsData::new(), value);
+        self.derived(cast, value)
+    }
+
+    /// 64 bits of a cell that is no integer.
+    pub fn get_number(&mut self, cell: u16) -> Value {
+        let variable = self.variable(cell);
+        let low = self.b.use_var(variable);
+        if self.cell_kind(cell) == Kind::Double {
+            return self.cast(I64, low);
+        }
+        let high = self.high(cell);
+        let high = self.b.use_var(high);
+        let (low, high) = (self.bits_of(low), self.bits_of(high));
+        let by = self.k64(32);
+        let up = self.b.ins().ishl(high, by);
+        self.b.ins().bor(up, low)
+    }
+
+    /// Gives 64 bits to a cell that is no integer.
+    pub fn set_number(&mut self, cell: u16, value: Value) {
+        if self.cell_kind(cell) == Kind::Double {
+            let value = self.cast(F64, value);
+            return self.define(cell, value);
+        }
+        let low = self.single_of(value);
+        let by = self.k64(32);
+        let high = self.b.ins().ushr(value, by);
+        self.derived(high, value);
+        let high = self.single_of(high);
+        self.define(cell, low);
+        self.define_high(cell, high);
+    }
+
+    fn define(&mut self, cell: u16, value: Value) {
+        let variable = self.variable(cell);
+        self.b.def_var(variable, value);
+    }
+
+    fn define_high(&mut self, cell: u16, value: Value) {
+        let variable = self.high(cell);
+        self.b.def_var(variable, value);
+    }
+
+    /// A number in the low bits, and zeros.
+    fn bits_of(&mut self, value: Value) -> Value {
+        if self.b.func.dfg.value_type(value) == F64 {
+            return self.cast(I64, value);
+        }
+        let bits = self.cast(I32, value);
+        let wide = self.b.ins().uextend(I64, bits);
+        self.derived(wide, bits)
+    }
+
+    fn single_of(&mut self, value: Value) -> Value {
+        let low = self.b.ins().ireduce(I32, value);
+        self.derived(low, value);
+        self.cast(F32, low)
+    }
+
+    /// A cell as a number of this type.
+    pub fn get_float(&mut self, cell: u16, ty: types::Type) -> Value {
+        let kind = self.cell_kind(cell);
+        if self.type_of(cell) == ty {
+            let variable = self.variable(cell);
+            return self.b.use_var(variable);
+        }
+        if kind == Kind::Int
+            && let Some(view) = self.numbers.views.get(&cell).copied().filter(|view| self.b.func.dfg.value_type(*view) == ty)
+        {
+            return view;
+        }
+        let bits = self.get(cell);
+        let value = if ty == F64 { self.cast(F64, bits) } else { self.single_of(bits) };
+        if kind == Kind::Int {
+            self.numbers.views.insert(cell, value);
+        }
+        value
+    }
+
+    /// Gives a cell a number; of one of single precision it is the low half, and zeros.
+    pub fn set_float(&mut self, cell: u16, value: Value) {
+        let ty = self.b.func.dfg.value_type(value);
+        self.numbers.forget(cell);
+        if self.type_of(cell) == ty {
+            self.define(cell, value);
+            if ty == F32 {
+                let none = self.b.ins().f32const(0.0);
+                self.define_high(cell, none);
+            }
+            return;
+        }
+        let bits = self.bits_of(value);
+        self.set(cell, bits);
+        if self.cell_kind(cell) == Kind::Int {
+            self.numbers.views.insert(cell, value);
+        }
+    }
+
+    /// A cell holds how two numbers compare.
+    pub fn set_compared(&mut self, cell: u16, numbers: [Value; 2]) {
+        let [less, same] = [FloatCC::LessThan, FloatCC::Equal].map(|cc| self.b.ins().fcmp(cc, numbers[0], numbers[1]));
+        let (one, two, none) = (self.k64(1), self.k64(2), self.k64(0));
+        let more = self.b.ins().select(same, one, two);
+        let value = self.b.ins().select(less, none, more);
+        self.set(cell, value);
+        self.numbers.compared.insert(cell, numbers);
+    }
+
+    /// Words that move numbers, change their signs, or ask how two compare.
+    pub fn number_word(&mut self, c: &Code) -> bool {
+        match c.op {
+            Bc::Mov => {
+                if let Some(numbers) = self.numbers.compared.get(&c.b).copied() {
+                    let value = self.get(c.b);
+                    self.set(c.a, value);
+                    self.numbers.compared.insert(c.a, numbers);
+                    return true;
+                }
+                let (from, to) = (self.cell_kind(c.b), self.cell_kind(c.a));
+                let view = if from == Kind::Int { self.numbers.views.get(&c.b).copied() } else { None };
+                match (from, to, view) {
+                    (Kind::Double, ..) => {
+                        let value = self.get_float(c.b, F64);
+                        self.set_float(c.a, value);
+                    }
+                    (Kind::Singles, Kind::Singles, _) => {
+                        let [low, high] = [self.half(c.b, false), self.half(c.b, true)];
+                        self.define(c.a, low);
+                        self.define_high(c.a, high);
+                    }
+                    (.., Some(view)) => self.set_float(c.a, view),
+                    _ => return false,
+                }
+            }
+            Bc::MovI if self.cell_kind(c.a) == Kind::Double => {
+                let value = self.b.ins().f64const(Ieee64::with_bits(c.imm));
+                self.set_float(c.a, value);
+            }
+            Bc::XorI | Bc::AndI if is_sign(c) => {
+                let ty = if matches!(c.imm >> 32, 0) { F32 } else { F64 };
+                let view = self.numbers.views.get(&c.b).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
+                if !view && (self.cell_kind(c.b) != Kind::Double || ty == F32) {
+                    return false;
+                }
+                let value = self.get_float(c.b, ty);
+                let signed = if c.op == Bc::XorI { self.b.ins().fneg(value) } else { self.b.ins().fabs(value) };
+                self.derived(signed, value);
+                self.set_float(c.a, signed);
+            }
+            Bc::Extract if self.cell_kind(c.b) == Kind::Singles => {
+                let Some(high) = extracts(c) else { return false };
+                let value = self.half(c.b, high);
+                self.set_float(c.a, value);
+            }
+            Bc::Insert if self.cell_kind(c.a) == Kind::Singles && self.cell_kind(c.b) == Kind::Singles => {
+                let Some(high) = inserts(c) else { return false };
+                let value = self.get_float(c.c, F32);
+                let other = self.half(c.b, !high);
+                let [low, high] = if high { [other, value] } else { [value, other] };
+                self.define(c.a, low);
+                self.define_high(c.a, high);
+            }
+            Bc::CmpEqI | Bc::CmpNeI if c.imm < 4 => {
+                let Some([x, y]) = self.numbers.compared.get(&c.b).copied() else { return false };
+                // They are ordered, as the look at the end of the run finds out.
+                let cc = match (c.imm, c.op) {
+                    (0, Bc::CmpEqI) => FloatCC::LessThan,
+                    (0, _) => FloatCC::GreaterThanOrEqual,
+                    (1, Bc::CmpEqI) => FloatCC::Equal,
+                    (1, _) => FloatCC::NotEqual,
+                    (2, Bc::CmpEqI) => FloatCC::GreaterThan,
+                    (2, _) => FloatCC::LessThanOrEqual,
+                    _ => {
+                        let truth = self.k64((c.op == Bc::CmpNeI).into());
+                        self.set(c.a, truth);
+                        return true;
+                    }
+                };
+                let truth = self.b.ins().fcmp(cc, x, y);
+                self.set_narrow(c.a, truth);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn half(&mut self, cell: u16, high: bool) -> Value {
+        let variable = if high { self.high(cell) } else { self.variable(cell) };
+        self.b.use_var(variable)
+    }
+
+    /// The type in which a load gets what it loads: that in which it is used, if it is used in this run.
+    pub fn loaded_as(&self, c: &Code) -> Option<types::Type> {
+        let ty = match c.op {
+            Bc::Load32 => F32,
+            Bc::Load64 => F64,
+            _ => return None,
+        };
+        if self.cell_kind(c.a) != Kind::Int {
+            return (self.type_of(c.a) == ty).then_some(ty);
+        }
+        let (piece, at) = (&self.input.pieces[self.place.0], self.place.1);
+        for behind in &piece.words[at + 1..self.plan.runs[self.run].words.1] {
+            if let Some(used) = reads_as(piece, behind, c.a) {
+                return (host_type(used) == ty).then_some(ty);
+            }
+            if ty == F32 && behind.c == c.a && inserts(behind).is_some() && self.cell_kind(behind.a) == Kind::Singles {
+                return Some(ty);
+            }
+            if reads(behind).chain(written(behind)).any(|cell| cell == c.a) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// What a store writes, if it is a number.
+    pub fn stored_as(&mut self, c: &Code) -> Option<Value> {
+        let ty = match c.op {
+            Bc::Store32 => F32,
+            Bc::Store64 => F64,
+            _ => return None,
+        };
+        let view = self.numbers.views.get(&c.a).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
+        (view || self.type_of(c.a) == ty).then(|| self.get_float(c.a, ty))
+    }
+
+    /// A cell's value in pieces: offsets in bytes, and values.
+    pub fn parts(&mut self, cell: u16) -> Vec<(i32, Value)> {
+        let at = i32::from(cell) * 8;
+        match self.cell_kind(cell) {
+            Kind::Int => vec![(at, self.get(cell))],
+            Kind::Double => vec![(at, self.get_float(cell, F64))],
+            Kind::Singles => vec![(at, self.half(cell, false)), (at + 4, self.half(cell, true))],
+        }
+    }
+
+    /// Loads a cell.
+    pub fn reload(&mut self, cell: u16) {
+        let at = i32::from(cell) * 8;
+        let ty = self.type_of(cell);
+        let value = self.b.ins().load(ty, ours(), self.cells, at);
+        self.numbers.forget(cell);
+        if self.cell_kind(cell) == Kind::Int {
+            return self.set(cell, value);
+        }
+        self.define(cell, value);
+        if ty == F32 {
+            let high = self.b.ins().load(ty, ours(), self.cells, at + 4);
+            self.define_high(cell, high);
+        }
+    }
+
+    /// An operand of a word of the side table, as a number.
+    pub fn operand(&mut self, side: &Side, index: usize) -> Value {
+        let ty = host_type(side.types[index]);
+        match side.args[index] {
+            Operand::Cell(cell) => self.get_float(cell, ty),
+            Operand::Const(x) if ty == F64 => self.b.ins().f64const(Ieee64::with_bits(x as u64)),
+            Operand::Const(x) => self.b.ins().f32const(Ieee32::with_bits(x as u32)),
+            Operand::None => self.b.ins().f64const(0.0),
+        }
+    }
+}
