@@ -83,7 +83,7 @@ impl Lower<'_> {
 
     /// A cell gets what was loaded.
     fn loaded(&mut self, c: &Code, value: Value) {
-        self.numbers.anchored.insert(value);
+        self.numbers.known.anchored.insert(value);
         if self.b.func.dfg.value_type(value) == I64 { self.set(c.a, value) } else { self.set_float(c.a, value) }
     }
 

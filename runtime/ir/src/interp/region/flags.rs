@@ -60,6 +60,7 @@ impl Lower<'_> {
         for (variable, value) in self.flag_variables.operands.into_iter().zip(operands) {
             self.b.def_var(variable, value);
         }
+        self.plan.flags.into_iter().flatten().for_each(|cell| self.numbers.forget(cell));
         self.set_form(if minus { SUB } else { ADD });
     }
 

@@ -21,7 +21,7 @@ use crate::op::{Fop, Op, Type};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::types::{F32, F64, I32, I64};
-use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
+use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value, types};
 
 /// Operations at most until somebody looks.
 const MAX_UNSEEN: usize = 12;
@@ -34,7 +34,7 @@ pub(super) struct Unseen {
     last: Vec<Value>,
     /// Pairs that may be unordered.
     compared: Vec<[Value; 2]>,
-    /// Results that may be NaNs or the least normal number.
+    /// Results that may be the least normal number.
     least: Vec<Value>,
     /// Conditions that may hold.
     others: Vec<Value>,
@@ -77,25 +77,25 @@ impl Lower<'_> {
 
     /// A value that nothing knows before this run of words.
     fn anchor(&mut self, value: Value) -> Value {
-        if let Some(anchor) = self.numbers.anchors.get(&value) {
+        if let Some(anchor) = self.numbers.known.anchors.get(&value) {
             return *anchor;
         }
         let ty = self.b.func.dfg.value_type(value);
         let zeros = self.b.ins().load(ty, ours(), self.cells, self.input.layout.zero);
         let anchor = self.b.ins().bor(value, zeros);
-        self.numbers.anchors.insert(value, anchor);
-        self.numbers.anchored.insert(anchor);
+        self.numbers.known.anchors.insert(value, anchor);
+        self.numbers.known.anchored.insert(anchor);
         anchor
     }
 
     /// One of the operands is.
     fn anchored<const N: usize>(&mut self, mut operands: [Value; N]) -> [Value; N] {
         for operand in &mut operands {
-            if let Some(anchor) = self.numbers.anchors.get(operand) {
+            if let Some(anchor) = self.numbers.known.anchors.get(operand) {
                 *operand = *anchor;
             }
         }
-        if !operands.iter().any(|operand| self.numbers.anchored.contains(operand)) {
+        if !operands.iter().any(|operand| self.numbers.known.anchored.contains(operand)) {
             let last = operands[N - 1];
             let anchor = self.anchor(last);
             operands.iter_mut().filter(|operand| **operand == last).for_each(|operand| *operand = anchor);
@@ -132,8 +132,14 @@ impl Lower<'_> {
             self.go_if(nan, out);
         }
         for value in &unseen.least {
-            let (magnitude, least) = (self.b.ins().fabs(*value), self.least(self.b.func.dfg.value_type(*value)));
-            let odd = self.b.ins().fcmp(FloatCC::UnorderedOrEqual, magnitude, least);
+            // Its bits without the sign.
+            let ty = self.b.func.dfg.value_type(*value);
+            let bits = if ty == F64 { I64 } else { I32 };
+            let bits = self.b.ins().bitcast(bits, MemFlagsData::new(), *value);
+            let one = self.k64(1);
+            let magnitude = self.b.ins().ishl(bits, one);
+            let least = if ty == F64 { self.k64(1 << 53) } else { self.k32(1 << 24) };
+            let odd = self.b.ins().icmp(IntCC::Equal, magnitude, least);
             self.go_if(odd, out);
         }
         for condition in &unseen.others {
@@ -141,11 +147,7 @@ impl Lower<'_> {
         }
     }
 
-    /// The least normal number.
-    fn least(&mut self, ty: types::Type) -> Value {
-        if ty == F64 { self.b.ins().f64const(Ieee64::with_bits(1 << 52)) } else { self.b.ins().f32const(Ieee32::with_bits(1 << 23)) }
-    }
-
+    /// A power of 2.
     fn power(&mut self, ty: types::Type, exponent: u64) -> Value {
         if ty == F64 {
             self.b.ins().f64const(Ieee64::with_bits((1023 + exponent) << 52))
@@ -175,12 +177,11 @@ impl Lower<'_> {
 
     fn result(&mut self, c: &Code, value: Value, may_be_least: bool) {
         let unseen = self.unseen();
+        unseen.last.push(value);
         if may_be_least {
-            unseen.least.push(value)
-        } else {
-            unseen.last.push(value)
+            unseen.least.push(value);
         }
-        self.numbers.anchored.insert(value);
+        self.numbers.known.anchored.insert(value);
         self.set_float(c.a, value);
     }
 

@@ -1,7 +1,7 @@
 //! What a cell is in a region: an integer, a number of double precision, two of single precision. It is a variable of that kind, so that what a loop keeps
 //! there need not change registers; whoever wants it otherwise gets a copy made of it.
 //!
-//! What is a temporary, or an integer, is remembered as a number too as long as the run of words goes on.
+//! What is a temporary, or an integer, is remembered as a number too until ways meet.
 
 use super::super::code::{Bc, Code, Operand, Side};
 use super::inline::is_inline;
@@ -11,8 +11,8 @@ use super::{Input, Piece};
 use crate::op::Type;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
-use cranelift_codegen::ir::types::{self, F32, F64, I32, I64};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::types::{self, F32, F64, I8, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, MemFlagsData, Value};
 use cranelift_frontend::Variable;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -124,6 +124,14 @@ pub(super) struct Numbers {
     kinds: FxHashMap<u16, Kind>,
     /// Of a cell of two numbers, the high one.
     highs: FxHashMap<u16, Variable>,
+    pub known: Known,
+    /// At the ends of runs.
+    ends: FxHashMap<usize, Known>,
+}
+
+/// What is known in a run of words.
+#[derive(Clone, Default)]
+pub(super) struct Known {
     /// Cells that are integers, and what they hold as a number.
     views: FxHashMap<u16, Value>,
     /// The numbers whose comparison a cell holds.
@@ -139,17 +147,19 @@ impl Numbers {
         Numbers { kinds: kinds_of(input, plan), ..Numbers::default() }
     }
 
-    /// A run of words begins.
-    pub fn begin(&mut self) {
-        self.views.clear();
-        self.compared.clear();
-        self.anchored.clear();
-        self.anchors.clear();
+    /// A run of words begins: behind one other, or where ways meet.
+    pub fn begin(&mut self, behind: Option<usize>) {
+        self.known = behind.and_then(|run| self.ends.get(&run).cloned()).unwrap_or_default();
+    }
+
+    /// A run of words ends, behind which others begin.
+    pub fn end(&mut self, run: usize) {
+        self.ends.insert(run, self.known.clone());
     }
 
     pub fn forget(&mut self, cell: u16) {
-        self.views.remove(&cell);
-        self.compared.remove(&cell);
+        self.known.views.remove(&cell);
+        self.known.compared.remove(&cell);
     }
 }
 
@@ -181,8 +191,8 @@ impl Lower<'_> {
 
     /// A value that was made of another one alone.
     pub fn derived(&mut self, value: Value, from: Value) -> Value {
-        if self.numbers.anchored.contains(&from) {
-            self.numbers.anchored.insert(value);
+        if self.numbers.known.anchored.contains(&from) {
+            self.numbers.known.anchored.insert(value);
         }
         value
     }
@@ -257,14 +267,14 @@ impl Lower<'_> {
             return self.b.use_var(variable);
         }
         if kind == Kind::Int
-            && let Some(view) = self.numbers.views.get(&cell).copied().filter(|view| self.b.func.dfg.value_type(*view) == ty)
+            && let Some(view) = self.numbers.known.views.get(&cell).copied().filter(|view| self.b.func.dfg.value_type(*view) == ty)
         {
             return view;
         }
         let bits = self.get(cell);
         let value = if ty == F64 { self.cast(F64, bits) } else { self.single_of(bits) };
         if kind == Kind::Int {
-            self.numbers.views.insert(cell, value);
+            self.numbers.known.views.insert(cell, value);
         }
         value
     }
@@ -284,7 +294,7 @@ impl Lower<'_> {
         let bits = self.bits_of(value);
         self.set(cell, bits);
         if self.cell_kind(cell) == Kind::Int {
-            self.numbers.views.insert(cell, value);
+            self.numbers.known.views.insert(cell, value);
         }
     }
 
@@ -295,21 +305,21 @@ impl Lower<'_> {
         let more = self.b.ins().select(same, one, two);
         let value = self.b.ins().select(less, none, more);
         self.set(cell, value);
-        self.numbers.compared.insert(cell, numbers);
+        self.numbers.known.compared.insert(cell, numbers);
     }
 
     /// Words that move numbers, change their signs, or ask how two compare.
     pub fn number_word(&mut self, c: &Code) -> bool {
         match c.op {
             Bc::Mov => {
-                if let Some(numbers) = self.numbers.compared.get(&c.b).copied() {
+                if let Some(numbers) = self.numbers.known.compared.get(&c.b).copied() {
                     let value = self.get(c.b);
                     self.set(c.a, value);
-                    self.numbers.compared.insert(c.a, numbers);
+                    self.numbers.known.compared.insert(c.a, numbers);
                     return true;
                 }
                 let (from, to) = (self.cell_kind(c.b), self.cell_kind(c.a));
-                let view = if from == Kind::Int { self.numbers.views.get(&c.b).copied() } else { None };
+                let view = if from == Kind::Int { self.numbers.known.views.get(&c.b).copied() } else { None };
                 match (from, to, view) {
                     (Kind::Double, ..) => {
                         let value = self.get_float(c.b, F64);
@@ -330,7 +340,7 @@ impl Lower<'_> {
             }
             Bc::XorI | Bc::AndI if is_sign(c) => {
                 let ty = if matches!(c.imm >> 32, 0) { F32 } else { F64 };
-                let view = self.numbers.views.get(&c.b).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
+                let view = self.numbers.known.views.get(&c.b).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
                 if !view && (self.cell_kind(c.b) != Kind::Double || ty == F32) {
                     return false;
                 }
@@ -352,28 +362,42 @@ impl Lower<'_> {
                 self.define(c.a, low);
                 self.define_high(c.a, high);
             }
-            Bc::CmpEqI | Bc::CmpNeI if c.imm < 4 => {
-                let Some([x, y]) = self.numbers.compared.get(&c.b).copied() else { return false };
-                // They are ordered, as the look at the end of the run finds out.
-                let cc = match (c.imm, c.op) {
-                    (0, Bc::CmpEqI) => FloatCC::LessThan,
-                    (0, _) => FloatCC::GreaterThanOrEqual,
-                    (1, Bc::CmpEqI) => FloatCC::Equal,
-                    (1, _) => FloatCC::NotEqual,
-                    (2, Bc::CmpEqI) => FloatCC::GreaterThan,
-                    (2, _) => FloatCC::LessThanOrEqual,
-                    _ => {
-                        let truth = self.k64((c.op == Bc::CmpNeI).into());
-                        self.set(c.a, truth);
-                        return true;
-                    }
-                };
-                let truth = self.b.ins().fcmp(cc, x, y);
+            Bc::CmpEqI | Bc::CmpNeI => {
+                let Some(truth) = self.compares_as(c.b, c.imm, c.op == Bc::CmpEqI) else { return false };
                 self.set_narrow(c.a, truth);
             }
             _ => return false,
         }
         true
+    }
+
+    /// Whether a cell that holds how two numbers compare is this result, or is not. They are ordered, as the look at the end of the run finds out.
+    fn compares_as(&mut self, cell: u16, result: u64, equal: bool) -> Option<Value> {
+        let [x, y] = self.numbers.known.compared.get(&cell).copied()?;
+        let cc = match result {
+            0 => FloatCC::LessThan,
+            1 => FloatCC::Equal,
+            2 => FloatCC::GreaterThan,
+            _ => return Some(self.b.ins().iconst(I8, i64::from(!equal))),
+        };
+        let cc = match (cc, equal) {
+            (_, true) => cc,
+            (FloatCC::LessThan, _) => FloatCC::GreaterThanOrEqual,
+            (FloatCC::Equal, _) => FloatCC::NotEqual,
+            _ => FloatCC::LessThanOrEqual,
+        };
+        Some(self.b.ins().fcmp(cc, x, y))
+    }
+
+    /// The condition of a branch that asks how two numbers compare.
+    pub fn compared(&mut self, c: &Code) -> Option<Value> {
+        if !matches!(c.op, Bc::BrEq | Bc::BrNe) || !self.numbers.known.compared.contains_key(&c.b) {
+            return None;
+        }
+        let result = self.get(c.c);
+        let inst = self.b.func.dfg.value_def(result).inst()?;
+        let InstructionData::UnaryImm { imm, .. } = self.b.func.dfg.insts[inst] else { return None };
+        self.compares_as(c.b, imm.bits() as u64, c.op == Bc::BrEq)
     }
 
     fn half(&mut self, cell: u16, high: bool) -> Value {
@@ -413,7 +437,7 @@ impl Lower<'_> {
             Bc::Store64 => F64,
             _ => return None,
         };
-        let view = self.numbers.views.get(&c.a).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
+        let view = self.numbers.known.views.get(&c.a).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
         (view || self.type_of(c.a) == ty).then(|| self.get_float(c.a, ty))
     }
 

@@ -183,7 +183,7 @@ impl Lower<'_> {
         let run = &plan.runs[index];
         let piece = &input.pieces[run.piece];
         self.b.switch_to_block(self.blocks[index]);
-        self.numbers.begin();
+        self.numbers.begin(plan.behind(index));
         self.run = index;
         self.unsaved = run.unsaved;
         self.forms = run.forms;
@@ -200,12 +200,14 @@ impl Lower<'_> {
             }
             if is_branch(c.op) || ends(c.op) {
                 self.look();
+                self.numbers.end(index);
                 return self.leave_run(&c, &run.next);
             }
             self.word(&c);
             self.unsaved = plan.after(self.unsaved, &c);
         }
         self.look();
+        self.numbers.end(index);
         let next = self.plan.heads[&(run.piece, run.words.1)];
         self.b.ins().jump(self.blocks[next], &[]);
     }

@@ -152,6 +152,12 @@ impl Plan {
         }
     }
 
+    /// The one run that a run is behind.
+    pub fn behind(&self, run: usize) -> Option<usize> {
+        let mut before = (0..self.runs.len()).filter(|before| self.runs[*before].next.contains(&run));
+        before.next().filter(|_| run != 0 && before.next().is_none())
+    }
+
     fn is_flag(&self, cell: u16) -> bool {
         self.flags.is_some_and(|flags| flags.contains(&cell))
     }

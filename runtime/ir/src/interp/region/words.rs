@@ -291,6 +291,9 @@ impl Lower<'_> {
         {
             return truth;
         }
+        if let Some(truth) = self.compared(c) {
+            return truth;
+        }
         let condition = match c.op {
             BrNz => return self.get(c.b),
             BrZ => {
