@@ -59,7 +59,7 @@ impl Quick {
 
     /// What regions may have.
     pub fn policy(&self, thorough: bool) -> Policy {
-        let guest = Guest { layout: self.shape.layout, envs: self.shape.envs, sticky: self.shape.sticky };
+        let guest = Guest { layout: self.shape.layout, envs: self.shape.envs, sticky: self.shape.sticky, vectors: self.shape.sse };
         Policy { thorough, sticky: self.shape.sticky, guest }
     }
 

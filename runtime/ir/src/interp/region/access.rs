@@ -4,7 +4,7 @@ use super::super::code::{Bc, Code};
 use super::Exit;
 use super::lower::{Lower, ours};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, I32, I64};
+use cranelift_codegen::ir::types::{F32, I8X16, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS};
 use std::mem::offset_of;
@@ -51,6 +51,36 @@ impl Lower<'_> {
 
     /// Memory that the host maps.
     fn mapped(&mut self, c: &Code, log: u32, write: bool, probe: bool) {
+        let Some((at, offset)) = self.mapped_at(c, write, probe) else { return };
+        if write {
+            self.store(c, log, at, offset);
+        } else {
+            let ty = self.loaded_as(c);
+            let value = self.load(log, ty, at, offset);
+            self.loaded(c, value);
+        }
+    }
+
+    /// Two accesses of 64 bits as one of 128.
+    pub fn pair_access(&mut self, c: &Code, d: &Code) -> bool {
+        let load = c.op == Bc::Load64;
+        let next = (d.b, d.x, d.c, d.imm) == (c.b, c.x, c.c, c.imm.wrapping_add(8));
+        if !next || c.c >> 8 > 7 || load && (c.b == c.a || c.b == d.a) {
+            return false;
+        }
+        let Some((at, offset)) = self.mapped_at(c, !load, false) else { return false };
+        if load {
+            let value = self.b.ins().load(I8X16, guests(), at, offset);
+            self.set_wide(c.a, value);
+        } else {
+            let value = self.get_wide(c.a);
+            self.b.ins().store(guests(), value, at, offset);
+        }
+        true
+    }
+
+    /// Where an access is, if that is not all.
+    fn mapped_at(&mut self, c: &Code, write: bool, probe: bool) -> Option<(Value, i32)> {
         let align = u64::from(c.c >> 8);
         if align != 0 {
             let va = self.address(c);
@@ -59,7 +89,7 @@ impl Lower<'_> {
             self.leave_if(odd, Exit::Resume(self.at));
         }
         if probe {
-            return;
+            return None;
         }
         self.before_access(!write);
         let offset = c.imm as i64;
@@ -71,14 +101,7 @@ impl Lower<'_> {
             (self.address(c), 0)
         };
         let front = self.b.use_var(self.front);
-        let at = self.b.ins().iadd(front, va);
-        if write {
-            self.store(c, log, at, offset);
-        } else {
-            let ty = self.loaded_as(c);
-            let value = self.load(log, ty, at, offset);
-            self.loaded(c, value);
-        }
+        Some((self.b.ins().iadd(front, va), offset))
     }
 
     /// A cell gets what was loaded.

@@ -8,7 +8,8 @@
 //!   That is no constant either, so nothing is computed at compile time.
 //! - *Not at all*: every operation is looked at, so none is dropped: its result is compared, unless another operation that is looked at has it for an
 //!   operand, and would be a NaN if it is.
-//! - *On what was not loaded*: what the host refused may be anything, so somebody looks for that before an operation.
+//! - *On what is not the guest's*: what the host refused may be anything, a NaN may be another one, and an integer or a truth made of it. A number of which
+//!   another is computed is a NaN then as well, but before an operation whose operands integer words made, or a comparison led to, somebody looks.
 //! - *Twice* is no harm: flags are sticky, and the interpreter computes the same from the same state. Stores wait until somebody has looked.
 //!
 //! The controls are looked at where the region is entered; no region has a word that changes them, or that looks at the sticky flags.
@@ -103,8 +104,11 @@ impl Lower<'_> {
         operands
     }
 
-    /// An operation comes.
-    fn before_float(&mut self) {
+    /// An operation comes. What integer words made of results that nobody has looked at is none of its operands, as the host's may have been others.
+    fn before_float(&mut self, operands: &[Value]) {
+        if operands.iter().any(|operand| self.numbers.known.made.contains(operand)) {
+            self.look();
+        }
         if self.pending.as_ref().is_some_and(|pending| pending.accesses() || pending.floats.operations >= MAX_UNSEEN) {
             self.look();
         }
@@ -156,14 +160,14 @@ impl Lower<'_> {
         }
     }
 
-    /// A word of floating point.
-    pub fn float(&mut self, c: &Code) {
+    /// A word of the side table that a region has code of its own for.
+    pub fn inline(&mut self, c: &Code) {
         let side = &self.input.pieces[self.place.0].sides[usize::from(c.c)];
         match side.inst.op {
             Op::Float { op, .. } => self.arithmetic(c, side, op),
             Op::FloatConvert { .. } => {
-                self.before_float();
                 let operand = self.operand(side, 0);
+                self.before_float(&[operand]);
                 self.consume(&[operand]);
                 let [x] = self.anchored([operand]);
                 let value = if side.inst.ty == Type::F64 { self.b.ins().fpromote(F64, x) } else { self.b.ins().fdemote(F32, x) };
@@ -171,7 +175,7 @@ impl Lower<'_> {
             }
             Op::IntToFloat { signed, .. } => self.int_to_float(c, side, signed),
             Op::FloatToInt { signed, .. } => self.float_to_int(c, side, signed),
-            _ => self.call_word(c),
+            _ => self.vector(c, side),
         }
     }
 
@@ -186,15 +190,16 @@ impl Lower<'_> {
     }
 
     fn arithmetic(&mut self, c: &Code, side: &Side, op: Fop) {
-        self.before_float();
         if op == Fop::Sqrt {
             let operand = self.operand(side, 0);
+            self.before_float(&[operand]);
             self.consume(&[operand]);
             let [x] = self.anchored([operand]);
             let value = self.b.ins().sqrt(x);
             return self.result(c, value, false);
         }
         let operands = [self.operand(side, 0), self.operand(side, 1)];
+        self.before_float(&operands);
         self.consume(&operands);
         let [x, y] = self.anchored(operands);
         let value = match op {
@@ -204,7 +209,9 @@ impl Lower<'_> {
             Fop::Div => self.b.ins().fdiv(x, y),
             _ => {
                 self.unseen().compared.push([x, y]);
-                return self.set_compared(c.a, [x, y]);
+                // Others go by it.
+                self.set_compared(c.a, [x, y]);
+                return self.look();
             }
         };
         self.result(c, value, matches!(op, Fop::Mul | Fop::Div));
@@ -217,10 +224,12 @@ impl Lower<'_> {
             Operand::Const(x) => self.k32(x as u32),
             Operand::None => self.k32(0),
         };
+        // It may have been a number's bits.
+        self.look();
         let exact = side.inst.ty == Type::F64;
         let mut operand = operand;
         if !exact {
-            self.before_float();
+            self.before_float(&[]);
             [operand] = self.anchored([operand]);
         }
         let wide = if signed { self.b.ins().sextend(I64, operand) } else { self.b.ins().uextend(I64, operand) };
@@ -233,8 +242,8 @@ impl Lower<'_> {
 
     /// To 32 bits, towards zero. What does not fit is not the host's, nor is the least result, which is looked at so that there is one.
     fn float_to_int(&mut self, c: &Code, side: &Side, signed: bool) {
-        self.before_float();
         let operand = self.operand(side, 0);
+        self.before_float(&[operand]);
         self.consume(&[operand]);
         let [x] = self.anchored([operand]);
         let ty = host_type(side.types[0]);
@@ -258,5 +267,6 @@ impl Lower<'_> {
             self.b.ins().ireduce(I32, wide)
         };
         self.set_narrow(c.a, value);
+        self.look();
     }
 }

@@ -1,7 +1,7 @@
 //! Which words of the side table a region has code of its own for, and what that code needs to know of the guest.
 
 use super::super::code::{Code, Operand, Side};
-use super::{Piece, plan};
+use super::{Piece, plan, vector};
 use crate::guest::{FloatEnvDesc, SlotOr};
 use crate::interp::code::Bc;
 use crate::interp::quick::suits;
@@ -31,6 +31,8 @@ pub struct Guest {
     pub envs: &'static [FloatEnvDesc],
     /// The cell of the sticky flags that the host gathers.
     pub sticky: Option<u16>,
+    /// The host has vector instructions enough.
+    pub vectors: bool,
 }
 
 /// The word is one that a region has code of its own for.
@@ -86,7 +88,7 @@ impl Guest {
                 used += 1;
             }
         }
-        if self.computes(side) {
+        if self.computes(side) || self.vectors && vector::has(side) {
             (c.x, c.c) = (INLINE, sides.len() as u16);
             c.imm = cells.iter().rev().fold(0, |imm, cell| imm << 16 | u64::from(*cell));
             sides.push(side.clone());

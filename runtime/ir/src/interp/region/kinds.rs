@@ -11,7 +11,7 @@ use super::{Input, Piece};
 use crate::op::Type;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
-use cranelift_codegen::ir::types::{self, F32, F64, I8, I32, I64};
+use cranelift_codegen::ir::types::{self, F32, F64, I8, I8X16, I32, I64, I64X2};
 use cranelift_codegen::ir::{InstBuilder, InstructionData, MemFlagsData, Value};
 use cranelift_frontend::Variable;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -23,6 +23,9 @@ pub enum Kind {
     Double,
     /// Low half and high half.
     Singles,
+    /// 128 bits, with the next cell, which is the high half.
+    Wide,
+    High,
 }
 
 /// Low and high halves.
@@ -55,9 +58,19 @@ fn uses(piece: &Piece, c: &Code, cell: u16) -> Option<Type> {
     reads_as(piece, c, cell).or_else(result)
 }
 
+/// The cells that the word uses as the first of a pair.
+fn pairs(piece: &Piece, c: &Code) -> Vec<u16> {
+    let Some(Side { args, types, .. }) = piece.sides.get(usize::from(c.c)).filter(|_| is_inline(c)) else { return Vec::new() };
+    let operands = args.iter().zip(types).filter(|(_, ty)| ty.bits() == 128);
+    let cells = operands.filter_map(|(arg, _)| if let Operand::Cell(cell) = arg { Some(*cell) } else { None });
+    cells.chain((c.b == 2).then_some(c.a)).collect()
+}
+
 /// How often a cell is used how.
 #[derive(Default)]
 struct Uses {
+    /// As the first of a pair.
+    wides: u32,
     doubles: u32,
     singles: u32,
     others: u32,
@@ -91,6 +104,24 @@ fn kinds_of(input: &Input, plan: &Plan) -> FxHashMap<u16, Kind> {
             }
         }
     }
+    let words = input.pieces.iter().flat_map(|piece| piece.words.iter().map(move |c| (piece, c)));
+    for cell in words.flat_map(|(piece, c)| pairs(piece, c)) {
+        if let Some(uses) = all.get_mut(&cell) {
+            uses.wides += 1;
+        }
+    }
+    let is_flag = |cell: u16| plan.flags.is_some_and(|flags| flags.contains(&cell));
+    let numbers = |cell: u16| all.get(&cell).map(|uses| uses.doubles + uses.singles);
+    let wides = plan.cells.keys().copied().filter(|cell| {
+        let wides = all.get(cell).map_or(0, |uses| uses.wides);
+        let numbers = numbers(*cell).zip(numbers(cell + 1)).map(|(low, high)| low + high);
+        wides > 0 && numbers.is_some_and(|numbers| numbers <= wides) && !is_flag(*cell) && !is_flag(cell + 1)
+    });
+    for cell in wides.collect::<Vec<u16>>() {
+        if !kinds.contains_key(&cell) && !kinds.contains_key(&(cell + 1)) {
+            kinds.extend([(cell, Kind::Wide), (cell + 1, Kind::High)]);
+        }
+    }
     let mut changed = true;
     while changed {
         changed = false;
@@ -101,7 +132,7 @@ fn kinds_of(input: &Input, plan: &Plan) -> FxHashMap<u16, Kind> {
                 false if uses.singles > 0 && uses.others == 0 => Kind::Singles,
                 _ => continue,
             };
-            if !kinds.contains_key(cell) && !plan.flags.is_some_and(|flags| flags.contains(cell)) {
+            if !kinds.contains_key(cell) && !is_flag(*cell) {
                 kinds.insert(*cell, kind);
                 changed = true;
             }
@@ -134,8 +165,12 @@ pub(super) struct Numbers {
 pub(super) struct Known {
     /// Cells that are integers, and what they hold as a number.
     views: FxHashMap<u16, Value>,
+    /// Pairs of cells, by the first, and what they hold as one value.
+    pub wides: FxHashMap<u16, Value>,
     /// The numbers whose comparison a cell holds.
     compared: FxHashMap<u16, [Value; 2]>,
+    /// Numbers that integer words made since somebody has looked at floating point.
+    pub made: FxHashSet<Value>,
     /// Values that are not what they are before the run begins ([`super::float`]).
     pub anchored: FxHashSet<Value>,
     /// The same values, made so.
@@ -160,6 +195,8 @@ impl Numbers {
     pub fn forget(&mut self, cell: u16) {
         self.known.views.remove(&cell);
         self.known.compared.remove(&cell);
+        self.known.wides.remove(&cell);
+        self.known.wides.remove(&cell.wrapping_sub(1));
     }
 }
 
@@ -177,6 +214,7 @@ impl Lower<'_> {
             Kind::Int => I64,
             Kind::Double => F64,
             Kind::Singles => F32,
+            Kind::Wide | Kind::High => I8X16,
         }
     }
 
@@ -203,8 +241,22 @@ impl Lower<'_> {
         self.derived(cast, value)
     }
 
+    /// Of a cell in a pair: the pair's first, and which half it is.
+    fn lane_of(&self, cell: u16) -> Option<(u16, u8)> {
+        match self.cell_kind(cell) {
+            Kind::Wide => Some((cell, 0)),
+            Kind::High => Some((cell - 1, 1)),
+            _ => None,
+        }
+    }
+
     /// 64 bits of a cell that is no integer.
     pub fn get_number(&mut self, cell: u16) -> Value {
+        if let Some((first, lane)) = self.lane_of(cell) {
+            let value = self.get_wide(first);
+            let both = self.as_type(I64X2, value);
+            return self.b.ins().extractlane(both, lane);
+        }
         let variable = self.variable(cell);
         let low = self.b.use_var(variable);
         if self.cell_kind(cell) == Kind::Double {
@@ -220,8 +272,15 @@ impl Lower<'_> {
 
     /// Gives 64 bits to a cell that is no integer.
     pub fn set_number(&mut self, cell: u16, value: Value) {
+        if let Some((first, lane)) = self.lane_of(cell) {
+            let old = self.get_wide(first);
+            let old = self.as_type(I64X2, old);
+            let both = self.b.ins().insertlane(old, value, lane);
+            return self.set_wide(first, both);
+        }
         if self.cell_kind(cell) == Kind::Double {
             let value = self.cast(F64, value);
+            let value = self.made(value);
             return self.define(cell, value);
         }
         let low = self.single_of(value);
@@ -256,7 +315,16 @@ impl Lower<'_> {
     fn single_of(&mut self, value: Value) -> Value {
         let low = self.b.ins().ireduce(I32, value);
         self.derived(low, value);
-        self.cast(F32, low)
+        let single = self.cast(F32, low);
+        self.made(single)
+    }
+
+    /// A number that integer words made.
+    pub fn made(&mut self, value: Value) -> Value {
+        if self.pending.as_ref().is_some_and(|pending| !pending.floats.is_empty()) {
+            self.numbers.known.made.insert(value);
+        }
+        value
     }
 
     /// A cell as a number of this type.
@@ -273,6 +341,7 @@ impl Lower<'_> {
         }
         let bits = self.get(cell);
         let value = if ty == F64 { self.cast(F64, bits) } else { self.single_of(bits) };
+        self.made(value);
         if kind == Kind::Int {
             self.numbers.known.views.insert(cell, value);
         }
@@ -447,12 +516,15 @@ impl Lower<'_> {
         match self.cell_kind(cell) {
             Kind::Int => vec![(at, self.get(cell))],
             Kind::Double => vec![(at, self.get_float(cell, F64))],
+            Kind::Wide => vec![(at, self.get_wide(cell))],
+            Kind::High => vec![(at - 8, self.get_wide(cell - 1))],
             Kind::Singles => vec![(at, self.half(cell, false)), (at + 4, self.half(cell, true))],
         }
     }
 
     /// Loads a cell.
     pub fn reload(&mut self, cell: u16) {
+        let cell = self.lane_of(cell).map_or(cell, |(first, _)| first);
         let at = i32::from(cell) * 8;
         let ty = self.type_of(cell);
         let value = self.b.ins().load(ty, ours(), self.cells, at);

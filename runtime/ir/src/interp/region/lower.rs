@@ -191,8 +191,13 @@ impl Lower<'_> {
             // Nothing leads there.
             self.forms = MEMORY;
         }
+        let mut done = false;
         for n in run.words.0..run.words.1 {
             let c = piece.words[n];
+            if std::mem::take(&mut done) {
+                self.unsaved = plan.after(self.unsaved, &c);
+                continue;
+            }
             self.place = (run.piece, n);
             self.at = piece.code + n as u32;
             if plan.reads_flags(&c) {
@@ -203,7 +208,10 @@ impl Lower<'_> {
                 self.numbers.end(index);
                 return self.leave_run(&c, &run.next);
             }
-            self.word(&c);
+            done = piece.words[..run.words.1].get(n + 1).is_some_and(|next| self.pair(&c, next));
+            if !done {
+                self.word(&c);
+            }
             self.unsaved = plan.after(self.unsaved, &c);
         }
         self.look();
@@ -277,7 +285,8 @@ impl Lower<'_> {
         let all = self.plan.members(self.unsaved);
         let (flags, cells): (Vec<u16>, Vec<u16>) = all.into_iter().partition(|cell| self.flag_number(*cell).is_some());
         let temporaries = if temporaries { self.live_temporaries() } else { BTreeSet::new() };
-        let cells = cells.into_iter().chain(temporaries).flat_map(|cell| self.parts(cell)).collect();
+        let mut cells: Vec<(i32, Value)> = cells.into_iter().chain(temporaries).flat_map(|cell| self.parts(cell)).collect();
+        cells.dedup();
         State { cells, flags: if flags.is_empty() { None } else { self.flag_state() } }
     }
 
@@ -317,6 +326,7 @@ impl Lower<'_> {
     /// Looks whether the host refused an access, or floating point is not the host's: then the interpreter goes on at the first since the last look.
     pub fn look(&mut self) {
         let Some(pending) = self.pending.take() else { return };
+        self.numbers.known.made.clear();
         let refused = self.input.layout.refused;
         let out = self.b.create_block();
         self.b.set_cold_block(out);
@@ -390,10 +400,10 @@ impl Lower<'_> {
     /// Leaves in a block out of line, if the condition holds.
     pub fn leave_if(&mut self, condition: Value, exit: Exit) {
         self.out_of_line_if(condition, |l| {
-            let pending = l.pending.clone();
+            let (pending, made) = (l.pending.clone(), l.numbers.known.made.clone());
             l.look();
             l.leave(exit, None);
-            l.pending = pending;
+            (l.pending, l.numbers.known.made) = (pending, made);
         });
     }
 

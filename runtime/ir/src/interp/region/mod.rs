@@ -18,6 +18,7 @@ mod inline;
 mod kinds;
 mod lower;
 mod plan;
+mod vector;
 mod words;
 mod workers;
 

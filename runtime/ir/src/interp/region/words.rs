@@ -156,7 +156,7 @@ impl Lower<'_> {
                 let count = self.b.ins().iadd(count, one);
                 self.b.ins().store(ours(), count, at, 0);
             }
-            Generic | Float if is_inline(c) => self.float(c),
+            Generic | Float if is_inline(c) => self.inline(c),
             Generic | Float | Memory | Call | ClearExclusive => self.call_word(c),
             op => unreachable!("no region has a word {op:?}"),
         }
