@@ -2,12 +2,14 @@
 
 use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::Led;
-use super::region::{Compiled, Done, Input, gather};
+use super::region::{Compiled, Done, Input, Known, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
 use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
 use emu_memory::{GuestBus, PAGE_BITS};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
+
+pub use super::region::MAX_SLOTS as SLOTS;
 
 /// Counters of jumps back; two jumps may share one.
 pub const COUNTERS: usize = 4096;
@@ -85,8 +87,17 @@ impl<I: Isa> Engine<I> {
         let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
         let (layout, calls) = quick.region_layout::<I>();
         let find = |to| find(&self.blocks, page, pc, key, layout.direct, to);
+        let between = |from, to| {
+            let all = self.blocks.iter().map(|(id, _)| (id.pc, id.key));
+            let mut pcs: Vec<u64> =
+                all.filter(|(pc, of)| (from..=to).contains(pc) && *of == key && find(*pc).is_some()).map(|(pc, _)| pc).collect();
+            pcs.sort_unstable();
+            pcs.dedup();
+            pcs
+        };
+        let known = Known { find: &find, between: &between };
         let policy = quick.policy(regions.thorough);
-        let Some((pieces, returns)) = gather(&self.arena, head, policy, find) else { return };
+        let Some(pieces) = gather(&self.arena, head, policy, &known) else { return };
         let mut pages: Vec<(u16, u64)> =
             pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
         pages.dedup();
@@ -94,16 +105,7 @@ impl<I: Isa> Engine<I> {
         regions.asked.insert(head);
         regions.waiting += 1;
         regions.workers.ask(
-            Input {
-                rekeyed: quick.rekeyed(&pieces, key),
-                controls: policy.guest.required(&pieces),
-                pages,
-                pieces,
-                key,
-                returns,
-                layout,
-                calls,
-            },
+            Input { rekeyed: quick.rekeyed(&pieces, key), controls: policy.guest.required(&pieces), pages, pieces, key, layout, calls },
             &regions.done,
             bus.attention(),
         );
@@ -122,7 +124,7 @@ impl<I: Isa> Engine<I> {
     fn install(&mut self, input: &Input, compiled: Option<&Compiled>) -> Option<()> {
         let cells = (&raw const self.cx.cells) as usize;
         let find = |pc| find(&self.blocks, input.pages[0], input.pieces[0].pc, input.key, input.layout.direct, pc);
-        let led = self.quick.as_mut()?.install(cells, &mut self.cx.visits, input, compiled?, find)?;
+        let led = self.quick.as_mut()?.install(cells, (&mut self.cx.visits, &mut self.cx.spent), input, compiled?, find)?;
         self.cx.stats.regions += 1;
         self.lead(&led);
         self.note_region(led.native, led.id.pc);

@@ -46,7 +46,7 @@ use compile::{Head, Target, Work};
 pub use coverage::{Counters, Coverage};
 use emu_memory::{Access, Attention, CodeKeeper, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, execute, jump_slot};
-pub use explain::{Explained, GuestInsn, HostCode};
+pub use explain::{Explained, ExplainedRegion, GuestInsn, HostCode};
 pub use hot::{HeldWorkers, Workers};
 pub use perf::PerfMap;
 pub use points::{DebugPoints, Watch};
@@ -114,9 +114,12 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: the host refused an access; counters of visits and of jumps back.
+    /// For regions: the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back.
     refused: u32,
+    flags: [u32; 3],
+    slots: [[u64; 2]; hot::SLOTS],
     visits: [u32; quick::VISITS],
+    spent: [u64; quick::VISITS],
     heat: [u32; hot::COUNTERS],
     stats: Stats,
     /// What a debugger watches, and the access it is to hear of: address, and true for a write.
@@ -264,7 +267,10 @@ impl<I: Isa> Engine<I> {
             mxcsr: quick::MXCSR,
             constants: quick::CONSTANTS,
             refused: 0,
+            flags: [0; 3],
+            slots: [[0; 2]; hot::SLOTS],
             visits: [0; quick::VISITS],
+            spent: [0; quick::VISITS],
             heat: [u32::MAX; hot::COUNTERS],
             stats: Stats::default(),
             watches: Vec::new(),

@@ -78,25 +78,25 @@ impl Lower<'_> {
 
     /// A value that nothing knows before this run of words.
     fn anchor(&mut self, value: Value) -> Value {
-        if let Some(anchor) = self.numbers.known.anchors.get(&value) {
+        if let Some(anchor) = self.known.numbers.anchors.get(&value) {
             return *anchor;
         }
         let ty = self.b.func.dfg.value_type(value);
         let zeros = self.b.ins().load(ty, ours(), self.cells, self.input.layout.zero);
         let anchor = self.b.ins().bor(value, zeros);
-        self.numbers.known.anchors.insert(value, anchor);
-        self.numbers.known.anchored.insert(anchor);
+        self.known.numbers.anchors.insert(value, anchor);
+        self.known.numbers.anchored.insert(anchor);
         anchor
     }
 
     /// One of the operands is.
     fn anchored<const N: usize>(&mut self, mut operands: [Value; N]) -> [Value; N] {
         for operand in &mut operands {
-            if let Some(anchor) = self.numbers.known.anchors.get(operand) {
+            if let Some(anchor) = self.known.numbers.anchors.get(operand) {
                 *operand = *anchor;
             }
         }
-        if !operands.iter().any(|operand| self.numbers.known.anchored.contains(operand)) {
+        if !operands.iter().any(|operand| self.known.numbers.anchored.contains(operand)) {
             let last = operands[N - 1];
             let anchor = self.anchor(last);
             operands.iter_mut().filter(|operand| **operand == last).for_each(|operand| *operand = anchor);
@@ -106,7 +106,7 @@ impl Lower<'_> {
 
     /// An operation comes. What integer words made of results that nobody has looked at is none of its operands, as the host's may have been others.
     fn before_float(&mut self, operands: &[Value]) {
-        if operands.iter().any(|operand| self.numbers.known.made.contains(operand)) {
+        if operands.iter().any(|operand| self.known.numbers.made.contains(operand)) {
             self.look();
         }
         if self.pending.as_ref().is_some_and(|pending| pending.accesses() || pending.floats.operations >= MAX_UNSEEN) {
@@ -166,7 +166,7 @@ impl Lower<'_> {
         match side.inst.op {
             Op::Float { op, .. } => self.arithmetic(c, side, op),
             Op::FloatConvert { .. } => {
-                let operand = self.operand(side, 0);
+                let operand = self.number_operand(side, 0);
                 self.before_float(&[operand]);
                 self.consume(&[operand]);
                 let [x] = self.anchored([operand]);
@@ -185,20 +185,20 @@ impl Lower<'_> {
         if may_be_least {
             unseen.least.push(value);
         }
-        self.numbers.known.anchored.insert(value);
+        self.known.numbers.anchored.insert(value);
         self.set_float(c.a, value);
     }
 
     fn arithmetic(&mut self, c: &Code, side: &Side, op: Fop) {
         if op == Fop::Sqrt {
-            let operand = self.operand(side, 0);
+            let operand = self.number_operand(side, 0);
             self.before_float(&[operand]);
             self.consume(&[operand]);
             let [x] = self.anchored([operand]);
             let value = self.b.ins().sqrt(x);
             return self.result(c, value, false);
         }
-        let operands = [self.operand(side, 0), self.operand(side, 1)];
+        let operands = [self.number_operand(side, 0), self.number_operand(side, 1)];
         self.before_float(&operands);
         self.consume(&operands);
         let [x, y] = self.anchored(operands);
@@ -210,8 +210,8 @@ impl Lower<'_> {
             _ => {
                 self.unseen().compared.push([x, y]);
                 // Others go by it.
-                self.set_compared(c.a, [x, y]);
-                return self.look();
+                self.look_next = true;
+                return self.set_compared(c.a, [x, y]);
             }
         };
         self.result(c, value, matches!(op, Fop::Mul | Fop::Div));
@@ -242,7 +242,7 @@ impl Lower<'_> {
 
     /// To 32 bits, towards zero. What does not fit is not the host's, nor is the least result, which is looked at so that there is one.
     fn float_to_int(&mut self, c: &Code, side: &Side, signed: bool) {
-        let operand = self.operand(side, 0);
+        let operand = self.number_operand(side, 0);
         self.before_float(&[operand]);
         self.consume(&[operand]);
         let [x] = self.anchored([operand]);
@@ -266,7 +266,7 @@ impl Lower<'_> {
             self.unseen().others.extend([large, small, odd]);
             self.b.ins().ireduce(I32, wide)
         };
+        self.look_next = true;
         self.set_narrow(c.a, value);
-        self.look();
     }
 }

@@ -12,9 +12,10 @@ use crate::op::Type;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::types::{self, F32, F64, I8, I8X16, I32, I64, I64X2};
-use cranelift_codegen::ir::{InstBuilder, InstructionData, MemFlagsData, Value};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::Variable;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// What a cell is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,8 +80,8 @@ struct Uses {
 }
 
 /// The kinds of the cells that are no integers.
-fn kinds_of(input: &Input, plan: &Plan) -> FxHashMap<u16, Kind> {
-    let mut kinds = FxHashMap::default();
+pub(super) fn kinds_of(input: &Input, plan: &Plan) -> BTreeMap<u16, Kind> {
+    let mut kinds = BTreeMap::new();
     if input.pieces.iter().all(|piece| piece.sides.is_empty()) {
         return kinds;
     }
@@ -149,20 +150,11 @@ fn is_sign(c: &Code) -> bool {
     }
 }
 
-/// What is known of cells as numbers.
-#[derive(Default)]
-pub(super) struct Numbers {
-    kinds: FxHashMap<u16, Kind>,
-    /// Of a cell of two numbers, the high one.
-    highs: FxHashMap<u16, Variable>,
-    pub known: Known,
-    /// At the ends of runs.
-    ends: FxHashMap<usize, Known>,
-}
-
-/// What is known in a run of words.
+/// What is known of cells as numbers at some place.
 #[derive(Clone, Default)]
-pub(super) struct Known {
+pub(super) struct Numbers {
+    /// High halves of cells of two numbers that are not kept.
+    highs: BTreeMap<u16, Value>,
     /// Cells that are integers, and what they hold as a number.
     views: FxHashMap<u16, Value>,
     /// Pairs of cells, by the first, and what they hold as one value.
@@ -178,25 +170,12 @@ pub(super) struct Known {
 }
 
 impl Numbers {
-    pub fn of(input: &Input, plan: &Plan) -> Numbers {
-        Numbers { kinds: kinds_of(input, plan), ..Numbers::default() }
-    }
-
-    /// A run of words begins: behind one other, or where ways meet.
-    pub fn begin(&mut self, behind: Option<usize>) {
-        self.known = behind.and_then(|run| self.ends.get(&run).cloned()).unwrap_or_default();
-    }
-
-    /// A run of words ends, behind which others begin.
-    pub fn end(&mut self, run: usize) {
-        self.ends.insert(run, self.known.clone());
-    }
-
     pub fn forget(&mut self, cell: u16) {
-        self.known.views.remove(&cell);
-        self.known.compared.remove(&cell);
-        self.known.wides.remove(&cell);
-        self.known.wides.remove(&cell.wrapping_sub(1));
+        self.views.remove(&cell);
+        self.compared.remove(&cell);
+        self.wides.remove(&cell);
+        self.wides.remove(&cell.wrapping_sub(1));
+        self.highs.remove(&cell);
     }
 }
 
@@ -206,7 +185,7 @@ pub(super) fn host_type(ty: Type) -> types::Type {
 
 impl Lower<'_> {
     pub fn cell_kind(&self, cell: u16) -> Kind {
-        self.numbers.kinds.get(&cell).copied().unwrap_or(Kind::Int)
+        self.plan.kinds.get(&cell).copied().unwrap_or(Kind::Int)
     }
 
     pub fn type_of(&self, cell: u16) -> types::Type {
@@ -218,19 +197,65 @@ impl Lower<'_> {
         }
     }
 
-    fn high(&mut self, cell: u16) -> Variable {
-        if let Some(variable) = self.numbers.highs.get(&cell) {
+    fn high_variable(&mut self, cell: u16) -> Variable {
+        if let Some(variable) = self.highs.get(&cell) {
             return *variable;
         }
         let variable = self.b.declare_var(F32);
-        self.numbers.highs.insert(cell, variable);
+        self.highs.insert(cell, variable);
         variable
+    }
+
+    /// What a cell is that is no integer; of one of two numbers, the low one.
+    pub fn defined(&mut self, cell: u16) -> Value {
+        if self.plan.is_kept(cell) {
+            let variable = self.variable(cell);
+            return self.b.use_var(variable);
+        }
+        if let Some(value) = self.known.cells.get(&cell) {
+            return *value;
+        }
+        let ty = self.type_of(cell);
+        let value = self.b.ins().load(ty, ours(), self.cells, i32::from(cell) * 8);
+        self.known.cells.insert(cell, value);
+        value
+    }
+
+    fn defined_high(&mut self, cell: u16) -> Value {
+        if self.plan.is_kept(cell) {
+            let variable = self.high_variable(cell);
+            return self.b.use_var(variable);
+        }
+        if let Some(value) = self.known.numbers.highs.get(&cell) {
+            return *value;
+        }
+        let value = self.b.ins().load(F32, ours(), self.cells, i32::from(cell) * 8 + 4);
+        self.known.numbers.highs.insert(cell, value);
+        value
+    }
+
+    pub fn define(&mut self, cell: u16, value: Value) {
+        if self.plan.is_kept(cell) {
+            let variable = self.variable(cell);
+            return self.b.def_var(variable, value);
+        }
+        self.known.cells.insert(cell, value);
+        self.dirty |= self.plan.bit(cell);
+    }
+
+    fn define_high(&mut self, cell: u16, value: Value) {
+        if self.plan.is_kept(cell) {
+            let variable = self.high_variable(cell);
+            return self.b.def_var(variable, value);
+        }
+        self.known.numbers.highs.insert(cell, value);
+        self.dirty |= self.plan.bit(cell);
     }
 
     /// A value that was made of another one alone.
     pub fn derived(&mut self, value: Value, from: Value) -> Value {
-        if self.numbers.known.anchored.contains(&from) {
-            self.numbers.known.anchored.insert(value);
+        if self.known.numbers.anchored.contains(&from) {
+            self.known.numbers.anchored.insert(value);
         }
         value
     }
@@ -257,13 +282,11 @@ impl Lower<'_> {
             let both = self.as_type(I64X2, value);
             return self.b.ins().extractlane(both, lane);
         }
-        let variable = self.variable(cell);
-        let low = self.b.use_var(variable);
+        let low = self.defined(cell);
         if self.cell_kind(cell) == Kind::Double {
             return self.cast(I64, low);
         }
-        let high = self.high(cell);
-        let high = self.b.use_var(high);
+        let high = self.defined_high(cell);
         let (low, high) = (self.bits_of(low), self.bits_of(high));
         let by = self.k64(32);
         let up = self.b.ins().ishl(high, by);
@@ -292,16 +315,6 @@ impl Lower<'_> {
         self.define_high(cell, high);
     }
 
-    fn define(&mut self, cell: u16, value: Value) {
-        let variable = self.variable(cell);
-        self.b.def_var(variable, value);
-    }
-
-    fn define_high(&mut self, cell: u16, value: Value) {
-        let variable = self.high(cell);
-        self.b.def_var(variable, value);
-    }
-
     /// A number in the low bits, and zeros.
     fn bits_of(&mut self, value: Value) -> Value {
         if self.b.func.dfg.value_type(value) == F64 {
@@ -322,7 +335,7 @@ impl Lower<'_> {
     /// A number that integer words made.
     pub fn made(&mut self, value: Value) -> Value {
         if self.pending.as_ref().is_some_and(|pending| !pending.floats.is_empty()) {
-            self.numbers.known.made.insert(value);
+            self.known.numbers.made.insert(value);
         }
         value
     }
@@ -331,11 +344,10 @@ impl Lower<'_> {
     pub fn get_float(&mut self, cell: u16, ty: types::Type) -> Value {
         let kind = self.cell_kind(cell);
         if self.type_of(cell) == ty {
-            let variable = self.variable(cell);
-            return self.b.use_var(variable);
+            return self.defined(cell);
         }
         if kind == Kind::Int
-            && let Some(view) = self.numbers.known.views.get(&cell).copied().filter(|view| self.b.func.dfg.value_type(*view) == ty)
+            && let Some(view) = self.known.numbers.views.get(&cell).copied().filter(|view| self.b.func.dfg.value_type(*view) == ty)
         {
             return view;
         }
@@ -343,7 +355,7 @@ impl Lower<'_> {
         let value = if ty == F64 { self.cast(F64, bits) } else { self.single_of(bits) };
         self.made(value);
         if kind == Kind::Int {
-            self.numbers.known.views.insert(cell, value);
+            self.known.numbers.views.insert(cell, value);
         }
         value
     }
@@ -351,7 +363,7 @@ impl Lower<'_> {
     /// Gives a cell a number; of one of single precision it is the low half, and zeros.
     pub fn set_float(&mut self, cell: u16, value: Value) {
         let ty = self.b.func.dfg.value_type(value);
-        self.numbers.forget(cell);
+        self.known.numbers.forget(cell);
         if self.type_of(cell) == ty {
             self.define(cell, value);
             if ty == F32 {
@@ -363,7 +375,7 @@ impl Lower<'_> {
         let bits = self.bits_of(value);
         self.set(cell, bits);
         if self.cell_kind(cell) == Kind::Int {
-            self.numbers.known.views.insert(cell, value);
+            self.known.numbers.views.insert(cell, value);
         }
     }
 
@@ -374,21 +386,21 @@ impl Lower<'_> {
         let more = self.b.ins().select(same, one, two);
         let value = self.b.ins().select(less, none, more);
         self.set(cell, value);
-        self.numbers.known.compared.insert(cell, numbers);
+        self.known.numbers.compared.insert(cell, numbers);
     }
 
     /// Words that move numbers, change their signs, or ask how two compare.
     pub fn number_word(&mut self, c: &Code) -> bool {
         match c.op {
             Bc::Mov => {
-                if let Some(numbers) = self.numbers.known.compared.get(&c.b).copied() {
+                if let Some(numbers) = self.known.numbers.compared.get(&c.b).copied() {
                     let value = self.get(c.b);
                     self.set(c.a, value);
-                    self.numbers.known.compared.insert(c.a, numbers);
+                    self.known.numbers.compared.insert(c.a, numbers);
                     return true;
                 }
                 let (from, to) = (self.cell_kind(c.b), self.cell_kind(c.a));
-                let view = if from == Kind::Int { self.numbers.known.views.get(&c.b).copied() } else { None };
+                let view = if from == Kind::Int { self.known.numbers.views.get(&c.b).copied() } else { None };
                 match (from, to, view) {
                     (Kind::Double, ..) => {
                         let value = self.get_float(c.b, F64);
@@ -409,7 +421,7 @@ impl Lower<'_> {
             }
             Bc::XorI | Bc::AndI if is_sign(c) => {
                 let ty = if matches!(c.imm >> 32, 0) { F32 } else { F64 };
-                let view = self.numbers.known.views.get(&c.b).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
+                let view = self.known.numbers.views.get(&c.b).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
                 if !view && (self.cell_kind(c.b) != Kind::Double || ty == F32) {
                     return false;
                 }
@@ -442,7 +454,7 @@ impl Lower<'_> {
 
     /// Whether a cell that holds how two numbers compare is this result, or is not. They are ordered, as the look at the end of the run finds out.
     fn compares_as(&mut self, cell: u16, result: u64, equal: bool) -> Option<Value> {
-        let [x, y] = self.numbers.known.compared.get(&cell).copied()?;
+        let [x, y] = self.known.numbers.compared.get(&cell).copied()?;
         let cc = match result {
             0 => FloatCC::LessThan,
             1 => FloatCC::Equal,
@@ -459,19 +471,17 @@ impl Lower<'_> {
     }
 
     /// The condition of a branch that asks how two numbers compare.
-    pub fn compared(&mut self, c: &Code) -> Option<Value> {
-        if !matches!(c.op, Bc::BrEq | Bc::BrNe) || !self.numbers.known.compared.contains_key(&c.b) {
+    pub fn compares(&mut self, c: &Code) -> Option<Value> {
+        if !matches!(c.op, Bc::BrEq | Bc::BrNe) || !self.known.numbers.compared.contains_key(&c.b) {
             return None;
         }
         let result = self.get(c.c);
-        let inst = self.b.func.dfg.value_def(result).inst()?;
-        let InstructionData::UnaryImm { imm, .. } = self.b.func.dfg.insts[inst] else { return None };
-        self.compares_as(c.b, imm.bits() as u64, c.op == Bc::BrEq)
+        let result = self.constant_of(result)?;
+        self.compares_as(c.b, result, c.op == Bc::BrEq)
     }
 
     fn half(&mut self, cell: u16, high: bool) -> Value {
-        let variable = if high { self.high(cell) } else { self.variable(cell) };
-        self.b.use_var(variable)
+        if high { self.defined_high(cell) } else { self.defined(cell) }
     }
 
     /// The type in which a load gets what it loads: that in which it is used, if it is used in this run.
@@ -485,7 +495,7 @@ impl Lower<'_> {
             return (self.type_of(c.a) == ty).then_some(ty);
         }
         let (piece, at) = (&self.input.pieces[self.place.0], self.place.1);
-        for behind in &piece.words[at + 1..self.plan.runs[self.run].words.1] {
+        for behind in &piece.words[at + 1..self.end] {
             if let Some(used) = reads_as(piece, behind, c.a) {
                 return (host_type(used) == ty).then_some(ty);
             }
@@ -506,7 +516,7 @@ impl Lower<'_> {
             Bc::Store64 => F64,
             _ => return None,
         };
-        let view = self.numbers.known.views.get(&c.a).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
+        let view = self.known.numbers.views.get(&c.a).is_some_and(|view| self.b.func.dfg.value_type(*view) == ty);
         (view || self.type_of(c.a) == ty).then(|| self.get_float(c.a, ty))
     }
 
@@ -522,25 +532,27 @@ impl Lower<'_> {
         }
     }
 
-    /// Loads a cell.
+    /// A cell is what memory has.
     pub fn reload(&mut self, cell: u16) {
-        let cell = self.lane_of(cell).map_or(cell, |(first, _)| first);
-        let at = i32::from(cell) * 8;
-        let ty = self.type_of(cell);
-        let value = self.b.ins().load(ty, ours(), self.cells, at);
-        self.numbers.forget(cell);
-        if self.cell_kind(cell) == Kind::Int {
-            return self.set(cell, value);
+        let first = self.lane_of(cell).map_or(cell, |(first, _)| first);
+        self.known.numbers.forget(first);
+        self.known.numbers.forget(cell);
+        self.known.cells.remove(&first);
+        self.known.facts.remove(&cell);
+        if self.flag_number(cell).is_some() || !self.plan.is_kept(first) {
+            return;
         }
-        self.define(cell, value);
+        let (ty, at) = (self.type_of(first), i32::from(first) * 8);
+        let value = self.b.ins().load(ty, ours(), self.cells, at);
+        self.define(first, value);
         if ty == F32 {
             let high = self.b.ins().load(ty, ours(), self.cells, at + 4);
-            self.define_high(cell, high);
+            self.define_high(first, high);
         }
     }
 
     /// An operand of a word of the side table, as a number.
-    pub fn operand(&mut self, side: &Side, index: usize) -> Value {
+    pub fn number_operand(&mut self, side: &Side, index: usize) -> Value {
         let ty = host_type(side.types[index]);
         match side.args[index] {
             Operand::Cell(cell) => self.get_float(cell, ty),

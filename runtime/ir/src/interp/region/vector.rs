@@ -59,32 +59,30 @@ impl Lower<'_> {
     /// A pair of cells.
     pub fn get_wide(&mut self, cell: u16) -> Value {
         if self.cell_kind(cell) == Kind::Wide {
-            let variable = self.variable(cell);
-            return self.b.use_var(variable);
+            return self.defined(cell);
         }
-        if let Some(value) = self.numbers.known.wides.get(&cell) {
+        if let Some(value) = self.known.numbers.wides.get(&cell) {
             return *value;
         }
         let (low, high) = (self.get(cell), self.get(cell + 1));
         let low = self.b.ins().scalar_to_vector(I64X2, low);
         let both = self.b.ins().insertlane(low, high, 1);
         let value = self.as_type(I8X16, both);
-        self.numbers.known.wides.insert(cell, value);
+        self.known.numbers.wides.insert(cell, value);
         value
     }
 
     pub fn set_wide(&mut self, cell: u16, value: Value) {
         let value = self.as_type(I8X16, value);
         if self.cell_kind(cell) == Kind::Wide {
-            self.numbers.forget(cell);
-            let variable = self.variable(cell);
-            return self.b.def_var(variable, value);
+            self.known.numbers.forget(cell);
+            return self.define(cell, value);
         }
         let both = self.as_type(I64X2, value);
         let (low, high) = (self.b.ins().extractlane(both, 0), self.b.ins().extractlane(both, 1));
         self.set(cell, low);
         self.set(cell + 1, high);
-        self.numbers.known.wides.insert(cell, value);
+        self.known.numbers.wides.insert(cell, value);
     }
 
     /// A cell in the low half.
@@ -332,7 +330,7 @@ impl Lower<'_> {
 
     /// Two words that move, load or store both halves of a pair of cells, as one; false: they are not that.
     pub fn pair(&mut self, c: &Code, d: &Code) -> bool {
-        if c.op != d.op || d.a != c.a + 1 || !(self.cell_kind(c.a) == Kind::Wide || self.numbers.known.wides.contains_key(&c.a)) {
+        if c.op != d.op || d.a != c.a + 1 || !(self.cell_kind(c.a) == Kind::Wide || self.known.numbers.wides.contains_key(&c.a)) {
             let moved = c.op == Bc::Mov && d.op == Bc::Mov && d.a == c.a + 1 && self.cell_kind(c.a) == Kind::Wide;
             if !moved {
                 return false;
