@@ -6,7 +6,7 @@ mod common;
 use common::Bus;
 use emu_ir::builder::Builder;
 use emu_ir::guest::*;
-use emu_ir::interp::Engine;
+use emu_ir::interp::{Engine, Tiers, Workers};
 use emu_ir::op::*;
 use emu_ir::passes::Passes;
 use emu_ir::reference::{Exit, World, run};
@@ -138,6 +138,7 @@ enum Step {
     Quad(bool, u8, u8),
     Half(u8, u8),
     Float(u8, u8, u8, bool),
+    Number(u8, u8, u8, bool),
     Call(u8, u8),
     VarGet(u8),
     VarSet(u8, u8),
@@ -202,6 +203,83 @@ fn vector_leaf() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Mostly scalar floating point.
+fn number_leaf() -> impl Strategy<Value = Step> {
+    let v = any::<u8>;
+    let s = || prop::sample::select(vec![4u16, 6, 7, 8, 9, 10, 11, 28, 29, 30, 0, 1, 13]);
+    prop_oneof![
+        24 => (0u8..16, v(), v(), any::<bool>()).prop_map(|(o, a, b, d)| Step::Number(o, a, b, d)),
+        8 => s().prop_map(Step::Get),
+        10 => (s(), v()).prop_map(|(s, a)| Step::Set(s, a)),
+        2 => (v(), number()).prop_map(|(t, x)| Step::Const(3 + t % 2, if t % 2 == 0 { x >> 32 } else { x })),
+        3 => (v(), 2u8..4, Just(false)).prop_map(|(a, s, big)| Step::Load(a, s, big)),
+        2 => (v(), v(), 2u8..4).prop_map(|(a, b, s)| Step::Store(a & !1, b, s)),
+        1 => (v(), v(), v()).prop_map(|(a, b, c)| Step::Select(a, b, c)),
+        1 => (v(), v()).prop_map(|(a, b)| Step::Float(4, a, b, true)),
+        2 => Just(Step::Mark),
+        1 => leaf(),
+    ]
+}
+
+fn number_steps() -> impl Strategy<Value = Vec<Step>> {
+    let body =
+        || prop::collection::vec(prop_oneof![20 => number_leaf(), 1 => (1u8..4, any::<u8>()).prop_map(|(k, a)| Step::Exit(k, a))], 0..6);
+    let branch = (any::<u8>(), body(), body()).prop_map(|(c, a, b)| Step::If(c, a, b));
+    prop::collection::vec(prop_oneof![6 => number_leaf(), 1 => branch], 1..30)
+}
+
+/// A number of double precision, or two of single.
+fn number() -> impl Strategy<Value = u64> {
+    let double = prop::sample::select(vec![
+        0f64,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        3.0,
+        0.1,
+        -2.5,
+        1e300,
+        1e-300,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        5e-324,
+        f64::INFINITY,
+        f64::NAN,
+        2147483647.0,
+        -2147483648.5,
+        4294967295.5,
+        1e-308,
+    ]);
+    let single = || {
+        prop::sample::select(vec![
+            0f32,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            3.0,
+            0.1,
+            -2.5,
+            1e30,
+            1e-30,
+            f32::MAX,
+            f32::MIN_POSITIVE,
+            1e-45,
+            f32::INFINITY,
+            f32::NAN,
+            2e9,
+            -3e9,
+        ])
+    };
+    prop_oneof![
+        4 => double.prop_map(f64::to_bits),
+        3 => (single(), single()).prop_map(|(low, high)| u64::from(low.to_bits()) | u64::from(high.to_bits()) << 32),
+        2 => (1u64..2000).prop_map(|n| (n as f64 / 8.0).to_bits()),
+        1 => any::<u64>(),
+    ]
+}
+
 fn vector_steps() -> impl Strategy<Value = Vec<Step>> {
     let body = || prop::collection::vec(vector_leaf(), 0..6);
     let branch = (any::<u8>(), body(), body()).prop_map(|(c, a, b)| Step::If(c, a, b));
@@ -253,6 +331,12 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn pick(&mut self, index: u8) -> Value {
         self.pool[index as usize % self.pool.len()]
+    }
+    /// The first of this type from an index on, or else one made from it.
+    fn pick_of(&mut self, index: u8, ty: Type) -> Value {
+        let count = self.pool.len();
+        let from = (0..count).map(|n| self.pool[(usize::from(index) + n) % count]).find(|v| self.b.ty(*v) == ty);
+        from.unwrap_or_else(|| self.pick_as(index, ty))
     }
     fn pick_as(&mut self, index: u8, ty: Type) -> Value {
         let v = self.pick(index);
@@ -491,6 +575,35 @@ impl Maker<'_> {
                     _ => self.b.float_convert(if *double { Type::I32 } else { Type::I64 }, 0, false, a),
                 }
             }
+            Step::Number(op, a, b, double) => {
+                let ty = if *double { Type::I64 } else { Type::I32 };
+                let (first, second) = (*a, *b);
+                let (a, b) = (self.pick_of(first, ty), self.pick_of(second, ty));
+                match op {
+                    0 | 1 => self.b.float(Fop::Add, 0, &[a, b]),
+                    2 => self.b.float(Fop::Sub, 0, &[a, b]),
+                    3 | 4 => self.b.float(Fop::Mul, 0, &[a, b]),
+                    5 | 6 => self.b.float(Fop::Div, 0, &[a, b]),
+                    7 => self.b.float(Fop::Sqrt, 0, &[a]),
+                    8 | 9 => {
+                        let how = self.b.float(if *op == 8 { Fop::Cmp } else { Fop::CmpSignal }, 0, &[a, b]);
+                        let result = self.b.iconst(Type::I8, u128::from(second % 4));
+                        self.b.cmp(Cond::Eq, how, result)
+                    }
+                    10 => self.b.float_to_int(Type::I32, 0, second % 3 != 0, Round::Zero, 0, 32, a),
+                    11 | 12 => {
+                        let a = self.pick_of(first, Type::I32);
+                        self.b.int_to_float(ty, 0, *op == 11, Round::Env, 0, 32, a)
+                    }
+                    13 => self.b.float_convert(if *double { Type::I32 } else { Type::I64 }, 0, false, a),
+                    _ => {
+                        // A sign.
+                        let mask = if *double { 1u128 << 63 } else { 1 << 31 };
+                        let mask = self.b.iconst(ty, if *op == 14 { mask } else { mask - 1 });
+                        self.b.binary(if *op == 14 { Op::Xor } else { Op::And }, a, mask)
+                    }
+                }
+            }
             Step::Call(id, a) => {
                 if *id == 1 && self.depth > 0 {
                     return;
@@ -593,7 +706,11 @@ impl Maker<'_> {
     }
 }
 
-fn build(steps: &[Step], b: &mut Builder) {
+/// How often a loop goes round, and the slot that counts.
+const ROUNDS: u128 = 5;
+const ROUND: Slot = Slot(20);
+
+fn build(steps: &[Step], rounds: bool, b: &mut Builder) {
     let vars = [b.var(Type::I32), b.var(Type::I32), b.var(Type::I32)];
     let zero = b.iconst(Type::I32, 0);
     let mut maker = Maker { b, pool: vec![zero], vars, pc: START, depth: 0 };
@@ -607,7 +724,16 @@ fn build(steps: &[Step], b: &mut Builder) {
     }
     maker.b.end_insn();
     let next = maker.pc;
-    if !b.ended() {
+    if !b.ended() && rounds {
+        let (left, one, none) = (b.get(ROUND), b.iconst(Type::I64, 1), b.iconst(Type::I64, 0));
+        let left = b.binary(Op::Sub, left, one);
+        b.set(ROUND, left);
+        let last = b.cmp(Cond::Eq, left, none);
+        b.begin_if(last);
+        b.wait(false, next);
+        b.end_if();
+        b.jump(START);
+    } else if !b.ended() {
         b.wait(false, next);
     }
 }
@@ -618,7 +744,8 @@ fn lower_exception(id: u16, b: &mut Builder) {
     b.wait(false, 0x3000);
 }
 
-struct Random(Vec<Step>);
+/// What it executes, and whether that is a loop.
+struct Random(Vec<Step>, bool);
 
 impl Isa for Random {
     fn name(&self) -> &'static str {
@@ -659,7 +786,7 @@ impl Isa for Random {
         _fetch: &mut dyn FnMut(u64, u8) -> Result<u64, FetchFault>,
         b: &mut Builder,
     ) -> Result<(), FetchFault> {
-        build(&self.0, b);
+        build(&self.0, self.1, b);
         Ok(())
     }
     fn lower_exception(&self, id: u16, b: &mut Builder) {
@@ -725,7 +852,11 @@ impl World for Ram<'_> {
 fn outcome(block: &Block, state: &[u64], ram: &RamBlock) -> (Vec<u64>, Vec<u8>) {
     let mut state = state.to_vec();
     fill(ram);
-    match run(block, &LAYOUT, &ENVS, &mut state, &mut Ram(ram)) {
+    let mut exit = run(block, &LAYOUT, &ENVS, &mut state, &mut Ram(ram));
+    while matches!(exit, Exit::Jump(START, _)) {
+        exit = run(block, &LAYOUT, &ENVS, &mut state, &mut Ram(ram));
+    }
+    match exit {
         Exit::Jump(pc, _) | Exit::Wait(_, pc) => LAYOUT.write(&mut state, PC, pc.into()),
         Exit::Fault(pc, exception) => {
             LAYOUT.write(&mut state, PC, pc.into());
@@ -753,14 +884,14 @@ fn well_formed(block: &Block) {
     assert_eq!(again.guest_insns, block.guest_insns);
 }
 
-fn agree(steps: Vec<Step>, initial: impl Fn(usize, u16) -> u128) -> Result<(), TestCaseError> {
+fn agree(steps: Vec<Step>, rounds: bool, initial: impl Fn(usize, u16) -> u128) -> Result<(), TestCaseError> {
     let mut b = Builder::plain(&LAYOUT);
-    build(&steps, &mut b);
+    build(&steps, rounds, &mut b);
     let plain = b.finish();
     well_formed(&plain);
-    let isa = Random(steps.clone());
+    let isa = Random(steps.clone(), rounds);
     let mut b = Builder::for_isa(&isa);
-    build(&steps, &mut b);
+    build(&steps, rounds, &mut b);
     let mut optimised = b.finish();
     well_formed(&optimised);
     Passes::new(&isa).optimise(&mut optimised);
@@ -773,6 +904,9 @@ fn agree(steps: Vec<Step>, initial: impl Fn(usize, u16) -> u128) -> Result<(), T
         LAYOUT.write(&mut state, Slot(slot), initial(index, slot));
     }
     LAYOUT.write(&mut state, PC, START.into());
+    if rounds {
+        LAYOUT.write(&mut state, ROUND, ROUNDS);
+    }
     let expected = outcome(&plain, &state, &bus.ram);
     let better = outcome(&optimised, &state, &bus.ram);
     prop_assert_eq!(
@@ -784,9 +918,14 @@ fn agree(steps: Vec<Step>, initial: impl Fn(usize, u16) -> u128) -> Result<(), T
     );
     prop_assert!(expected.1 == better.1, "memory after the passes");
 
-    for tier in ["interpreter", "quick tier", "quick tier, again"] {
-        if tier == "quick tier" && !engine.use_quick_tier() {
+    let regions = || Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true };
+    for tier in ["interpreter", "quick tier", "quick tier, again", "regions", "regions, again"] {
+        if tier == "quick tier" && !engine.use_quick_tier() || tier == "regions" && !rounds {
             break;
+        }
+        if tier == "regions" {
+            engine = Engine::new(Arc::new(Random(steps.clone(), rounds)), 0);
+            engine.use_tiers(&regions());
         }
         fill(&bus.ram);
         engine.state_mut().copy_from_slice(&state);
@@ -805,15 +944,36 @@ proptest! {
 
     #[test]
     fn executors_and_passes_agree(steps in steps(), seeds in prop::array::uniform8(any::<u64>())) {
-        agree(steps, |index, _| u128::from(seeds[index % 8].rotate_left(index as u32)))?;
+        agree(steps, false, |index, _| u128::from(seeds[index % 8].rotate_left(index as u32)))?;
     }
 
     #[test]
     fn vectors_agree(steps in vector_steps(), seeds in prop::array::uniform8(lanes())) {
-        agree(steps, |index, slot| match QUADS.iter().position(|q| *q == slot) {
-            Some(quad) => u128::from(seeds[2 * quad]) | u128::from(seeds[2 * quad + 1]) << 64,
-            None => u128::from(seeds[index % 8]),
-        })?;
+        agree(steps, false, quads(&seeds))?;
+    }
+
+    #[test]
+    fn loops_of_vectors_agree(steps in vector_steps(), seeds in prop::array::uniform8(lanes())) {
+        agree(steps, true, quads(&seeds))?;
+    }
+
+    #[test]
+    fn loops_agree(steps in steps(), seeds in prop::array::uniform8(any::<u64>())) {
+        agree(steps, true, |index, _| u128::from(seeds[index % 8].rotate_left(index as u32)))?;
+    }
+
+    #[test]
+    fn loops_of_numbers_agree(steps in number_steps(), seeds in prop::array::uniform8(number())) {
+        agree(steps, true, quads(&seeds))?;
+    }
+}
+
+/// What slots hold at the beginning.
+fn quads(seeds: &[u64; 8]) -> impl Fn(usize, u16) -> u128 {
+    |index, slot| match QUADS.iter().position(|q| *q == slot) {
+        Some(quad) => u128::from(seeds[2 * quad]) | u128::from(seeds[2 * quad + 1]) << 64,
+        None if slot == 18 => 0,
+        None => u128::from(seeds[index % 8]),
     }
 }
 

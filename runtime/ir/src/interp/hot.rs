@@ -96,7 +96,8 @@ impl<I: Isa> Engine<I> {
             pcs
         };
         let known = Known { find: &find, between: &between };
-        let Some(pieces) = gather(&self.arena, head, quick.policy(regions.thorough), &known) else { return };
+        let policy = quick.policy(regions.thorough);
+        let Some(pieces) = gather(&self.arena, head, policy, &known) else { return };
         let mut pages: Vec<(u16, u64)> =
             pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
         pages.dedup();
@@ -104,7 +105,7 @@ impl<I: Isa> Engine<I> {
         regions.asked.insert(head);
         regions.waiting += 1;
         regions.workers.ask(
-            Input { rekeyed: quick.rekeyed(&pieces, key), pages, pieces, key, layout, calls },
+            Input { rekeyed: quick.rekeyed(&pieces, key), controls: policy.guest.required(&pieces), pages, pieces, key, layout, calls },
             &regions.done,
             bus.attention(),
         );

@@ -24,10 +24,12 @@ pub struct Constants {
     pub magnitude: [u64; 2],
     /// The least normal number.
     pub normal: [u64; 2],
+    /// What a compiler does not know to be zero.
+    pub zero: [u64; 2],
 }
 
 /// For single and double precision.
-pub const CONSTANTS: Constants = Constants { magnitude: [0x7fff_ffff, u64::MAX >> 1], normal: [1 << 23, 1 << 52] };
+pub const CONSTANTS: Constants = Constants { magnitude: [0x7fff_ffff, u64::MAX >> 1], normal: [1 << 23, 1 << 52], zero: [0; 2] };
 
 impl<I: Isa> Context<I> {
     /// Adds what the host's MXCSR gathered to the state's sticky flags (Intel SDM volume 1, 10.2.3).

@@ -3,7 +3,7 @@
 //! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
 //! left, and a table where that is.
 
-use super::super::region::{Compiled, EMPTY, Exit, Input, Layout, Piece, Place, Policy};
+use super::super::region::{Compiled, EMPTY, Exit, Guest, Input, Layout, Piece, Place, Policy};
 use super::assembler::Assembler;
 use super::calls;
 use super::emit::{constant, jump_cached, key_of};
@@ -67,7 +67,8 @@ impl Quick {
 
     /// What regions may have.
     pub fn policy(&self, thorough: bool) -> Policy {
-        Policy { thorough, sticky: self.shape.sticky }
+        let guest = Guest { layout: self.shape.layout, envs: self.shape.envs, sticky: self.shape.sticky, vectors: self.shape.sse };
+        Policy { thorough, sticky: self.shape.sticky, guest }
     }
 
     /// What a region of these blocks is made with.
@@ -80,6 +81,7 @@ impl Quick {
             attention: shape.attention,
             front: shape.front,
             refused: shape.refused,
+            zero: shape.zero(),
             flags: shape.flags,
             slots: shape.slots,
             direct: shape.direct,

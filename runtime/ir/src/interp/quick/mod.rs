@@ -52,6 +52,7 @@ use install::Region;
 pub use install::{Led, VISITS};
 use rustc_hash::FxHashMap;
 use shape::Shape;
+pub use shape::suits;
 use std::sync::Arc;
 use stubs::Stubs;
 

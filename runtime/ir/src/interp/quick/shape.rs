@@ -150,6 +150,11 @@ impl Shape {
         (at(offset_of!(Constants, magnitude)), at(offset_of!(Constants, normal)))
     }
 
+    /// Where zeros are.
+    pub fn zero(&self) -> i32 {
+        self.constants + offset_of!(Constants, zero) as i32
+    }
+
     /// The cells of these blocks' words that the key depends on.
     pub fn keys_written(&self, pieces: &[Piece]) -> Vec<u16> {
         let words = pieces.iter().flat_map(|piece| &piece.words);

@@ -4,7 +4,7 @@ use super::super::code::{Bc, Code};
 use super::Exit;
 use super::lower::Lower;
 use super::pages::Access;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I8X16, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 
 /// Memory of the guest's: the host may refuse it.
@@ -34,6 +34,13 @@ impl Lower<'_> {
 
     /// Memory that the host maps.
     fn mapped(&mut self, c: &Code, a: &Access) {
+        if let Some((at, offset)) = self.mapped_at(c, a) {
+            self.access_at(c, a, at, offset);
+        }
+    }
+
+    /// Where an access is, if that is not all.
+    fn mapped_at(&mut self, c: &Code, a: &Access) -> Option<(Value, i32)> {
         if a.align != 0 {
             let va = self.address(a.base, a.offset, a.narrow);
             let mask = self.k64(a.align.into());
@@ -41,7 +48,7 @@ impl Lower<'_> {
             self.leave_if(odd, Exit::Resume(self.at));
         }
         if matches!(c.op, Bc::ProbeRead | Bc::ProbeWrite) {
-            return;
+            return None;
         }
         self.before_access(!a.write);
         let near = a.narrow && a.offset.abs() <= GUARD;
@@ -52,15 +59,39 @@ impl Lower<'_> {
             (self.address(a.base, a.offset, a.narrow), 0)
         };
         let front = self.b.use_var(self.front);
-        let at = self.b.ins().iadd(front, va);
-        self.access_at(c, a, at, offset);
+        Some((self.b.ins().iadd(front, va), offset))
+    }
+
+    /// Two accesses of 64 bits as one of 128.
+    pub fn pair_access(&mut self, c: &Code, d: &Code) -> bool {
+        let load = c.op == Bc::Load64;
+        let next = (d.b, d.x, d.c, d.imm) == (c.b, c.x, c.c, c.imm.wrapping_add(8));
+        if !next || c.c >> 8 > 7 || load && (c.b == c.a || c.b == d.a) {
+            return false;
+        }
+        let Some((at, offset)) = Access::of(c).and_then(|a| self.mapped_at(c, &a)) else { return false };
+        if load {
+            let value = self.b.ins().load(I8X16, guests(), at, offset);
+            self.set_wide(c.a, value);
+        } else {
+            let value = self.get_wide(c.a);
+            self.b.ins().store(guests(), value, at, offset);
+        }
+        true
     }
 
     /// A load or store at a host address.
     pub fn access_at(&mut self, c: &Code, a: &Access, at: Value, offset: i32) {
         if !a.write {
-            let value = self.load(a, at, offset);
-            return self.set(c.a, value);
+            let value = match self.loaded_as(c) {
+                Some(ty) => self.b.ins().load(ty, guests(), at, offset),
+                None => self.load(a, at, offset),
+            };
+            return self.loaded(c, value);
+        }
+        if let Some(number) = self.stored_as(c) {
+            self.b.ins().store(guests(), number, at, offset);
+            return;
         }
         let value = self.get(c.a);
         match a.size {
@@ -69,6 +100,12 @@ impl Lower<'_> {
             4 => self.b.ins().istore32(guests(), value, at, offset),
             _ => self.b.ins().store(guests(), value, at, offset),
         };
+    }
+
+    /// A cell gets what was loaded.
+    pub fn loaded(&mut self, c: &Code, value: Value) {
+        self.known.numbers.anchored.insert(value);
+        if self.b.func.dfg.value_type(value) == I64 { self.set(c.a, value) } else { self.set_float(c.a, value) }
     }
 
     pub fn load(&mut self, a: &Access, at: Value, offset: i32) -> Value {

@@ -71,7 +71,7 @@ impl Form {
     /// The form behind a word of a piece.
     pub fn after(mut self, plan: &Plan, piece: &Piece, n: usize) -> Form {
         let c = &piece.words[n];
-        if is_called(c.op) {
+        if is_called(c) {
             return Form::MEMORY;
         }
         if plan.sets_flags(c) {

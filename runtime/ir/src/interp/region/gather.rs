@@ -52,6 +52,10 @@ pub fn gather(arena: &Arena, head: u32, policy: Policy, known: &Known<'_>) -> Op
     order.retain(|pc| kept.contains(pc));
     let mut pieces: Vec<Piece> = order.iter().filter_map(|pc| found.remove(pc)).collect();
     pieces.iter_mut().for_each(|piece| piece.ways.retain(|pc| kept.contains(pc)));
+    if pieces.iter().flat_map(|piece| &piece.words).any(|c| c.op == Bc::Call) {
+        // A helper may change what controls floating point, and look at sticky flags.
+        pieces.iter_mut().for_each(Piece::call_all);
+    }
     pieces.iter().any(|piece| piece.leads_to().any(|to| to == first.pc)).then_some(pieces)
 }
 

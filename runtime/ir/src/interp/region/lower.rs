@@ -6,6 +6,9 @@
 use super::super::code::{Bc, Code};
 use super::compare::{Condition, Fact};
 use super::flags::{FlagState, FlagVariables, Form};
+use super::float::Unseen;
+use super::inline::is_inline;
+use super::kinds::{Kind, Numbers};
 use super::pages::{EMPTY, MAX_SLOTS, Page};
 use super::plan::{Node, Plan, Set, Short, ends, reads, written};
 use super::{Exit, Input, Piece, is_called};
@@ -53,23 +56,33 @@ impl Default for Scratch {
 /// Values of cells, and the flags.
 #[derive(Clone)]
 struct State {
-    cells: Vec<(u16, Value)>,
+    /// Offsets in bytes, and values.
+    cells: Vec<(i32, Value)>,
     flags: Option<FlagState>,
 }
 
 /// Accesses since the last look for whether the host refused one. If it did, all is as before the first of them.
 #[derive(Clone)]
-struct Pending {
+pub(super) struct Pending {
     /// Code index of the first.
     at: u32,
-    /// There are loads among them.
+    /// There are accesses at all, and loads among them.
+    accesses: bool,
     loads: bool,
-    /// The instruction of the last, by its piece and number there.
+    /// What floating point has done since, and nobody has looked at.
+    pub floats: Unseen,
+    /// The instruction of the last access, by its piece and number there.
     instruction: (usize, usize),
     /// What was left then.
     left: Value,
     /// What was not in its cell.
     state: State,
+}
+
+impl Pending {
+    pub fn accesses(&self) -> bool {
+        self.accesses
+    }
 }
 
 pub(super) struct Lower<'a> {
@@ -80,6 +93,8 @@ pub(super) struct Lower<'a> {
     pub front: Variable,
     pub left: Variable,
     variables: FxHashMap<u16, Variable>,
+    /// Of cells of two numbers.
+    pub highs: FxHashMap<u16, Variable>,
     /// By node.
     blocks: Vec<Block>,
     /// By node: what was known at its end.
@@ -99,10 +114,12 @@ pub(super) struct Lower<'a> {
     /// The cells that are kept here; what of them is not in its cell; and of the others.
     kept: Set,
     unsaved: Set,
-    dirty: Set,
+    pub dirty: Set,
+    /// Somebody looks at floating point before the next word.
+    pub look_next: bool,
     pub known: Known,
     /// Accesses that the host may have refused, if any.
-    pending: Option<Pending>,
+    pub pending: Option<Pending>,
     pub flag_variables: FlagVariables,
     /// The form of the flags.
     pub form: Form,
@@ -122,12 +139,13 @@ struct Only {
 #[derive(Clone, Default)]
 pub(super) struct Known {
     /// Values of cells of the state that are not kept.
-    cells: BTreeMap<u16, Value>,
+    pub cells: BTreeMap<u16, Value>,
     /// The first operand of the addition or subtraction that set the flags.
     pub first: Option<Value>,
     pub pages: Vec<Page>,
     /// What cells hold of subtractions.
     pub facts: BTreeMap<u16, Fact>,
+    pub numbers: Numbers,
     /// Since the node's head, or that of the one before, somebody looked at the attention word.
     polled: bool,
     /// What the node leaves to those that it leads to: cells that are not kept, to be stored, and accesses to look for.
@@ -172,6 +190,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         front,
         left,
         variables: FxHashMap::default(),
+        highs: FxHashMap::default(),
         blocks,
         ends: Vec::new(),
         merged: Vec::new(),
@@ -184,14 +203,14 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         kept: plan.nodes[0].kept,
         unsaved: 0,
         dirty: 0,
+        look_next: false,
         known: Known::default(),
         pending: None,
         flag_variables,
         form: Form::MEMORY,
     };
     for cell in plan.members(plan.nodes[0].kept) {
-        let value = lower.b.ins().load(I64, ours(), cells, i32::from(cell) * 8);
-        lower.set(cell, value);
+        lower.reload(cell);
     }
     for cell in plan.flags.into_iter().flatten() {
         let (variable, none) = (lower.variable(cell), lower.k64(0));
@@ -205,6 +224,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         let asked = lower.asked();
         lower.leave_if(asked, Exit::Refuse(input.pieces.first()?.code));
     }
+    lower.require_controls();
     lower.b.ins().jump(lower.blocks[0], &[]);
     for node in 0..plan.nodes.len() {
         lower.node(node);
@@ -244,20 +264,30 @@ impl Lower<'_> {
         (self.dirty, self.pending) = (std::mem::take(&mut self.known.dirty), self.known.pending.take());
         if run.words.0 == 0 {
             // The key says so.
-            for (cell, value) in input.rekeyed.iter().flatten().filter(|(cell, _)| node.kept & plan.bit(*cell) == 0) {
+            let others = |cell: &u16| node.kept & plan.bit(*cell) == 0 && !plan.kinds.contains_key(cell);
+            for (cell, value) in input.rekeyed.iter().flatten().filter(|(cell, _)| others(cell)) {
                 let value = self.k64(*value);
                 self.known.cells.insert(*cell, value);
             }
         }
-        let mut last = None;
+        let (mut last, mut done) = (None, false);
         let mut only: Option<Only> = None;
         for n in run.words.0..run.words.1 {
             let c = &piece.words[n];
             self.place = (run.piece, n);
             self.at = piece.code + n as u32;
             self.b.set_srcloc(SourceLoc::new((run.piece << 16 | n) as u32));
+            if std::mem::take(&mut done) {
+                // The word before did this one's work.
+                self.unsaved = plan.after(self.unsaved, c) & self.kept;
+                self.step_pages(c);
+                continue;
+            }
             if let Some(done) = only.take_if(|only| only.end == n) {
                 self.choose(done);
+            }
+            if std::mem::take(&mut self.look_next) {
+                self.look();
             }
             if let Some(short) = plan.short.get(&(run.piece, n)) {
                 only = Some(self.begin_short(piece, n, short));
@@ -271,7 +301,10 @@ impl Lower<'_> {
                 if let Some(only) = &mut only {
                     self.keep_old(only, c);
                 }
-                self.word(c);
+                done = only.is_none() && piece.words[..self.end].get(n + 1).is_some_and(|next| self.pair(c, next));
+                if !done {
+                    self.word(c);
+                }
                 self.unsaved = plan.after(self.unsaved, c) & self.kept;
                 self.step_pages(c);
             }
@@ -279,6 +312,7 @@ impl Lower<'_> {
         if let Some(done) = only {
             self.choose(done);
         }
+        self.look_next = false;
         let mut polled = false;
         if !self.may_wait(last, node) {
             polled = self.goes_back(last) && self.look_and_poll();
@@ -342,7 +376,8 @@ impl Lower<'_> {
         let (state, piece) = (self.input.layout.state, &self.input.pieces[self.place.0]);
         for cell in written(c) {
             // A temporary that nobody reads behind them.
-            let needed = cell < state || piece.words[only.end..].iter().any(|c| reads_aside(c.op) || reads(c).any(|read| read == cell));
+            let needed = cell < state
+                || piece.words[only.end..].iter().any(|c| reads_aside(c.op) && !is_inline(c) || reads(c).any(|read| read == cell));
             if needed && !only.old.contains_key(&cell) {
                 let old = self.get(cell);
                 only.old.insert(cell, old);
@@ -368,13 +403,9 @@ impl Lower<'_> {
                 self.save_flags(&flags);
             }
         }
-        for cell in self.plan.members(self.unsaved & !kept) {
-            let value = self.get(cell);
-            self.put(cell, value);
-        }
+        self.put_all(self.unsaved & !kept);
         for cell in self.plan.members(kept & !self.kept) {
-            let (value, variable) = (self.get(cell), self.variable(cell));
-            self.b.def_var(variable, value);
+            self.carry(cell);
         }
         self.b.ins().jump(self.blocks[node], &[]);
     }
@@ -400,19 +431,22 @@ impl Lower<'_> {
         if let Some(variable) = self.variables.get(&cell) {
             return *variable;
         }
-        let variable = self.b.declare_var(I64);
+        let variable = self.b.declare_var(self.type_of(cell));
         self.variables.insert(cell, variable);
         variable
     }
 
     /// A cell is a value from node to node. Temporaries are.
-    fn is_kept(&self, cell: u16) -> bool {
+    pub fn is_kept(&self, cell: u16) -> bool {
         self.plan.cells.get(&cell).is_none_or(|n| self.kept >> n & 1 != 0)
     }
 
     pub fn get(&mut self, cell: u16) -> Value {
         if let Some(number) = self.flag_number(cell) {
             return self.flag(number);
+        }
+        if self.cell_kind(cell) != Kind::Int {
+            return self.get_number(cell);
         }
         if self.is_kept(cell) {
             let variable = self.variable(cell);
@@ -435,7 +469,12 @@ impl Lower<'_> {
     pub fn set(&mut self, cell: u16, value: Value) {
         self.known.facts.remove(&cell);
         if let Some(number) = self.flag_number(cell) {
+            self.known.numbers.forget(cell);
             return self.set_flag(number, value);
+        }
+        self.known.numbers.forget(cell);
+        if self.cell_kind(cell) != Kind::Int {
+            return self.set_number(cell, value);
         }
         if self.is_kept(cell) {
             self.known.cells.remove(&cell);
@@ -482,23 +521,36 @@ impl Lower<'_> {
 
     /// What is not in its cell, with temporaries or without.
     fn state(&mut self, temporaries: bool) -> State {
-        let cells = self.plan.members(self.unsaved | self.dirty);
-        let temporaries = if temporaries { self.live_temporaries() } else { BTreeSet::new() };
-        let cells = cells.into_iter().chain(temporaries).map(|cell| (cell, self.get(cell))).collect();
+        let mut cells = self.parts_of(self.unsaved | self.dirty);
+        if temporaries {
+            cells.extend(self.live_temporaries().into_iter().flat_map(|cell| self.parts(cell)));
+        }
         State { cells, flags: self.flag_state() }
     }
 
     /// Stores what is not kept.
     fn flush(&mut self) {
-        for cell in self.plan.members(std::mem::take(&mut self.dirty)) {
-            let value = self.get(cell);
-            self.put(cell, value);
+        let dirty = std::mem::take(&mut self.dirty);
+        self.put_all(dirty);
+    }
+
+    /// Stores some cells.
+    fn put_all(&mut self, cells: Set) {
+        for (at, value) in self.parts_of(cells) {
+            self.b.ins().store(ours(), value, self.cells, at);
         }
     }
 
+    /// What is to be stored of some cells: offsets in bytes, and values.
+    fn parts_of(&mut self, cells: Set) -> Vec<(i32, Value)> {
+        let mut parts: Vec<(i32, Value)> = self.plan.members(cells).into_iter().flat_map(|cell| self.parts(cell)).collect();
+        parts.dedup();
+        parts
+    }
+
     fn save(&mut self, state: &State) {
-        for (cell, value) in &state.cells {
-            self.put(*cell, *value);
+        for (at, value) in &state.cells {
+            self.b.ins().store(ours(), *value, self.cells, *at);
         }
         if let Some(flags) = &state.flags {
             self.save_flags(flags);
@@ -510,39 +562,56 @@ impl Lower<'_> {
     pub fn before_access(&mut self, loads: bool) {
         let number = self.input.pieces[self.place.0].instruction(self.place.1);
         let instruction = (self.place.0, number);
-        if !loads && self.pending.as_ref().is_some_and(|pending| pending.loads || pending.instruction != instruction) {
+        let apart = |pending: &Pending| pending.loads || !pending.floats.is_empty() || pending.instruction != instruction;
+        if !loads && self.pending.as_ref().is_some_and(apart) {
             self.look();
         }
-        if self.pending.is_none() {
-            let (at, here) = (self.at, self.place);
-            // If the instruction has done nothing yet, it begins again: its temporaries need not be kept.
-            let piece = &self.input.pieces[here.0];
-            let first = number.checked_sub(1).map_or(here.1, |number| piece.marks[number]);
-            let harmless = |c: &Code| {
-                !c.op.is_access() && !is_called(c.op) && !is_branch(c.op) && written(c).all(|cell| cell >= self.input.layout.state)
-            };
-            let back = if piece.words[first..here.1].iter().all(harmless) { here.1 - first } else { 0 };
-            (self.at, self.place.1) = (at - back as u32, here.1 - back);
-            let state = self.state(true);
-            let left = self.b.use_var(self.left);
-            self.pending = Some(Pending { at: self.at, loads: false, instruction, left, state });
-            (self.at, self.place) = (at, here);
-        }
-        if let Some(pending) = &mut self.pending {
-            (pending.loads, pending.instruction) = (pending.loads | loads, instruction);
-        }
+        let pending = self.begin_pending();
+        (pending.accesses, pending.loads, pending.instruction) = (true, pending.loads | loads, instruction);
     }
 
-    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look.
+    /// Something comes that is to be looked at; the interpreter may have to begin there.
+    pub fn begin_pending(&mut self) -> &mut Pending {
+        let pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => {
+                let (at, here) = (self.at, self.place);
+                // If the instruction has done nothing yet, it begins again: its temporaries need not be kept.
+                let piece = &self.input.pieces[here.0];
+                let number = piece.instruction(here.1);
+                let first = number.checked_sub(1).map_or(here.1, |number| piece.marks[number]);
+                let harmless = |c: &Code| {
+                    !c.op.is_access() && !is_called(c) && !is_branch(c.op) && written(c).all(|cell| cell >= self.input.layout.state)
+                };
+                let back = if piece.words[first..here.1].iter().all(harmless) { here.1 - first } else { 0 };
+                (self.at, self.place.1) = (at - back as u32, here.1 - back);
+                let (state, left) = (self.state(true), self.b.use_var(self.left));
+                let instruction = (here.0, number);
+                let pending = Pending { at: self.at, accesses: false, loads: false, floats: Unseen::default(), instruction, left, state };
+                (self.at, self.place) = (at, here);
+                pending
+            }
+        };
+        self.pending.insert(pending)
+    }
+
+    /// Looks whether the host refused an access, or floating point is not the host's: then the interpreter goes on at the first since the last look.
     pub fn look(&mut self) {
         let Some(pending) = self.pending.take() else { return };
-        let refused = self.refused();
-        self.out_of_line_if(refused, |l| l.resume(&pending));
+        self.look_at(&pending);
+        if pending.accesses {
+            let refused = self.refused();
+            self.out_of_line_if(refused, |l| l.resume(&pending));
+        }
     }
 
     /// The same where a poll is to come, which it then is: one look at the attention word, which says both. False: there was no access.
     fn look_and_poll(&mut self) -> bool {
         let Some(pending) = self.pending.take() else { return false };
+        self.look_at(&pending);
+        if !pending.accesses {
+            return false;
+        }
         let asked = self.asked();
         self.out_of_line_if(asked, |l| {
             let refused = l.refused();
@@ -551,6 +620,30 @@ impl Lower<'_> {
             l.leave(Exit::Resume(l.at), None);
         });
         true
+    }
+
+    /// Looks at floating point.
+    fn look_at(&mut self, pending: &Pending) {
+        self.known.numbers.made.clear();
+        if pending.floats.is_empty() {
+            return;
+        }
+        let (out, on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(out);
+        self.look_at_floats(&pending.floats, out);
+        self.b.ins().jump(on, &[]);
+        self.b.switch_to_block(out);
+        let known = self.known.clone();
+        self.resume(pending);
+        self.known = known;
+        self.b.switch_to_block(on);
+    }
+
+    /// Goes to a block out of line if the condition holds.
+    pub fn go_if(&mut self, condition: Value, out: Block) {
+        let on = self.b.create_block();
+        self.b.ins().brif(condition, out, &[], on, &[]);
+        self.b.switch_to_block(on);
     }
 
     /// Whether the host refused an access: one instruction with the branch on it, as it compares with what is in a register.
@@ -564,8 +657,10 @@ impl Lower<'_> {
 
     /// Leaves to where an access was refused.
     fn resume(&mut self, pending: &Pending) {
-        let none = self.b.ins().ireduce(I32, self.cells);
-        self.b.ins().store(ours(), none, self.cells, self.input.layout.refused);
+        if pending.accesses {
+            let none = self.b.ins().ireduce(I32, self.cells);
+            self.b.ins().store(ours(), none, self.cells, self.input.layout.refused);
+        }
         self.save(&pending.state);
         if self.input.layout.counted {
             self.b.ins().store(ours(), pending.left, self.cells, self.input.layout.left);
@@ -581,7 +676,9 @@ impl Lower<'_> {
                 next.before.len() == 1 && next.form == self.form && self.unsaved & !next.kept == 0 && next.kept & !self.kept == 0
             })
         };
-        last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last) && node.next.iter().all(stays)
+        // What floating point came to decides nothing before somebody has looked.
+        let seen = self.pending.as_ref().is_none_or(|pending| pending.floats.is_empty());
+        seen && last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last) && node.next.iter().all(stays)
     }
 
     /// A jump back follows, or may.
@@ -595,7 +692,7 @@ impl Lower<'_> {
         let (before, behind) = self.input.pieces[self.place.0].words.split_at(self.place.1);
         let state = self.input.layout.state;
         // Some words do not say what they read.
-        let any = behind.iter().any(|c| reads_aside(c.op));
+        let any = behind.iter().any(|c| reads_aside(c.op) && !is_inline(c));
         let read: BTreeSet<u16> = behind.iter().flat_map(reads).collect();
         before.iter().flat_map(written).filter(|t| *t >= state && (any || read.contains(t))).collect()
     }
@@ -615,7 +712,7 @@ impl Lower<'_> {
         self.return_by(exit, value);
     }
 
-    fn count_at_exit(&mut self) {
+    pub fn count_at_exit(&mut self) {
         if self.input.layout.counted {
             let left = self.b.use_var(self.left);
             self.b.ins().store(ours(), left, self.cells, self.input.layout.left);
@@ -765,6 +862,7 @@ impl Lower<'_> {
         (self.known.first, self.dirty) = (None, 0);
         if c.op == Bc::Call {
             self.known.cells.clear();
+            self.known.numbers = Numbers::default();
             self.known.facts.clear();
             // A helper may change what is where.
             self.known.pages.clear();
@@ -775,12 +873,7 @@ impl Lower<'_> {
         }
         let state = self.plan.members(self.kept).into_iter().filter(|_| c.op == Bc::Call);
         for cell in written(c).chain(state).collect::<BTreeSet<u16>>() {
-            self.known.cells.remove(&cell);
-            self.known.facts.remove(&cell);
-            if self.is_kept(cell) && self.flag_number(cell).is_none() {
-                let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
-                self.set(cell, value);
-            }
+            self.reload(cell);
         }
     }
 

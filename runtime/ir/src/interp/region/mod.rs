@@ -14,17 +14,23 @@
 mod access;
 mod compare;
 mod flags;
+mod float;
 mod gather;
+mod inline;
+mod kinds;
 mod lower;
 mod pages;
 mod plan;
+mod vector;
 mod words;
 mod workers;
 
-use super::code::{Arena, Bc, BlockInfo, Code};
+use super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
 pub use gather::{Known, gather};
+use inline::is_inline;
+pub use inline::{Control, Guest};
 pub use lower::{Compiled, Place};
 pub use pages::{EMPTY, MAX_SLOTS};
 pub use plan::written;
@@ -45,6 +51,8 @@ pub struct Piece {
     pub marks: Vec<usize>,
     /// Where its computed jumps may lead in the region: pcs of blocks.
     pub ways: Vec<u64>,
+    /// Entries of the side table for words that a region has code of its own for.
+    pub sides: Vec<Side>,
 }
 
 impl Piece {
@@ -56,6 +64,12 @@ impl Piece {
     /// Word number of a branch's target.
     fn target(&self, c: &Code) -> usize {
         (c.imm - u64::from(self.code)) as usize
+    }
+
+    /// No word of the side table has code of its own.
+    fn call_all(&mut self) {
+        self.words.iter_mut().filter(|c| has_side(c.op)).for_each(|c| c.x = 0);
+        self.sides.clear();
     }
 
     /// Constants that it puts into cells: return addresses are among them.
@@ -89,6 +103,8 @@ pub struct Input {
     pub key: BlockKey,
     /// The cells that say whether the key is still that of the region where it may be another, and what they hold then. `None`: that is not known.
     pub rekeyed: Option<Vec<(u16, u64)>>,
+    /// What has to be so where it is entered, for its floating point.
+    pub controls: Vec<Control>,
     pub layout: Layout,
     pub calls: Calls,
 }
@@ -104,6 +120,8 @@ pub struct Layout {
     pub front: i32,
     /// Anything but the low half of the cells' address: the host has refused an access.
     pub refused: i32,
+    /// Zeros.
+    pub zero: i32,
     /// Three words of 32 bits, to compute flags from.
     pub flags: i32,
     /// [`MAX_SLOTS`] pairs of a virtual page and what to add for its host address.
@@ -149,11 +167,17 @@ pub struct Policy {
     pub thorough: bool,
     /// A cell that is not all that is known of floating-point flags: no region touches it.
     pub sticky: Option<u16>,
+    pub guest: Guest,
+}
+
+/// A word with an entry in the side table, of which regions know the result.
+fn has_side(op: Bc) -> bool {
+    matches!(op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call)
 }
 
 /// A word that is called.
-fn is_called(op: Bc) -> bool {
-    matches!(op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call | Bc::ClearExclusive)
+fn is_called(c: &Code) -> bool {
+    (has_side(c.op) || c.op == Bc::ClearExclusive) && !is_inline(c)
 }
 
 impl Policy {
@@ -162,12 +186,12 @@ impl Policy {
         use Bc::*;
         let fits = match c.op {
             Poll | Trap => false,
-            Generic | Float | Call => self.thorough,
+            Generic | Float | Call => self.thorough || is_inline(c),
             op if op.is_access() => !c.is_odd_access() && i32::try_from(c.imm as i64).is_ok(),
             _ => true,
         };
         let touches = |cell| plan::reads(c).chain(plan::written(c)).any(|touched| touched == cell);
-        fits && !self.sticky.is_some_and(touches)
+        fits && !self.sticky.is_some_and(touches) && !self.guest.controls(c)
     }
 
     /// A copy of a block, if it is one that a region can have.
@@ -175,9 +199,17 @@ impl Policy {
         let mut words = arena.code[block.code as usize..block.end as usize].to_vec();
         // Behind its last word.
         words.pop_if(|c| c.op == Bc::Trap);
+        let mut sides = Vec::new();
         for c in &mut words {
-            if matches!(c.op, Bc::Generic | Bc::Float | Bc::Memory | Bc::Call) {
+            if has_side(c.op) {
                 (c.a, c.b) = result_of(arena, c);
+                let side = &arena.side[c.imm as usize];
+                if self.sticky.is_some_and(|sticky| side.args.iter().any(|arg| matches!(arg, Operand::Cell(cell) if *cell == sticky))) {
+                    return None;
+                }
+                if matches!(c.op, Bc::Generic | Bc::Float) {
+                    self.guest.mark(c, side, &mut sides);
+                }
             } else if c.op == Bc::Linked {
                 let to = arena.blocks[arena.block_at(c.imm as u32)? as usize];
                 *c = Code { op: Bc::Jump, x: 1, imm: to.pc, ..*c };
@@ -194,6 +226,6 @@ impl Policy {
         let marks = marks.iter().map(|mark| (mark.code - block.code) as usize).collect();
         // Branches forward only.
         let forward = |(n, c): (usize, &Code)| !is_branch(c.op) || c.imm > u64::from(block.code) + n as u64;
-        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words, marks, ways: Vec::new() })
+        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words, marks, ways: Vec::new(), sides })
     }
 }

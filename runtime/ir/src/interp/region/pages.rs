@@ -109,7 +109,7 @@ impl Lower<'_> {
         let words = &self.input.pieces[self.place.0].words[self.place.1..self.end];
         for (n, c) in words.iter().enumerate() {
             if n > 0 {
-                if is_called(c.op) || c.op == Bc::Fence {
+                if is_called(c) || c.op == Bc::Fence {
                     break;
                 }
                 let same = |b: &Access| (b.base, b.mmu, b.narrow) == (a.base, a.mmu, a.narrow) && b.align <= a.align;
@@ -135,6 +135,8 @@ impl Lower<'_> {
     /// An access to memory whose page is looked up.
     pub fn looked_up(&mut self, c: &Code, a: &Access) {
         let probe = matches!(c.op, Bc::ProbeRead | Bc::ProbeWrite);
+        // What is stored, or asked of devices, is not done again.
+        self.look();
         if let Some((host, offset)) = self.covered(a) {
             if !probe {
                 self.access_at(c, a, host, offset);
@@ -212,7 +214,7 @@ impl Lower<'_> {
                 let value = self.load(a, host, 0);
                 self.jump_with(on, value);
                 self.b.switch_to_block(on);
-                self.set(c.a, result);
+                self.loaded(c, result);
             }
             None => {
                 if !probe {

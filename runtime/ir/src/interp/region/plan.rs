@@ -8,7 +8,9 @@
 use super::super::code::{Bc, Code};
 use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, reads_aside, writes};
 use super::flags::Form;
-use super::{Input, Piece, is_called};
+use super::inline::{inline_reads, is_inline};
+use super::kinds::{Kind, kinds_of};
+use super::{Input, Piece, has_side, is_called};
 use std::collections::BTreeMap;
 
 /// Cells of the state, by their number in the region.
@@ -16,6 +18,8 @@ pub type Set = u128;
 
 /// Cells that are kept at most. The host has 14 registers for these, its own addresses and what is computed.
 const MAX_KEPT: u32 = 9;
+/// Numbers and vectors that are kept at most, of its 16 registers for those.
+const MAX_NUMBERS: u32 = 10;
 /// Forms of flags for which code of a run is made at most, but for the one that all others can be turned into.
 const MAX_FORMS: usize = 4;
 /// Words that are executed rather than branched over, at most.
@@ -76,6 +80,8 @@ pub struct Plan {
     heads: BTreeMap<(usize, usize), usize>,
     /// The cells of the flags that additions and subtractions set: those of the first of them.
     pub flags: Option<[u16; 4]>,
+    /// The cells that are no integers.
+    pub kinds: BTreeMap<u16, Kind>,
 }
 
 /// Nothing follows a word in its block.
@@ -85,7 +91,8 @@ pub fn ends(op: Bc) -> bool {
 
 /// The cells a word reads, and perhaps others.
 pub fn reads(c: &Code) -> impl Iterator<Item = u16> {
-    operands(c).into_iter().flatten()
+    let inline = is_inline(c).then(|| inline_reads(c));
+    operands(c).into_iter().flatten().chain(inline.into_iter().flatten())
 }
 
 /// The cells a word writes.
@@ -93,7 +100,7 @@ pub fn written(c: &Code) -> impl Iterator<Item = u16> {
     let (some, flags) = match writes(c.op) {
         Writes::One => (c.a..c.a + 1, None),
         Writes::Flags => (c.a..c.a + u16::from(c.x == 0), Some(flags_of(c))),
-        Writes::Result | Writes::Any if is_called(c.op) => (c.a..c.a + c.b, None),
+        Writes::Result | Writes::Any if has_side(c.op) => (c.a..c.a + c.b, None),
         _ => (0..0, None),
     };
     some.chain(flags.into_iter().flatten())
@@ -114,7 +121,16 @@ impl Plan {
         let mut words = input.pieces.iter().flat_map(|p| &p.words);
         let flags = words.find(|c| writes(c.op) == Writes::Flags).map(flags_of);
         let flags = flags.filter(|flags| flags.iter().all(|flag| *flag < input.layout.state));
-        let mut plan = Plan { cells, runs: Vec::new(), nodes: Vec::new(), short: BTreeMap::new(), heads: BTreeMap::new(), flags };
+        let mut plan = Plan {
+            cells,
+            runs: Vec::new(),
+            nodes: Vec::new(),
+            short: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            flags,
+            kinds: BTreeMap::new(),
+        };
+        plan.kinds = kinds_of(input, &plan);
         plan.find_runs(input);
         let loops = plan.find_loops();
         plan.choose(input, &loops);
@@ -237,18 +253,31 @@ impl Plan {
         for inside in loops {
             let Some(first) = inside.iter().position(|inside| *inside) else { continue };
             let around = self.runs[first].kept;
-            let mut kept: Set = 0;
-            for bit in self.gains(input, inside).into_iter().chain((0..Set::BITS).map(|n| around & 1 << n)) {
-                if kept.count_ones() < MAX_KEPT {
-                    kept |= bit;
+            let (mut kept, mut left): (Set, _) = (0, [MAX_KEPT, MAX_NUMBERS]);
+            for cell in self.gains(input, inside).into_iter().chain(self.members(around)) {
+                let (cells, kind, registers) = self.needs(cell);
+                if kept & cells == 0 && left[kind] >= registers {
+                    left[kind] -= registers;
+                    kept |= cells;
                 }
             }
             self.runs.iter_mut().zip(inside).filter(|(_, inside)| **inside).for_each(|(run, _)| run.kept = kept);
         }
     }
 
-    /// The cells whose use in some runs makes it worth to keep them, by their bits, the best first.
-    fn gains(&self, input: &Input, inside: &[bool]) -> Vec<Set> {
+    /// What keeping a cell means: those that go with it, whether they are integers (0) or numbers (1), and how many registers they take.
+    fn needs(&self, cell: u16) -> (Set, usize, u32) {
+        match self.kinds.get(&cell) {
+            None | Some(Kind::Int) => (self.bit(cell), 0, 1),
+            Some(Kind::Double) => (self.bit(cell), 1, 1),
+            Some(Kind::Singles) => (self.bit(cell), 1, 2),
+            Some(Kind::Wide) => (self.bit(cell) | self.bit(cell + 1), 1, 1),
+            Some(Kind::High) => (self.bit(cell) | self.bit(cell - 1), 1, 1),
+        }
+    }
+
+    /// The cells whose use in some runs makes it worth to keep them, the best first.
+    fn gains(&self, input: &Input, inside: &[bool]) -> Vec<u16> {
         // By cell: reads at the head of a run, which are loads if it is not kept, and writes, which are stores.
         let mut uses: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
         for (run, _) in self.runs.iter().zip(inside).filter(|(_, inside)| **inside) {
@@ -272,7 +301,7 @@ impl Plan {
         let gains = uses.into_iter().filter(|(cell, _)| state(cell)).map(|(cell, uses)| (cell, gain(uses)));
         let mut gains: Vec<(u16, u64)> = gains.filter(|(_, gain)| *gain > 0).collect();
         gains.sort_by_key(|(cell, gain)| (std::cmp::Reverse(*gain), *cell));
-        gains.into_iter().map(|(cell, _)| self.bit(cell)).collect()
+        gains.into_iter().map(|(cell, _)| cell).collect()
     }
 
     fn find_nodes(&mut self, input: &Input) {
@@ -333,7 +362,7 @@ impl Plan {
 
     /// What is not in its cell behind a word, if that is true of some cells before it.
     pub fn after(&self, unsaved: Set, c: &Code) -> Set {
-        if is_called(c.op) {
+        if is_called(c) {
             return 0;
         }
         written(c).fold(unsaved, |set, cell| set | self.bit(cell))

@@ -1,6 +1,7 @@
 //! Integer words of a region, and conditions of its branches.
 
 use super::super::code::{Bc, Code};
+use super::inline::is_inline;
 use super::lower::{Lower, ours};
 use crate::interp::quick::flags_of;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -42,6 +43,9 @@ impl Lower<'_> {
                 let value = if $swap { self.b.ins().$op(i, b) } else { self.b.ins().$op(b, i) };
                 self.set_narrow(c.a, value);
             }};
+        }
+        if self.number_word(c) {
+            return;
         }
         match c.op {
             Enter => self.enter(c),
@@ -154,11 +158,13 @@ impl Lower<'_> {
                 self.b.ins().fence();
             }
             Count => {
+                self.look();
                 let (at, one) = (self.k64(c.imm), self.k64(1));
                 let count = self.b.ins().load(I64, ours(), at, 0);
                 let count = self.b.ins().iadd(count, one);
                 self.b.ins().store(ours(), count, at, 0);
             }
+            Generic | Float if is_inline(c) => self.inline(c),
             Generic | Float | Memory | Call | ClearExclusive => self.call_word(c),
             op => unreachable!("no region has a word {op:?}"),
         }
@@ -288,6 +294,9 @@ impl Lower<'_> {
     /// When a branch is taken: not zero.
     pub fn condition(&mut self, c: &Code) -> Value {
         use Bc::*;
+        if let Some(truth) = self.compares(c) {
+            return truth;
+        }
         let condition = match c.op {
             BrNz => return self.get(c.b),
             BrZ => {

@@ -173,14 +173,15 @@ mod tests {
             attention: 4112,
             front: 4120,
             refused: 4128,
+            zero: 5000,
             flags: 4136,
             slots: 4160,
             direct,
             counted,
         };
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, refill: 16, word: 16 };
-        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], ways: Vec::new() }];
-        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, layout, calls }
+        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], ways: Vec::new(), sides: Vec::new() }];
+        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, controls: Vec::new(), layout, calls }
     }
 
     /// A host of another kind needs a quick tier, but nothing here.
