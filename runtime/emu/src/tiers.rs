@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Threads that compile regions, if none is asked for, and jumps back until one is made.
 const THREADS: u8 = 1;
-const THRESHOLD: u32 = 2000;
+const THRESHOLD: u32 = 30_000;
 
 /// Which tiers execute guest code.
 #[derive(Args, Debug, Clone)]

@@ -181,7 +181,11 @@ pub fn execute<I: Isa, const STEP: bool>(
             }};
         }
         match c.op {
-            Bc::Enter if !STEP && cx.native && pc - 1 != at as usize => return Leave::Quick(pc as u32 - 1),
+            Bc::Enter if !STEP && cx.native && pc - 1 != at as usize => {
+                // Code that left as somebody asks for something need not look at that when it is entered.
+                let asked = attention.load(Ordering::Relaxed) != 0;
+                return if asked { Leave::Block(pc as u32 - 1) } else { Leave::Quick(pc as u32 - 1) };
+            }
             Bc::Enter => {
                 let executed = cx.executed + u64::from(c.a);
                 let fresh = match rams.get(c.b as usize) {

@@ -19,7 +19,7 @@ pub const VISITS: usize = 512;
 const JUDGED: u32 = 1000;
 const OFTEN: Duration = Duration::from_nanos(100);
 /// ... or one in which so many guest instructions are executed at a visit, where they are counted.
-const FEW: u64 = 50;
+const FEW: u64 = 200;
 
 /// A region that stands in for its first block.
 pub struct Region {
