@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Files of one identity before they become one.
-const MANY: usize = 8;
+const MANY: usize = 6;
 /// Bytes of all files.
 const LIMIT: u64 = 256 << 20;
 /// Bytes of values in memory before they are written.
@@ -195,33 +195,27 @@ impl Store {
             return;
         }
         match self.write_new(&values.new) {
-            Ok(Some((file, all))) => {
-                if all {
-                    values.files.clear();
-                }
-                values.files.extend(file);
-            }
-            Ok(None) => {}
+            // What it was made of stays open.
+            Ok(file) => values.files.extend(file),
             Err(e) => tracing::warn!("code cache: {e}"),
         }
         values.forget_new();
     }
 
-    /// Makes a file of new values, if nobody else is long at it, and perhaps (true) of all there are.
-    fn write_new(&self, new: &Writer) -> Result<Option<(Option<Reader<File>>, bool)>, Refused> {
+    /// Makes a file of new values, and perhaps of all there are, if nobody else is long at it; the file, to be read from.
+    fn write_new(&self, new: &Writer) -> Result<Option<Reader<File>>, Refused> {
         let Some(lock) = self.directory.lock() else { return Ok(None) };
         let there = self.directory.numbers(&self.identity).map_err(|e| Refused::Host(PathBuf::new(), e))?;
         let number = Number(there.last().map_or(0, |last| last.0.wrapping_add(1)));
         let write = |values: &Writer| self.directory.make(&lock, &self.identity, number, |out| values.write(out, &self.identity, &self.key));
-        let all = there.len() + 1 >= MANY;
-        if !all {
+        if there.len() + 1 < MANY {
             write(new)?;
         } else {
             write(&self.merged(&there, new))?;
             there.iter().for_each(|old| self.directory.remove(&lock, &self.identity, *old));
         }
         self.directory.limit(&lock, LIMIT);
-        Ok(Some((self.read(number)?, all)))
+        Ok(self.read(number).ok().flatten())
     }
 
     /// Everything that is in files, and what is new, each once: without what is oldest, if it is too much.

@@ -33,6 +33,11 @@ mod quick;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod region;
 mod stats;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod stored;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "no_stored.rs"]
+mod stored;
 mod tiers;
 mod translate;
 
@@ -54,6 +59,8 @@ use quick::Quick;
 pub use quick::recover;
 use rustc_hash::FxHashMap;
 pub use stats::Stats;
+use stored::Stored;
+pub use stored::host_features;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -220,6 +227,8 @@ pub struct Engine<I: Isa> {
     coverage: Option<Arc<Coverage>>,
     /// Where regions are made.
     regions: Option<hot::Regions>,
+    /// Where translations are kept for other processes.
+    stored: Option<Stored>,
 }
 
 impl<I: Isa> Drop for Engine<I> {
@@ -293,6 +302,7 @@ impl<I: Isa> Engine<I> {
             perf_map: None,
             coverage: None,
             regions: None,
+            stored: None,
         };
         engine.cx.tlb.select(0);
         engine.reset();

@@ -2,26 +2,38 @@
 
 use super::Input;
 use super::lower::{Compiled, Scratch, compile};
+use super::stored;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use emu_memory::Attention;
+use emu_store::Store;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Regions that are compiled, of one vCPU: what each was made from, and its code, if it suited.
+/// A region that was asked for.
+pub struct Made {
+    pub input: Input,
+    /// Its code, if it suited.
+    pub compiled: Option<Compiled>,
+    /// Somebody else had compiled it.
+    pub stored: bool,
+}
+
+/// Regions that are compiled, of one vCPU.
 #[derive(Default)]
-pub struct Done(Mutex<Vec<(Input, Option<Compiled>)>>);
+pub struct Done(Mutex<Vec<Made>>);
 
 impl Done {
     /// Takes them.
-    pub fn take(&self) -> Vec<(Input, Option<Compiled>)> {
+    pub fn take(&self) -> Vec<Made> {
         std::mem::take(&mut *lock(&self.0))
     }
 }
 
 struct Job {
     input: Input,
+    store: Option<Arc<Store>>,
     done: Arc<Done>,
     /// The vCPU's attention word.
     attention: Arc<AtomicU32>,
@@ -62,9 +74,9 @@ impl Workers {
         Held(lock(&self.queue))
     }
 
-    /// Has a region compiled; the vCPU's attention word tells when.
-    pub fn ask(&self, input: Input, done: &Arc<Done>, attention: &Arc<AtomicU32>) {
-        let job = Job { input, done: done.clone(), attention: attention.clone() };
+    /// Has a region compiled, if there is none in the store; the vCPU's attention word tells when.
+    pub fn ask(&self, input: Input, store: Option<&Arc<Store>>, done: &Arc<Done>, attention: &Arc<AtomicU32>) {
+        let job = Job { input, store: store.cloned(), done: done.clone(), attention: attention.clone() };
         if self.threads == 0 {
             let Some(host) = host() else { return };
             return job.finish(&*host, &mut Scratch::default());
@@ -83,8 +95,15 @@ impl Workers {
 
 impl Job {
     fn finish(self, host: &dyn isa::TargetIsa, scratch: &mut Scratch) {
-        let compiled = compile(&self.input, host, scratch);
-        lock(&self.done.0).push((self.input, compiled));
+        let canonical = self.input.canonical();
+        let known = self.store.as_ref().and_then(|store| stored::find(store, &canonical));
+        let stored = known.is_some();
+        let made = known.or_else(|| compile(&canonical, host, scratch));
+        if let (Some(store), Some(made), false) = (&self.store, &made, stored) {
+            stored::keep(store, &canonical, made);
+        }
+        let compiled = made.and_then(|made| made.placed(&self.input));
+        lock(&self.done.0).push(Made { input: self.input, compiled, stored });
         self.attention.fetch_or(Attention::REGION, Ordering::Release);
     }
 }
