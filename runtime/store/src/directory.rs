@@ -90,11 +90,10 @@ impl Directory {
         let mut tried = false;
         loop {
             match self.open_file(KEY, OFlags::RDONLY) {
-                Ok((mut file, _)) => {
-                    let mut key = [0; 32];
-                    let complete = file.read_exact(&mut key).and_then(|()| file.read(&mut [0])).map_err(|e| self.host(KEY, e))? == 0;
-                    let wrong = || Refused::Unsafe(self.path.join(KEY), "it is no key".into());
-                    return if complete { Ok(key) } else { Err(wrong()) };
+                Ok((file, _)) => {
+                    let mut key = Vec::new();
+                    file.take(33).read_to_end(&mut key).map_err(|e| self.host(KEY, e))?;
+                    return key.try_into().map_err(|_| Refused::Unsafe(self.path.join(KEY), "it is no key".into()));
                 }
                 Err(Refused::Host(_, e)) if e.kind() == io::ErrorKind::NotFound && !tried => self.make_key()?,
                 Err(e) => return Err(e),

@@ -154,9 +154,9 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     let Lower { mut b, exits, .. } = lower;
     b.seal_all_blocks();
     b.finalize(host.frontend_config());
+    let names = context.func.params.user_named_funcs().clone();
     let code = context.compile(host, control).inspect_err(|e| tracing::warn!("a region is not compiled: {}", e.inner)).ok()?;
     let buffer = &code.buffer;
-    let names = context.func.params.user_named_funcs();
     let symbol = |reloc: &FinalizedMachReloc| match (&reloc.target, reloc.kind) {
         (FinalizedRelocTarget::ExternalName(ExternalName::User(name)), Reloc::Abs8) if reloc.addend == 0 => {
             Some((reloc.offset, Symbol::named(names.get(*name)?)))
