@@ -3,7 +3,7 @@
 use crate::{Run, USAGE, cpus};
 use clap::{Args, Subcommand};
 use emu_boards::Board;
-use emu_ir::interp::{DebugPoints, Explained, HostCode};
+use emu_ir::interp::{DebugPoints, Explained, ExplainedRegion, GuestInsn, HostCode};
 use emu_machine::builder::Builder;
 use emu_machine::machine::Unmapped;
 use emu_machine::schema::Props;
@@ -24,8 +24,11 @@ pub enum Jit {
 #[derive(Args, Debug)]
 pub struct Explain {
     /// Virtual address of an instruction; without a board, where the words lie [default there: 0x1000]
-    #[arg(long, value_name = "ADDRESS", value_parser = number, required_unless_present = "isa")]
+    #[arg(long, value_name = "ADDRESS", value_parser = number, required_unless_present_any = ["isa", "hottest"])]
     at: Option<u64>,
+    /// Show so many regions of each CPU, those that executed most instructions (`--jit full`)
+    #[arg(long, value_name = "COUNT", requires = "board", conflicts_with = "at")]
+    hottest: Option<usize>,
     /// Look when the CPUs have executed about so many instructions, not at the end
     #[arg(long, value_name = "INSTRUCTIONS", requires = "board")]
     after: Option<u64>,
@@ -59,16 +62,21 @@ pub fn jit(command: &Jit) -> Result<i32, (i32, String)> {
     let Jit::Explain(explain) = command;
     match &explain.isa {
         Some(isa) => words(explain, isa).map(|text| print!("{text}")).map(|()| 0).map_err(|e| (USAGE, e)),
-        None => crate::run(&explain.run, explain.after, &mut |machine, board| on_board(machine, board, explain.at.unwrap_or(0))),
+        None => crate::run(&explain.run, explain.after, &mut |machine, board| on_board(machine, board, explain)),
     }
 }
 
-/// Every CPU's translations of an address, each once.
-fn on_board(machine: &mut Machine, board: &Board, at: u64) -> String {
+/// Every CPU's translations of an address, each once, and regions.
+fn on_board(machine: &mut Machine, board: &Board, explain: &Explain) -> String {
     let mut text = String::from("\n");
     let mut seen = Vec::new();
     for (index, cpu) in board.cpus.iter().enumerate() {
         let Some(isa) = cpus::assembler(cpu.isa.text()) else { continue };
+        let regions = machine.explain_regions(index, explain.at);
+        for region in regions.iter().take(explain.hottest.unwrap_or(usize::MAX)) {
+            _ = writeln!(text, "{}\n{}", cpu.name.text(), show_region(region, &isa, cpu.model.text()));
+        }
+        let Some(at) = explain.at else { continue };
         for explained in machine.explain(index, at) {
             let identity = (explained.pc, explained.key, explained.ir.clone());
             if !seen.contains(&identity) {
@@ -78,7 +86,7 @@ fn on_board(machine: &mut Machine, board: &Board, at: u64) -> String {
             }
         }
     }
-    if seen.is_empty() {
+    if let (Some(at), true) = (explain.at, seen.is_empty()) {
         _ = writeln!(text, "there is no code at {at:#x}");
     }
     text
@@ -129,14 +137,59 @@ fn words(explain: &Explain, name: &str) -> Result<String, String> {
     Ok(all.iter().map(|explained| show(explained, &isa, model)).collect())
 }
 
-/// The text of a translation: for each guest instruction what it became.
-fn show(explained: &Explained, isa: &emu_asm::Isa, model: &str) -> String {
+/// How instructions with a key are decoded, and the parts of the key that are not 0.
+fn setting(isa: &emu_asm::Isa, model: &str, key: u64) -> (emu_asm::Setting, String) {
     let mut setting = isa.setting(model);
-    isa.set_key(&mut setting, explained.key.0);
+    isa.set_key(&mut setting, key);
     let names = isa.tables.modes.iter().map(|m| &m.0).zip(&setting.modes);
     let names = names.chain(isa.tables.contexts.iter().map(|c| &c.name).zip(&setting.contexts));
     let parts: Vec<String> = names.filter(|(_, value)| **value != 0).map(|(name, value)| format!("{name}={value:#x}")).collect();
-    let mut text = format!("block at {:#x}, key {:#x}: {}\n", explained.pc, explained.key.0, parts.join(" "));
+    (setting, parts.join(" "))
+}
+
+/// The code and the text of a guest instruction.
+fn guest_text(isa: &emu_asm::Isa, setting: &mut emu_asm::Setting, guest: &GuestInsn) -> (String, String) {
+    isa.set_key(setting, guest.key.0);
+    setting.pc = guest.pc;
+    let fetched = isa.fetch(setting, &guest.bytes);
+    let insn = fetched.and_then(|(bits, code)| isa.disassemble(setting, bits, code)).unwrap_or_else(|| "undefined".into());
+    (fetched.map_or_else(String::new, |(bits, code)| format!("{code:0width$x}", width = usize::from(bits / 4))), insn)
+}
+
+/// The text of a region: its host code as it lies in memory, and behind each guest instruction what is for it there.
+pub fn show_region(region: &ExplainedRegion, isa: &emu_asm::Isa, model: &str) -> String {
+    let (mut setting, parts) = setting(isa, model, region.key.0);
+    let mut text = format!("region at {:#x}, key {:#x}: {parts}\n", region.pc, region.key.0);
+    _ = writeln!(text, "{} guest instructions, {} bytes; {} executed\n", region.guest.len(), region.bytes.len(), region.spent);
+    let guest: BTreeMap<u64, (String, String)> = region.guest.iter().map(|g| (g.pc, guest_text(isa, &mut setting, g))).collect();
+    let names = Names {
+        stubs: BTreeMap::new(),
+        cells: region.cells.iter().map(|(cell, name)| (8 * u64::from(*cell), (*name).to_string())).collect(),
+        block: [region.base, region.base + region.bytes.len() as u64, region.base + region.bytes.len() as u64],
+    };
+    let mut formatter = formatter(names);
+    let (mut places, mut of) = (region.places.iter().peekable(), None);
+    for code in Decoder::with_ip(64, &region.bytes, region.base, DecoderOptions::NONE).iter() {
+        let offset = code.ip() - region.base;
+        let mut now = of;
+        while let Some((_, pc)) = places.next_if(|(from, _)| u64::from(*from) <= offset) {
+            now = Some(*pc);
+        }
+        if let (true, Some((word, insn))) = (now != of, now.and_then(|pc| guest.get(&pc))) {
+            _ = writeln!(text, "{:#010x}  {word:<8}  {insn}", now.unwrap_or(0));
+        }
+        of = now;
+        let mut line = format!("  host  +{offset:04x} ");
+        formatter.format(&code, &mut line);
+        _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// The text of a translation: for each guest instruction what it became.
+fn show(explained: &Explained, isa: &emu_asm::Isa, model: &str) -> String {
+    let (mut setting, parts) = setting(isa, model, explained.key.0);
+    let mut text = format!("block at {:#x}, key {:#x}: {}\n", explained.pc, explained.key.0, parts);
 
     let mut ir: Vec<Vec<&str>> = vec![vec![]];
     for line in explained.ir.lines() {
@@ -157,11 +210,7 @@ fn show(explained: &Explained, isa: &emu_asm::Isa, model: &str) -> String {
     };
     section(&mut text, None, &ir[0]);
     for (number, guest) in explained.guest.iter().enumerate() {
-        isa.set_key(&mut setting, guest.key.0);
-        setting.pc = guest.pc;
-        let fetched = isa.fetch(&setting, &guest.bytes);
-        let insn = fetched.and_then(|(bits, code)| isa.disassemble(&setting, bits, code)).unwrap_or_else(|| "undefined".into());
-        let code = fetched.map_or_else(String::new, |(bits, code)| format!("{code:0width$x}", width = usize::from(bits / 4)));
+        let (code, insn) = guest_text(isa, &mut setting, guest);
         _ = writeln!(text, "\n{:#010x}  {code:<8}  {insn}", guest.pc);
         section(&mut text, Some(number), ir.get(number + 1).map_or(&[], |lines| lines));
     }
@@ -201,6 +250,15 @@ impl SymbolResolver for Names {
     }
 }
 
+/// The text of host code.
+fn formatter(names: Names) -> IntelFormatter {
+    let mut formatter = IntelFormatter::with_options(Some(Box::new(names)), None);
+    formatter.options_mut().set_space_after_operand_separator(true);
+    formatter.options_mut().set_hex_prefix("0x");
+    formatter.options_mut().set_hex_suffix("");
+    formatter
+}
+
 /// The lines of host code, by out of line and guest instruction.
 fn host_lines(explained: &Explained, host: &HostCode) -> BTreeMap<(bool, Option<usize>), Vec<String>> {
     let names = Names {
@@ -208,10 +266,7 @@ fn host_lines(explained: &Explained, host: &HostCode) -> BTreeMap<(bool, Option<
         cells: explained.cells.iter().map(|(cell, name)| (8 * u64::from(*cell), (*name).to_string())).collect(),
         block: [host.base, host.base + u64::from(host.slots), host.base + host.bytes.len() as u64],
     };
-    let mut formatter = IntelFormatter::with_options(Some(Box::new(names)), None);
-    formatter.options_mut().set_space_after_operand_separator(true);
-    formatter.options_mut().set_hex_prefix("0x");
-    formatter.options_mut().set_hex_suffix("");
+    let mut formatter = formatter(names);
     let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
     let ends = host.words.iter().skip(1).map(|(_, offset)| *offset).chain([host.slots]);
     for ((word, from), to) in host.words.iter().zip(ends) {

@@ -3,7 +3,7 @@
 use clap::Args;
 use emu_user::coverage::Report;
 use emu_user::trace::Trace;
-use emu_user::{Debugger, Error, Options, Start};
+use emu_user::{Debugger, Error, Options, Regions, Start};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -48,6 +48,9 @@ pub struct Run {
     /// Write each executed instruction to the end of a file [default: standard error]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     trace: Option<Option<PathBuf>>,
+    /// Write the host code of hot loops to a file when the program ends; with --stats those that executed most come first
+    #[arg(long, value_name = "FILE")]
+    regions: Option<PathBuf>,
     /// Do not run before GDB has connected: [HOST:]PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", conflicts_with = "trace")]
     gdb: Option<String>,
@@ -95,6 +98,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         debugger: run.gdb.as_deref().map(debugger).transpose().map_err(usage)?,
         coverage: run.coverage.as_deref().map(Report::new),
         trace: run.trace.as_ref().map(|file| trace(run, file.as_deref())).transpose().map_err(usage)?,
+        regions: run.regions.as_deref().map(|file| regions(run, file)).transpose().map_err(usage)?,
     };
     let start = Start { program: &program, arguments: &arguments, environment: &environment };
     match emu_user::run(&start, options).map_err(|e: Error| usage(e.to_string()))? {}
@@ -102,11 +106,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
 
 /// Where instructions are written, with the texts of the program's instruction set.
 fn trace(run: &Run, file: Option<&Path>) -> Result<Arc<Trace>, String> {
-    let mut head = [0; 64];
-    let read = std::fs::File::open(&run.command[0]).and_then(|mut f| std::io::Read::read(&mut f, &mut head)).unwrap_or(0);
-    // What is no program is refused later.
-    let machine = emu_user::elf::kind(&head[..read]).map_or(0, |kind| kind.machine);
-    let isa = crate::cpus::assembler(if machine == 189 { "microblaze" } else { "arm" }).ok_or("there is no disassembler for it")?;
+    let isa = assembler(run)?;
     let begin = isa.setting(run.cpu.as_deref().unwrap_or_default());
     let text = move |pc: u64, key: u64, bytes: &[u8]| {
         let mut setting = begin.clone();
@@ -117,6 +117,28 @@ fn trace(run: &Run, file: Option<&Path>) -> Result<Arc<Trace>, String> {
     };
     let failed = |e: std::io::Error| format!("--trace: cannot open {}: {e}", file.unwrap_or(Path::new("standard error")).display());
     Trace::new(file, Box::new(text)).map(Arc::new).map_err(failed)
+}
+
+/// Shows regions in a file, with the texts of the program's instruction set.
+fn regions(run: &Run, file: &Path) -> Result<Regions, String> {
+    let (isa, model, path) = (assembler(run)?, run.cpu.clone().unwrap_or_default(), file.to_owned());
+    // Where it cannot be written is said before the program runs.
+    std::fs::write(file, "").map_err(|e| format!("--regions: cannot write {}: {e}", file.display()))?;
+    Ok(Regions(Arc::new(move |regions| {
+        let text: String = regions.iter().map(|region| crate::jit::show_region(region, &isa, &model)).collect();
+        if let Err(e) = std::fs::write(&path, text) {
+            eprintln!("error: --regions: cannot write {}: {e}", path.display());
+        }
+    })))
+}
+
+/// The texts of the program's instruction set.
+fn assembler(run: &Run) -> Result<emu_asm::Isa, String> {
+    let mut head = [0; 64];
+    let read = std::fs::File::open(&run.command[0]).and_then(|mut f| std::io::Read::read(&mut f, &mut head)).unwrap_or(0);
+    // What is no program is refused later.
+    let machine = emu_user::elf::kind(&head[..read]).map_or(0, |kind| kind.machine);
+    crate::cpus::assembler(if machine == 189 { "microblaze" } else { "arm" }).ok_or("there is no disassembler for it".into())
 }
 
 /// A debugger that waits for GDB at an address.

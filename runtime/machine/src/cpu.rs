@@ -1,7 +1,7 @@
 //! The contract between a CPU and the machine.
 
 use emu_ir::gdb::{GdbDesc, GdbReg};
-use emu_ir::interp::{DebugPoints, Explained, PerfMap, Tiers};
+use emu_ir::interp::{DebugPoints, Explained, ExplainedRegion, PerfMap, Tiers};
 use emu_memory::{GuestBus, GuestPhys};
 use emu_store::Store;
 use std::sync::Arc;
@@ -79,6 +79,10 @@ pub trait Cpu: Send {
     fn use_store(&mut self, _: &Arc<Store>) {}
     /// What blocks with an instruction at this virtual address were translated into, or would be ([`emu_ir::interp::Engine::explain_all`]).
     fn explain(&mut self, _: &dyn GuestBus, _pc: u64) -> Vec<Explained> {
+        Vec::new()
+    }
+    /// Its regions that hold this virtual address, or all ([`emu_ir::interp::Engine::explain_regions`]).
+    fn explain_regions(&mut self, _: &dyn GuestBus, _pc: Option<u64>) -> Vec<ExplainedRegion> {
         Vec::new()
     }
     /// Counters for statistics: name and value.

@@ -7,7 +7,7 @@ use crate::bus::CpuBus;
 use crate::cpu::{Cpu, CpuStop};
 use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
-use emu_ir::interp::{DebugPoints, Explained, PerfMap, Tiers};
+use emu_ir::interp::{DebugPoints, Explained, ExplainedRegion, PerfMap, Tiers};
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
 use emu_store::Store;
 use std::cell::Cell;
@@ -362,6 +362,12 @@ impl Machine {
     pub fn explain(&mut self, cpu: usize, pc: u64) -> Vec<Explained> {
         let Some(slot) = self.cpus.get_mut(cpu) else { return Vec::new() };
         slot.cpu.explain(&CpuBus { core: &self.core, cpu, limit: Cell::new(0) }, pc)
+    }
+
+    /// A CPU's regions that hold this virtual address, or all, those that executed most first.
+    pub fn explain_regions(&mut self, cpu: usize, pc: Option<u64>) -> Vec<ExplainedRegion> {
+        let Some(slot) = self.cpus.get_mut(cpu) else { return Vec::new() };
+        slot.cpu.explain_regions(&CpuBus { core: &self.core, cpu, limit: Cell::new(0) }, pc)
     }
 
     /// Where a debugger wants all CPUs to stop.

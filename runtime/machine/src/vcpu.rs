@@ -6,7 +6,7 @@
 use crate::cpu::{Cpu, CpuStop};
 use emu_ir::gdb::{GdbDesc, GdbReg};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{DebugPoints, Engine, Explained, PerfMap, Stats, Stop, Tiers};
+use emu_ir::interp::{DebugPoints, Engine, Explained, ExplainedRegion, PerfMap, Stats, Stop, Tiers};
 use emu_ir::state::{Slot, SlotDesc};
 use emu_memory::{GuestBus, GuestPhys};
 use emu_store::Store;
@@ -266,6 +266,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     }
     fn explain(&mut self, bus: &dyn GuestBus, pc: u64) -> Vec<Explained> {
         self.engine.explain_all(bus, pc)
+    }
+    fn explain_regions(&mut self, bus: &dyn GuestBus, pc: Option<u64>) -> Vec<ExplainedRegion> {
+        self.engine.explain_regions(bus, pc)
     }
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.stats().named()

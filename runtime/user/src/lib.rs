@@ -30,7 +30,7 @@ mod syscall;
 pub mod thread;
 pub mod trace;
 
-pub use process::{Debugger, Options, Start};
+pub use process::{Debugger, Options, Regions, Start};
 
 use arm::ArmLinux;
 use machine::Machine;

@@ -13,7 +13,7 @@ use crate::thread::Thread;
 use crate::trace::Trace;
 use crate::{Error, family, host, host_signal};
 use emu_ir::guest::Isa;
-use emu_ir::interp::{PerfMap, Stats, Tiers};
+use emu_ir::interp::{ExplainedRegion, PerfMap, Stats, Tiers};
 use emu_memory::{Attention, PAGE_SIZE};
 use emu_store::Store;
 use object::read::ReadCache;
@@ -61,6 +61,18 @@ pub struct Options {
     pub debugger: Option<Debugger>,
     /// Print each instruction.
     pub trace: Option<Arc<Trace>>,
+    /// Shows the regions that the thread has which ends the process.
+    pub regions: Option<Regions>,
+}
+
+/// Shows regions.
+#[derive(Clone)]
+pub struct Regions(pub Arc<dyn Fn(&[ExplainedRegion]) + Send + Sync>);
+
+impl std::fmt::Debug for Regions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Regions")
+    }
 }
 
 /// How a debugger begins.

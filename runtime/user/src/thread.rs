@@ -135,13 +135,21 @@ impl<M: Machine> Thread<M> {
                         }
                         Done::Exit(status) => return self.leave(status),
                         Done::ExitGroup(status) if self.borrowed => host::exit(status),
-                        Done::ExitGroup(status) => self.process.end(status, &self.engine.stats()),
+                        Done::ExitGroup(status) => self.end(status),
                         Done::Replaced => {}
                     },
                 },
             }
             self.stepped();
         }
+    }
+
+    /// Ends the process.
+    fn end(&mut self, status: i32) -> ! {
+        if let Some(show) = &self.process.options.regions {
+            show.0(&self.engine.explain_regions(&self.bus, None));
+        }
+        self.process.end(status, &self.engine.stats())
     }
 
     /// Takes what the host noted.
@@ -183,7 +191,7 @@ impl<M: Machine> Thread<M> {
         }
         drop(threads);
         if last {
-            self.process.end(self.process.ending().unwrap_or(status), &self.engine.stats());
+            self.end(self.process.ending().unwrap_or(status));
         }
         Inbox::detach();
         if self.process.is_first(self.tid) {

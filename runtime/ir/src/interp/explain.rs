@@ -29,6 +29,27 @@ pub struct Explained {
     pub host: Option<HostCode>,
 }
 
+/// A region there is.
+#[derive(Clone, Debug, Default)]
+pub struct ExplainedRegion {
+    /// Virtual address of its first block.
+    pub pc: u64,
+    /// Block key of all of them.
+    pub key: BlockKey,
+    /// Guest instructions that were executed in it, if they are counted.
+    pub spent: u64,
+    /// Those it is made of, by address.
+    pub guest: Vec<GuestInsn>,
+    /// State cells, as those of a block.
+    pub cells: Vec<(u16, &'static str)>,
+    /// Where the first byte of its function is executed.
+    pub base: u64,
+    /// The function.
+    pub bytes: Vec<u8>,
+    /// Offset by offset: the guest instruction that code from there on is for.
+    pub places: Vec<(u32, u64)>,
+}
+
 /// A guest instruction of a block.
 #[derive(Clone, Debug)]
 pub struct GuestInsn {
@@ -88,6 +109,42 @@ impl<I: Isa> Engine<I> {
             all.extend(self.explain(bus, pc));
         }
         all
+    }
+
+    /// Regions that hold this virtual address, or all; those that executed most first.
+    pub fn explain_regions(&mut self, bus: &dyn GuestBus, pc: Option<u64>) -> Vec<ExplainedRegion> {
+        let Some(quick) = &self.quick else { return Vec::new() };
+        let mut all = Vec::new();
+        for region in quick.regions() {
+            let first = |code: u32| self.arena.block_at(code).map(|block| self.arena.blocks[block as usize]);
+            let pcs: Vec<(u32, u64)> = region.pieces.iter().filter_map(|code| Some((*code, first(*code)?.pc))).collect();
+            let at = |(piece, word): (u16, u16)| {
+                let code = region.pieces.get(usize::from(piece))? + u32::from(word);
+                self.arena.mark_at(code).map(|(.., mark)| mark.pc).or(first(code).map(|block| block.pc))
+            };
+            let places = region.places.iter().filter_map(|(offset, place)| Some((*offset, at(*place)?))).collect();
+            let spent = self.cx.spent.get(region.spent).copied().unwrap_or(0);
+            let (id, base) = (region.id, region.base as u64);
+            all.push((id, pcs, ExplainedRegion { pc: id.pc, key: id.key, spent, base, bytes: region.bytes, places, ..Default::default() }));
+        }
+        let mut regions = Vec::new();
+        for (id, pcs, mut region) in all {
+            for (_, at) in pcs {
+                // Of a program, pages are where their addresses say; a board's region has one.
+                let page = (id.page().0, id.page().1.wrapping_add((at >> PAGE_BITS).wrapping_sub(id.pc >> PAGE_BITS)));
+                if let Some(block) = self.explain_block(bus, BlockId::new(page, at, id.key)) {
+                    region.guest.extend(block.guest);
+                    region.cells = block.cells;
+                }
+            }
+            region.guest.sort_by_key(|guest| guest.pc);
+            region.guest.dedup_by_key(|guest| guest.pc);
+            if pc.is_none_or(|pc| region.guest.iter().any(|guest| guest.pc == pc)) {
+                regions.push(region);
+            }
+        }
+        regions.sort_by_key(|region| std::cmp::Reverse(region.spent));
+        regions
     }
 
     fn explain_block(&mut self, bus: &dyn GuestBus, id: BlockId) -> Option<Explained> {

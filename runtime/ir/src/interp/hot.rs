@@ -114,7 +114,7 @@ impl<I: Isa> Engine<I> {
     fn install(&mut self, input: &Input, compiled: Option<&Compiled>) -> Option<()> {
         let cells = (&raw const self.cx.cells) as usize;
         let find = |pc| find(&self.blocks, input.pages[0], input.pieces[0].pc, input.key, input.layout.direct, pc);
-        let led = self.quick.as_mut()?.install(cells, &mut self.cx.visits, input, compiled?, find)?;
+        let led = self.quick.as_mut()?.install(cells, (&mut self.cx.visits, &mut self.cx.spent), input, compiled?, find)?;
         self.cx.stats.regions += 1;
         self.lead(&led);
         self.note_region(led.native, led.id.pc);

@@ -51,7 +51,7 @@ use compile::{Head, Target, Work};
 pub use coverage::{Counters, Coverage};
 use emu_memory::{Access, Attention, CodeKeeper, GuestBus, GuestPhys, PAGE_BITS, PAGE_SIZE, RamBlock, SoftTlb};
 use exec::{JUMP_MASK, JumpEntry, Leave, OTHER_JUMP, execute, jump_slot};
-pub use explain::{Explained, GuestInsn, HostCode};
+pub use explain::{Explained, ExplainedRegion, GuestInsn, HostCode};
 pub use hot::{HeldWorkers, Workers};
 pub use perf::PerfMap;
 pub use points::{DebugPoints, Watch};
@@ -121,9 +121,10 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: the host refused an access; counters of visits and of jumps back.
+    /// For regions: the host refused an access; counters of visits, of instructions, and of jumps back.
     refused: u32,
     visits: [u32; quick::VISITS],
+    spent: [u64; quick::VISITS],
     heat: [u32; hot::COUNTERS],
     stats: Stats,
     /// What a debugger watches, and the access it is to hear of: address, and true for a write.
@@ -274,6 +275,7 @@ impl<I: Isa> Engine<I> {
             constants: quick::CONSTANTS,
             refused: 0,
             visits: [0; quick::VISITS],
+            spent: [0; quick::VISITS],
             heat: [u32::MAX; hot::COUNTERS],
             stats: Stats::default(),
             watches: Vec::new(),

@@ -14,6 +14,16 @@ pub enum Quick {}
 /// Counters of visits.
 pub const VISITS: usize = 0;
 
+/// None.
+pub struct RegionCode {
+    pub id: BlockId,
+    pub base: usize,
+    pub bytes: Vec<u8>,
+    pub places: Vec<(u32, (u16, u16))>,
+    pub pieces: Vec<u32>,
+    pub spent: usize,
+}
+
 /// Nothing leads elsewhere.
 pub enum Led {}
 
@@ -64,6 +74,10 @@ impl Quick {
     }
 
     pub fn explain(&self, _: &Arena, _: &BlockInfo) -> Option<super::explain::HostCode> {
+        match *self {}
+    }
+
+    pub fn regions(&self) -> std::vec::IntoIter<RegionCode> {
         match *self {}
     }
 

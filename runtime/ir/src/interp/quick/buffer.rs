@@ -76,6 +76,14 @@ impl Buffer {
         unsafe { (*((self.write + offset) as *const std::sync::atomic::AtomicU64)).load(std::sync::atomic::Ordering::Relaxed) }
     }
 
+    /// A copy of code already there, by its address for execution.
+    pub fn copy(&self, at: usize, len: usize) -> Vec<u8> {
+        let offset = at - self.execute;
+        assert!(offset + len <= self.used, "no {len} bytes of code are at {offset:#x}");
+        // SAFETY: inside the mapping, and nobody writes while this is borrowed.
+        unsafe { std::slice::from_raw_parts((self.write + offset) as *const u8, len) }.to_vec()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.used = 0;

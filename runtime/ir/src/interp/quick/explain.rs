@@ -2,9 +2,31 @@
 
 use super::super::code::{Arena, BlockInfo};
 use super::super::explain::HostCode;
-use super::{Quick, emit};
+use super::super::region::Place;
+use super::{BlockId, Quick, emit};
+
+/// A region's function.
+pub struct RegionCode<'a> {
+    pub id: BlockId,
+    pub base: usize,
+    pub bytes: Vec<u8>,
+    /// Offset by offset: what code from there on is for.
+    pub places: &'a [(u32, Place)],
+    /// Code indices of its blocks.
+    pub pieces: &'a [u32],
+    /// The counter of its instructions.
+    pub spent: usize,
+}
 
 impl Quick {
+    /// The regions there are, by what they execute ([`Region`]).
+    pub fn regions(&self) -> impl Iterator<Item = RegionCode<'_>> {
+        self.regions.iter().map(|region| {
+            let (base, size) = region.function;
+            RegionCode { id: region.id, base, bytes: self.buffer.copy(base, size), places: &region.places, pieces: &region.pieces, spent: region.spent }
+        })
+    }
+
     /// Names and addresses of the pieces all blocks share, by ascending address.
     pub fn stubs(&self) -> Vec<(String, usize)> {
         self.stubs.named()

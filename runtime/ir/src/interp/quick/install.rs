@@ -3,7 +3,7 @@
 //! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
 //! left, and a table where that is.
 
-use super::super::region::{Compiled, Exit, Input, Layout, Piece, Policy};
+use super::super::region::{Compiled, Exit, Input, Layout, Piece, Place, Policy};
 use super::assembler::Assembler;
 use super::calls;
 use super::emit::{constant, jump_cached, key_of};
@@ -21,7 +21,7 @@ const OFTEN: Duration = Duration::from_nanos(100);
 
 /// A region that stands in for its first block.
 pub struct Region {
-    id: BlockId,
+    pub(super) id: BlockId,
     /// The block's code index, and its own code.
     code: u32,
     old: usize,
@@ -30,6 +30,12 @@ pub struct Region {
     /// Where its exits lead.
     slots: Vec<Slot>,
     since: Instant,
+    /// The counter of instructions executed in it.
+    pub(super) spent: usize,
+    /// The function: where, how long, and what it is made for; the code indices of its blocks.
+    pub(super) function: (usize, usize),
+    pub(super) places: Vec<(u32, Place)>,
+    pub(super) pieces: Vec<u32>,
 }
 
 /// A block leads elsewhere now.
@@ -93,7 +99,7 @@ impl Quick {
     pub fn install(
         &mut self,
         cells: usize,
-        counters: &mut [u32; VISITS],
+        (counters, spent): (&mut [u32; VISITS], &mut [u64; VISITS]),
         input: &Input,
         compiled: &Compiled,
         find: impl Fn(u64) -> Option<u32>,
@@ -112,16 +118,19 @@ impl Quick {
         let (function, table, judged) = (ops.new_dynamic_label(), ops.new_dynamic_label(), ops.new_dynamic_label());
         let (left, front) = (shape.left, shape.front);
         let visit = shape.visits + 4 * visits as i32;
+        let spending = shape.spent + 8 * visits as i32;
         dynasm!(ops
             ; .arch x64
             ; dec DWORD [rbx + visit]
             ; jz =>judged
             ; mov [rbx + left], r15
+            ; add [rbx + spending], r15
             ; mov rdi, rbx
             ; mov rsi, r14
             ; call =>function
             ; mov r15, [rbx + left]
             ; mov r14, [rbx + front]
+            ; sub [rbx + spending], r15
             ; lea rcx, [=>table]
             ; jmp QWORD [rcx + rdx * 8]
             ; =>judged
@@ -207,8 +216,20 @@ impl Quick {
                 self.buffer.patch(slot.at, *code as u64);
             }
         }
-        self.regions.push(Region { id, code, old, at, pages: input.pages.clone(), slots, since: Instant::now() });
-        counters[visits] = JUDGED;
+        self.regions.push(Region {
+            id,
+            code,
+            old,
+            at,
+            pages: input.pages.clone(),
+            slots,
+            since: Instant::now(),
+            spent: visits,
+            function: (at + begins, compiled.code.len()),
+            places: compiled.places.clone(),
+            pieces: input.pieces.iter().map(|piece| piece.code).collect(),
+        });
+        (counters[visits], spent[visits]) = (JUDGED, 0);
         self.blocks.insert(code, at);
         self.redirect(old, at);
         Some(Led { id, code, native: at as u64 })

@@ -26,9 +26,10 @@ pub struct Shape {
     pub front: i32,
     /// Counters of jumps back, if regions are made.
     pub heat: Option<i32>,
-    /// Where a region finds that the host refused an access, and where its visits are counted.
+    /// Where a region finds that the host refused an access, and where its visits and the instructions in it are counted.
     pub refused: i32,
     pub visits: i32,
+    pub spent: i32,
     /// The host maps the guest's memory: accesses need no look-up.
     pub direct: bool,
     /// Instructions are counted, and polls at every block; else polls are at jumps back and computed ones.
@@ -101,6 +102,7 @@ impl Shape {
             heat: regions.then_some(from(offset_of!(Context<I>, heat))),
             refused: from(offset_of!(Context<I>, refused)),
             visits: from(offset_of!(Context<I>, visits)),
+            spent: from(offset_of!(Context<I>, spent)),
             direct,
             counted,
             mxcsr: from(offset_of!(Context<I>, mxcsr)),

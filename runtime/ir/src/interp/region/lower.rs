@@ -14,12 +14,15 @@ use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{AbiParam, Block, BlockArg, ExternalName, GlobalValueData, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::{AbiParam, Block, BlockArg, ExternalName, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+/// A piece of a region, and a word of it.
+pub type Place = (u16, u16);
 
 /// Code of a region.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub struct Compiled {
     pub accesses: Vec<usize>,
     /// Offsets of numbers that depend on where things are.
     pub symbols: Vec<(u32, Symbol)>,
+    /// Offset by offset: the piece and its word that code from there on is for.
+    pub places: Vec<(u32, Place)>,
 }
 
 /// What a compiling thread keeps from region to region.
@@ -165,7 +170,9 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     };
     let symbols = buffer.relocs().iter().map(symbol).collect::<Option<Vec<_>>>()?;
     let accesses = buffer.traps().iter().map(|trap| trap.offset as usize).collect();
-    Some(Compiled { code: code.code_buffer().to_vec(), exits, accesses, symbols })
+    let place = |at: SourceLoc| ((at.bits() >> 16) as u16, at.bits() as u16);
+    let places = buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default()).map(|at| (at.start, place(at.loc))).collect();
+    Some(Compiled { code: code.code_buffer().to_vec(), exits, accesses, symbols, places })
 }
 
 impl Lower<'_> {
@@ -183,6 +190,7 @@ impl Lower<'_> {
         for n in run.words.0..run.words.1 {
             let c = piece.words[n];
             self.place = (run.piece, n);
+            self.b.set_srcloc(SourceLoc::new((run.piece << 16 | n) as u32));
             self.at = piece.code + n as u32;
             if plan.reads_flags(&c) {
                 self.one_form();

@@ -22,9 +22,9 @@ mod workers;
 use super::code::{Arena, Bc, BlockInfo, Code};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
-use serde::{Deserialize, Serialize};
-pub use lower::Compiled;
+pub use lower::{Compiled, Place};
 pub use plan::written;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 pub use workers::{Done, Held, Made, Workers};
 
