@@ -158,6 +158,12 @@ impl Directory {
         self.open_file(&name_of(identity, number), OFlags::RDONLY)
     }
 
+    /// Opens all files of values, of whatever identity.
+    pub fn all_values(&self) -> Result<Vec<(File, u64)>, Refused> {
+        let all = self.all().map_err(|e| Refused::Host(self.path.clone(), e))?;
+        all.iter().map(|(name, ..)| self.open_file(name, OFlags::RDONLY)).collect()
+    }
+
     /// Makes a file of values by what `write` writes; it gets its name when it is complete.
     pub fn make(&self, _: &Lock, identity: &Identity, number: Number, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Refused> {
         // Of somebody who was killed.

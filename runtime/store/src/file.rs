@@ -70,6 +70,14 @@ impl Source for &[u8] {
     }
 }
 
+/// The identity that a file says it is for; `None`: it is no such file.
+pub fn identity_of(source: &impl Source) -> Option<Identity> {
+    let mut head = [0; HEADER];
+    source.read(&mut head, 0).ok()?;
+    let identity = head[8..40].first_chunk().copied();
+    identity.filter(|_| head[..8] == MAGIC)
+}
+
 enum Chunk {
     Unread { at: u64, len: u32, seal: [u8; 16] },
     Good(Box<[u8]>),
@@ -87,11 +95,11 @@ pub struct Reader<S> {
 impl<S: Source> Reader<S> {
     /// Of a source of so many bytes; `None` if it is not for this identity, or no such file at all.
     pub fn new(source: S, size: u64, identity: &Identity, key: Key) -> Option<Reader<S>> {
-        let mut head = [0; HEADER];
-        source.read(&mut head, 0).ok()?;
-        if head[..8] != MAGIC || head[8..40] != *identity {
+        if identity_of(&source)? != *identity {
             return None;
         }
+        let mut head = [0; HEADER];
+        source.read(&mut head, 0).ok()?;
         let [chunks, entries] = [u32_at(&head, 40)? as usize, u32_at(&head, 44)? as usize];
         let (chunk_bytes, index_bytes) = (chunks.checked_mul(CHUNK_ENTRY)?, entries.checked_mul(INDEX_ENTRY)?);
         if (HEADER + chunk_bytes) as u64 + index_bytes as u64 > size {

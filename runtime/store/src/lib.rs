@@ -10,7 +10,7 @@ mod directory;
 mod file;
 
 use directory::{Directory, Number};
-pub use file::{Identity, Key, MAX_VALUE, Reader, Source, Writer, key_for};
+pub use file::{Identity, Key, MAX_VALUE, Reader, Source, Writer, identity_of, key_for};
 use rustc_hash::FxHashMap;
 use std::fs::File;
 use std::io;
@@ -34,6 +34,39 @@ pub enum Refused {
     /// Somebody else might have written what is there.
     #[error("{0} is not used: {1}")]
     Unsafe(PathBuf, String),
+}
+
+/// What is in a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Examined {
+    /// Files of values.
+    pub files: usize,
+    /// Values that are what was written.
+    pub good: usize,
+    /// Values, or whole files, that are not.
+    pub bad: usize,
+}
+
+/// Looks at everything in a directory.
+///
+/// # Errors
+/// It is not used.
+pub fn examine(path: &Path) -> Result<Examined, Refused> {
+    let directory = Directory::open(path, Ok)?;
+    let mut examined = Examined::default();
+    for (file, size) in directory.all_values()? {
+        examined.files += 1;
+        let key = identity_of(&file).map(|identity| (key_for(&directory.key, &identity), identity));
+        match key.and_then(|(key, identity)| Reader::new(file, size, &identity, key)) {
+            Some(mut file) => {
+                let good = (0..file.count()).filter(|n| file.value(*n).is_some()).count();
+                examined.good += good;
+                examined.bad += file.count() - good;
+            }
+            None => examined.bad += 1,
+        }
+    }
+    Ok(examined)
 }
 
 /// What is done with descriptors that stay open.

@@ -1,9 +1,12 @@
 //! The store: what it gives back, what it refuses, and what it makes of files that are not what was written.
 
-use emu_store::{Found, Identity, Refused, Store};
+use emu_store::{Found, Identity, Refused, Store, examine};
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const ONE: Identity = [1; 32];
@@ -249,6 +252,52 @@ fn who_was_killed_while_writing_leaves_nothing_that_matters() {
     fill(&at, 50..60);
     assert_eq!(there(&at, 0..60), 60);
     assert!(!at.join("new").exists());
+}
+
+/// What a process of [`fifty_that_are_killed`] does: adds and writes for ever.
+#[test]
+#[ignore = "a part of another test"]
+fn writes_for_ever() {
+    let Some(at) = std::env::var_os("EMU_STORE") else { return };
+    let begun = u64::from(std::process::id()) << 20;
+    for n in 0.. {
+        fill(Path::new(&at), begun + 3 * n..begun + 3 * n + 3);
+    }
+}
+
+/// Two write at a time, and one is killed, at whatever moment.
+#[test]
+fn fifty_that_are_killed() {
+    let (_dir, at) = place();
+    let begin = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "writes_for_ever", "--ignored"]).env("EMU_STORE", &at).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let mut other = begin();
+    let mut dice = 5u64;
+    for round in 0..50 {
+        let mut killed = std::mem::replace(&mut other, begin());
+        dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        std::thread::sleep(Duration::from_micros((dice >> 40) % 60_000));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let examined = loop {
+            // A file may go while it is looked at: the other has merged it.
+            match examine(&at) {
+                Ok(examined) => break examined,
+                Err(Refused::Host(_, e)) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => panic!("{e}"),
+            }
+        };
+        assert_eq!(examined.bad, 0, "after {round}: {examined:?}");
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let examined = examine(&at).unwrap();
+    assert!(examined.good > 500 && examined.bad == 0, "{examined:?}");
+    fill(&at, 0..10);
+    assert_eq!(there(&at, 0..10), 10);
 }
 
 #[test]

@@ -24,7 +24,9 @@ pub struct Stored {
     seen: Vec<u8>,
     /// They are not in one piece, or changed meanwhile.
     torn: bool,
+    /// Memory for one being read, and one being written.
     buffer: Vec<u8>,
+    out: Output,
 }
 
 /// What the host's CPU has of what generated code asks for: other code is made on another.
@@ -80,7 +82,7 @@ struct Made {
 impl<I: Isa> Engine<I> {
     /// From now on translations are looked for in this store before they are made, and those made are added to it.
     pub fn use_store(&mut self, store: &Arc<Store>) {
-        self.stored = Some(Stored { store: store.clone(), mode: 0, asked: None, seen: Vec::new(), torn: false, buffer: Vec::new() });
+        self.stored = Some(Stored { store: store.clone(), mode: 0, asked: None, seen: Vec::new(), torn: false, buffer: Vec::new(), out: Output::default() });
         self.renew_stored();
     }
 
@@ -243,11 +245,14 @@ impl<I: Isa> Engine<I> {
     pub(super) fn store_block(&mut self, block: &Block, info: &BlockInfo, native: u64, id: BlockId, second: Option<SecondPage>) {
         let device = second.is_some_and(|second| second.ram == u16::MAX);
         if native != 0 && !device && self.storing().is_some() {
-            self.write_block(block, info, native, id);
+            let mut out = self.stored.as_mut().map(|stored| std::mem::take(&mut stored.out)).unwrap_or_default();
+            out.0.clear();
+            self.write_block(block, info, native, id, &mut out);
+            self.stored.iter_mut().for_each(|stored| stored.out = std::mem::take(&mut out));
         }
     }
 
-    fn write_block(&mut self, block: &Block, info: &BlockInfo, native: u64, id: BlockId) -> Option<()> {
+    fn write_block(&mut self, block: &Block, info: &BlockInfo, native: u64, id: BlockId, out: &mut Output) -> Option<()> {
         let stored = self.stored.as_ref()?;
         let (made, hash) = stored.asked.filter(|(made, _)| Some(*made) == self.made(id))?;
         let end = block.insts.iter().rfind(|inst| inst.op == Op::Mark)?.imm_hi;
@@ -255,7 +260,6 @@ impl<I: Isa> Engine<I> {
         if stored.torn || guest.len() > 4 * MAX_INSNS as usize {
             return None;
         }
-        let mut out = Output::default();
         out.put(&made)?;
         out.put(guest)?;
         let arena = &self.arena;
@@ -270,7 +274,7 @@ impl<I: Isa> Engine<I> {
         out.put(&arena.side[side as usize..])?;
         let marks = &arena.marks[info.marks.0 as usize..info.marks.1 as usize];
         out.put(&marks.iter().map(|mark| (mark.code - info.code, mark.pc)).collect::<Vec<_>>())?;
-        self.quick.as_ref()?.write(info.code, native, &mut out)?;
+        self.quick.as_ref()?.write(info.code, native, out)?;
         stored.store.add(hash, &out.0);
         Some(())
     }
