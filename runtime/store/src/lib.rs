@@ -145,7 +145,7 @@ impl Store {
         for number in numbers {
             match store.read(number) {
                 Ok(Some(file)) => values.files.push(file),
-                Ok(None) => values.say(&format_args!("file {number:?} is damaged")),
+                Ok(None) => values.say(&"a file is damaged"),
                 // It was merged into another meanwhile.
                 Err(Refused::Host(_, e)) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => values.say(&e),
@@ -167,7 +167,8 @@ impl Store {
 
     /// Puts a value with a hash into the buffer, the one of number `n` of those there are.
     pub fn get(&self, hash: u64, mut n: u32, buffer: &mut Vec<u8>) -> Found {
-        let Values { files, new, places, .. } = &mut *self.values();
+        let values = &mut *self.values();
+        let Values { files, new, places, .. } = values;
         buffer.clear();
         for file in files.iter_mut().rev() {
             let range = file.places(hash);
@@ -180,7 +181,10 @@ impl Store {
                     buffer.extend_from_slice(value);
                     Found::Value
                 }
-                None => Found::Rejected,
+                None => {
+                    values.say(&"a file is damaged");
+                    Found::Rejected
+                }
             };
         }
         match places.get(&(hash, n)).and_then(|place| new.value(*place)) {

@@ -264,6 +264,7 @@ const MAX_SCRIPTS: usize = 5;
 pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec<Vec<u8>>, environment: &[Vec<u8>]) -> Errno {
     let mut file = nameable(file);
     if !t.borrowed {
+        t.process.save_store();
         t.process.report_coverage();
     }
     for _ in 0..MAX_SCRIPTS {

@@ -171,6 +171,7 @@ impl<M: Machine> Thread<M> {
         }
         core_dump::dump(self, death);
         if !self.borrowed {
+            self.process.save_store();
             self.process.report_coverage();
             self.process.debug_end(self.tid, DebugEvent::Died(number));
         }
