@@ -1,7 +1,7 @@
 //! `--jit` and what goes with it.
 
-use clap::Args;
 use crate::code_cache;
+use clap::Args;
 use emu_ir::interp::{Tiers, Workers};
 use emu_store::{Reserve, Store};
 use std::path::{Path, PathBuf};

@@ -20,7 +20,10 @@ fn place() -> (TempDir, PathBuf) {
 /// The demo of a board, to its prompt: the same each time.
 fn demo(at: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emu"));
-    command.args(["--board", "zynq7000", "--exit-on", "zynq7000 ready", "--timeout", "60", "--time", "deterministic", "--code-cache"]).arg(at).args(more);
+    command
+        .args(["--board", "zynq7000", "--exit-on", "zynq7000 ready", "--timeout", "60", "--time", "deterministic", "--code-cache"])
+        .arg(at)
+        .args(more);
     command.stdin(Stdio::null());
     command
 }
@@ -92,9 +95,11 @@ fn a_damaged_cache_is_made_anew() {
         assert!(now["stored-blocks"] < first["blocks"]);
         assert_eq!(now["blocks"] + now["stored-blocks"], first["blocks"], "cut at {length}: {now:?}");
         // What the run just made.
-        fs::read_dir(&at).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "code") && *p != file).for_each(
-            |other| fs::remove_file(other).unwrap(),
-        );
+        fs::read_dir(&at)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "code") && *p != file)
+            .for_each(|other| fs::remove_file(other).unwrap());
     }
 }
 

@@ -8,8 +8,8 @@ use emu_ir::state::Slot;
 use emu_memory::Attention;
 use emu_store::Store;
 use proptest::prelude::*;
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 fn back(n: u32) -> u32 {
     n.wrapping_neg()

@@ -39,7 +39,8 @@ fn run(tiers: &Tiers, store: Option<&Arc<Store>>, before: u32) -> (Vec<u64>, Sta
     let bus = Bus::new(&caller);
     bus.load(0x1ff8, &function);
     bus.load(u64::from(VECTORS), &[asm(I::B, 0, 0, 0)]);
-    let other: Vec<u32> = (0..before).flat_map(|n| [asm(I::AddI, 8, 8, n + before), asm(I::B, 0, 0, 1)]).chain([asm(I::Wfi, 0, 0, 0)]).collect();
+    let other: Vec<u32> =
+        (0..before).flat_map(|n| [asm(I::AddI, 8, 8, n + before), asm(I::B, 0, 0, 1)]).chain([asm(I::Wfi, 0, 0, 0)]).collect();
     bus.load(0x8000, &other);
     let mut engine = Engine::new(Arc::new(Toy), 0);
     engine.use_tiers(tiers);

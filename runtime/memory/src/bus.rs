@@ -56,6 +56,8 @@ impl Attention {
     pub const CODE: u32 = 16;
     /// A region of the vCPU's code is compiled.
     pub const REGION: u32 = 32;
+    /// The host refused an access of a region.
+    pub const REFUSED: u32 = 64;
 }
 
 /// The machine as a running vCPU sees it.

@@ -165,7 +165,13 @@ impl Directory {
     }
 
     /// Makes a file of values by what `write` writes; it gets its name when it is complete.
-    pub fn make(&self, _: &Lock, identity: &Identity, number: Number, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Refused> {
+    pub fn make(
+        &self,
+        _: &Lock,
+        identity: &Identity,
+        number: Number,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Refused> {
         // Of somebody who was killed.
         _ = unlinkat(&self.fd, NEW, AtFlags::empty());
         let (mut file, _) = self.open_file(NEW, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;

@@ -244,7 +244,8 @@ impl Store {
         let Some(lock) = self.directory.lock() else { return Ok(None) };
         let there = self.directory.numbers(&self.identity).map_err(|e| Refused::Host(PathBuf::new(), e))?;
         let number = Number(there.last().map_or(0, |last| last.0.wrapping_add(1)));
-        let write = |values: &Writer| self.directory.make(&lock, &self.identity, number, |out| values.write(out, &self.identity, &self.key));
+        let write =
+            |values: &Writer| self.directory.make(&lock, &self.identity, number, |out| values.write(out, &self.identity, &self.key));
         if there.len() + 1 < MANY {
             write(new)?;
         } else {

@@ -9,6 +9,8 @@ use emu_memory::{GuestBus, PAGE_BITS};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
+pub use super::region::MAX_SLOTS as SLOTS;
+
 /// Counters of jumps back; two jumps may share one.
 pub const COUNTERS: usize = 4096;
 /// What a counter gets when a region was asked for, or there can be none yet.

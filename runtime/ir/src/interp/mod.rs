@@ -59,12 +59,12 @@ use quick::Quick;
 pub use quick::recover;
 use rustc_hash::FxHashMap;
 pub use stats::Stats;
-use stored::Stored;
-pub use stored::host_features;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use stored::Stored;
+pub use stored::host_features;
 pub use tiers::Tiers;
 
 /// Instructions in a block at most.
@@ -121,8 +121,10 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: the host refused an access; counters of visits, of instructions, and of jumps back.
+    /// For regions: the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back.
     refused: u32,
+    flags: [u32; 3],
+    slots: [[u64; 2]; hot::SLOTS],
     visits: [u32; quick::VISITS],
     spent: [u64; quick::VISITS],
     heat: [u32; hot::COUNTERS],
@@ -274,6 +276,8 @@ impl<I: Isa> Engine<I> {
             mxcsr: quick::MXCSR,
             constants: quick::CONSTANTS,
             refused: 0,
+            flags: [0; 3],
+            slots: [[0; 2]; hot::SLOTS],
             visits: [0; quick::VISITS],
             spent: [0; quick::VISITS],
             heat: [u32::MAX; hot::COUNTERS],

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// Counters of jumps back.
 pub const COUNTERS: usize = 0;
 
+/// Pages that regions use.
+pub const SLOTS: usize = 0;
+
 /// None.
 pub enum Regions {}
 

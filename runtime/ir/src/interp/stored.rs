@@ -82,7 +82,15 @@ struct Made {
 impl<I: Isa> Engine<I> {
     /// From now on translations are looked for in this store before they are made, and those made are added to it.
     pub fn use_store(&mut self, store: &Arc<Store>) {
-        self.stored = Some(Stored { store: store.clone(), mode: 0, asked: None, seen: Vec::new(), torn: false, buffer: Vec::new(), out: Output::default() });
+        self.stored = Some(Stored {
+            store: store.clone(),
+            mode: 0,
+            asked: None,
+            seen: Vec::new(),
+            torn: false,
+            buffer: Vec::new(),
+            out: Output::default(),
+        });
         self.renew_stored();
     }
 

@@ -101,7 +101,7 @@ pub struct Together {
 }
 
 impl Together {
-    fn pack(self) -> u32 {
+    pub fn pack(self) -> u32 {
         let flags = u32::from(self.narrow) | u32::from(self.read) << 1 | u32::from(self.write) << 2;
         u32::from(self.past) << 16 | u32::from(self.align & 15) << 8 | u32::from(self.mmu & 15) << 4 | flags
     }

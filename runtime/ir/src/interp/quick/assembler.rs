@@ -41,7 +41,16 @@ pub struct Assembler {
 impl Default for Assembler {
     fn default() -> Assembler {
         let code = vec![0; SIZE + SLACK].try_into().unwrap_or_else(|_| unreachable!("the length is right"));
-        Assembler { code, used: 0, base: 0, labels: LabelRegistry::new(), distances: Vec::new(), externs: Vec::new(), indices: Vec::new(), failed: false }
+        Assembler {
+            code,
+            used: 0,
+            base: 0,
+            labels: LabelRegistry::new(),
+            distances: Vec::new(),
+            externs: Vec::new(),
+            indices: Vec::new(),
+            failed: false,
+        }
     }
 }
 

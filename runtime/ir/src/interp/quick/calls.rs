@@ -128,6 +128,10 @@ extern "sysv64" fn region_probe<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64) 
     for_region(run, |run| probe(run, at, va))
 }
 
+extern "sysv64" fn region_refill<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64, together: u64) -> Done {
+    for_region(run, |run| refill(run, at, va, together))
+}
+
 extern "sysv64" fn region_word<I: Isa>(run: &mut Run<'_, I>, at: u32) -> Done {
     for_region(run, |run| word(run, at))
 }
@@ -140,6 +144,7 @@ pub fn of_regions<I: Isa>() -> Calls {
         load: load.map(|f: extern "sysv64" fn(&mut Run<'_, I>, u32, u64) -> Done| f as usize),
         store: store.map(|f: extern "sysv64" fn(&mut Run<'_, I>, u32, u64, u64) -> Done| f as usize),
         probe: region_probe::<I> as *const () as usize,
+        refill: region_refill::<I> as *const () as usize,
         word: region_word::<I> as *const () as usize,
     }
 }

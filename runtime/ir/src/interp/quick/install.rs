@@ -3,7 +3,7 @@
 //! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
 //! left, and a table where that is.
 
-use super::super::region::{Compiled, Exit, Input, Layout, Piece, Place, Policy};
+use super::super::region::{Compiled, EMPTY, Exit, Input, Layout, Piece, Place, Policy};
 use super::assembler::Assembler;
 use super::calls;
 use super::emit::{constant, jump_cached, key_of};
@@ -78,6 +78,8 @@ impl Quick {
             attention: shape.attention,
             front: shape.front,
             refused: shape.refused,
+            flags: shape.flags,
+            slots: shape.slots,
             direct: shape.direct,
             counted: shape.counted,
         };
@@ -125,6 +127,13 @@ impl Quick {
             ; jz =>judged
             ; mov [rbx + left], r15
             ; add [rbx + spending], r15
+        );
+        if compiled.slots > 0 {
+            dynasm!(ops ; .arch x64 ; mov rax, QWORD EMPTY as i64);
+            (0..compiled.slots as i32).for_each(|slot| dynasm!(ops ; .arch x64 ; mov [rbx + shape.slots + 16 * slot], rax));
+        }
+        dynasm!(ops
+            ; .arch x64
             ; mov rdi, rbx
             ; mov rsi, r14
             ; call =>function
@@ -167,19 +176,22 @@ impl Quick {
                 Exit::Stored => leave(ops, stubs.stored, 0),
             }
         }
-        // What the host refuses is left out, and a word says so.
+        // What the host refuses is left out; a word says so, and the attention word asks to look at it.
         let mut faults = Vec::new();
         for access in &compiled.accesses {
             let end = access + length(compiled.code.get(*access..)?)?;
             faults.push((*access, ops.offset().0));
             let behind = ops.new_dynamic_label();
             ends.push((behind, end));
-            let refused = cells.wrapping_add_signed(shape.refused as isize);
             dynasm!(ops
                 ; .arch x64
                 ; push rax
-                ; mov rax, QWORD refused as i64
-                ; mov DWORD [rax], 1
+                ; pushfq
+                ; mov rax, QWORD cells as i64
+                ; mov DWORD [rax + shape.refused], 1
+                ; mov rax, [rax + shape.attention]
+                ; lock or DWORD [rax], emu_memory::Attention::REFUSED as i32
+                ; popfq
                 ; pop rax
                 ; jmp =>behind
             );

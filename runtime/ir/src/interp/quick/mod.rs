@@ -36,6 +36,8 @@ mod stubs;
 mod vector;
 mod words;
 
+pub use access::Together;
+
 use super::Context;
 use super::blocks::{BlockId, Blocks};
 use super::code::{Arena, BlockInfo};

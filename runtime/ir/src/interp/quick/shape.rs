@@ -30,6 +30,10 @@ pub struct Shape {
     pub refused: i32,
     pub visits: i32,
     pub spent: i32,
+    /// Where it computes flags from.
+    pub flags: i32,
+    /// Pages that regions use.
+    pub slots: i32,
     /// The host maps the guest's memory: accesses need no look-up.
     pub direct: bool,
     /// Instructions are counted, and polls at every block; else polls are at jumps back and computed ones.
@@ -103,6 +107,8 @@ impl Shape {
             refused: from(offset_of!(Context<I>, refused)),
             visits: from(offset_of!(Context<I>, visits)),
             spent: from(offset_of!(Context<I>, spent)),
+            flags: from(offset_of!(Context<I>, flags)),
+            slots: from(offset_of!(Context<I>, slots)),
             direct,
             counted,
             mxcsr: from(offset_of!(Context<I>, mxcsr)),

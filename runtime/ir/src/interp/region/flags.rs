@@ -1,45 +1,155 @@
 //! The flags of additions and subtractions: operands that they are computed from when somebody wants them.
 //!
-//! The four flags of a region (negative, zero, carry, overflow) are in one of several forms at every place, and a variable says which where ways with
-//! different forms meet; [`super::plan`] knows which are possible. Exits compute flags out of line.
+//! The four flags of a region (negative, zero, carry, overflow) are in one form at every place, which [`super::plan`] knows: most of them are in their cells,
+//! or those of an addition or subtraction; the negative and zero flags may be those of a result, and each may be a value of its own. What they come from is
+//! in variables. Exits compute flags out of line, from memory, so that nothing for it is computed in line.
 
 use super::super::code::{Bc, Code};
 use super::lower::{Lower, ours};
-use super::plan::{ADD, Forms, MEMORY, PLAIN, SUB};
+use super::plan::{Plan, written};
+use super::{Piece, is_called};
+use crate::interp::quick::is_branch;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::Variable;
 
-/// Variables for them.
-#[derive(Clone, Copy)]
-pub(super) struct FlagVariables {
-    /// The form: a number of [`Forms`].
-    pub form: Variable,
-    pub operands: [Variable; 2],
+/// Where those flags are that are nowhere else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Base {
+    /// In their cells.
+    Memory,
+    /// Those of a subtraction or addition of two operands.
+    Sub,
+    Add,
+    /// The same; the first operand is not known, but the result.
+    SubResult,
+    AddResult,
 }
 
-/// Flags at some place.
+/// Where a flag comes from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum From {
+    Base,
+    /// The sign of a result, or that it is 0.
+    Result,
+    Value,
+}
+
+/// The form of the flags at some place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Form {
+    pub base: Base,
+    pub from: [From; 4],
+}
+
+/// A result that the negative and zero flags are set by.
+#[derive(Clone, Copy)]
+pub enum Tested {
+    Cell(u16),
+    Constant(u32),
+}
+
+impl Form {
+    /// All in their cells.
+    pub const MEMORY: Form = Form::all(Base::Memory);
+
+    const fn all(base: Base) -> Form {
+        Form { base, from: [From::Base; 4] }
+    }
+
+    /// Those of an addition or subtraction.
+    pub fn of(c: &Code) -> Form {
+        Form::all(match (matches!(c.op, Bc::SubFlags32 | Bc::SubFlags32I), c.x == 0) {
+            (true, false) => Base::Sub,
+            (false, false) => Base::Add,
+            (true, true) => Base::SubResult,
+            (false, true) => Base::AddResult,
+        })
+    }
+
+    /// The form behind a word of a piece.
+    pub fn after(mut self, plan: &Plan, piece: &Piece, n: usize) -> Form {
+        let c = &piece.words[n];
+        if is_called(c.op) {
+            return Form::MEMORY;
+        }
+        if plan.sets_flags(c) {
+            return Form::of(c);
+        }
+        if plan.tested(piece, n).is_some() {
+            (self.from[0], self.from[1]) = (From::Result, From::Result);
+        } else if n == 0 || plan.tested(piece, n - 1).is_none() {
+            let flags = plan.flags.into_iter().flatten().enumerate();
+            flags.filter(|(_, flag)| written(c).any(|cell| cell == *flag)).for_each(|(number, _)| self.from[number] = From::Value);
+        }
+        self
+    }
+
+    fn minus(self) -> bool {
+        matches!(self.base, Base::Sub | Base::SubResult)
+    }
+}
+
+impl Plan {
+    /// This word and the next set the negative and zero flags by a result.
+    pub fn tested(&self, piece: &Piece, n: usize) -> Option<Tested> {
+        let [negative, zero, ..] = self.flags?;
+        let [first, second] = piece.words.get(n..n + 2)? else { return None };
+        let between = || piece.words.iter().any(|c| is_branch(c.op) && piece.target(c) == n + 1);
+        if (first.a, second.a) != (negative, zero) || between() {
+            return None;
+        }
+        match (first.op, second.op) {
+            (Bc::Extract, Bc::CmpEqI) if (first.x, first.imm, second.imm) == (31, 1, 0) && first.b == second.b && first.b != negative => {
+                Some(Tested::Cell(first.b))
+            }
+            (Bc::MovI, Bc::MovI) => match (first.imm, second.imm) {
+                (0, 0) => Some(Tested::Constant(1)),
+                (0, 1) => Some(Tested::Constant(0)),
+                (1, 0) => Some(Tested::Constant(1 << 31)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Variables of 32 bits for what flags come from.
+#[derive(Clone, Copy)]
+pub(super) struct FlagVariables {
+    /// The first operand of an addition or subtraction, or its result; and the second.
+    pub operands: [Variable; 2],
+    pub result: Variable,
+}
+
+/// Flags at some place: only what their form has is there.
 #[derive(Clone)]
 pub(super) struct FlagState {
-    forms: Forms,
-    form: Value,
-    operands: [Value; 2],
-    /// In the form [`PLAIN`].
-    plain: Option<[Value; 4]>,
+    form: Form,
+    operands: Option<[Value; 2]>,
+    result: Option<Value>,
+    values: [Option<Value>; 4],
 }
 
 impl Lower<'_> {
-    /// What is known of them here.
+    /// What is known of them here; `None`: all are in their cells.
     pub fn flag_state(&mut self) -> Option<FlagState> {
-        let cells = self.plan.flags?;
-        let FlagVariables { form, operands } = self.flag_variables;
-        let plain = (self.forms & PLAIN != 0).then(|| cells.map(|cell| self.plain_flag(cell)));
-        let (form, operands) = (self.b.use_var(form), operands.map(|operand| self.b.use_var(operand)));
-        Some(FlagState { forms: self.forms, form, operands, plain })
+        let (cells, form) = (self.plan.flags?, self.form);
+        if form == Form::MEMORY {
+            return None;
+        }
+        let FlagVariables { operands, result } = self.flag_variables;
+        let operands = (form.base != Base::Memory && form.from.contains(&From::Base)).then(|| operands.map(|operand| self.b.use_var(operand)));
+        let result = form.from.contains(&From::Result).then(|| self.b.use_var(result));
+        let mut values = [None; 4];
+        for number in (0..4).filter(|number| form.from[*number] == From::Value) {
+            values[number] = Some(self.flag_value(cells[number]));
+        }
+        Some(FlagState { form, operands, result, values })
     }
 
-    fn plain_flag(&mut self, cell: u16) -> Value {
+    fn flag_value(&mut self, cell: u16) -> Value {
         let variable = self.variable(cell);
         self.b.use_var(variable)
     }
@@ -49,25 +159,42 @@ impl Lower<'_> {
         self.plan.flags?.iter().position(|flag| *flag == cell)
     }
 
-    fn set_form(&mut self, forms: Forms) {
-        let form = self.k32(forms.into());
-        self.b.def_var(self.flag_variables.form, form);
-        self.forms = forms;
-    }
-
-    /// Those of an addition or subtraction.
-    pub fn set_flags(&mut self, operands: [Value; 2], minus: bool) {
+    /// Those of an addition or subtraction, with its result.
+    pub fn set_flags(&mut self, c: &Code, [x, y]: [Value; 2], result: Value) {
+        self.form = Form::of(c);
+        self.known.first = Some(x);
+        let operands = [if c.x == 0 { result } else { x }, y];
         for (variable, value) in self.flag_variables.operands.into_iter().zip(operands) {
             self.b.def_var(variable, value);
         }
-        self.set_form(if minus { SUB } else { ADD });
     }
 
-    /// Behind a call they are in their cells.
-    pub fn flags_are_saved(&mut self) {
-        if self.plan.flags.is_some() {
-            self.set_form(MEMORY);
-        }
+    /// The negative and zero flags are those of a result.
+    pub fn set_tested(&mut self, tested: Tested) {
+        let value = match tested {
+            Tested::Cell(cell) => self.low(cell),
+            Tested::Constant(value) => self.constant(value),
+        };
+        self.b.def_var(self.flag_variables.result, value);
+        (self.form.from[0], self.form.from[1]) = (From::Result, From::Result);
+    }
+
+    /// One is a value.
+    pub fn set_flag(&mut self, number: usize, value: Value) {
+        let Some(cells) = self.plan.flags else { return };
+        let variable = self.variable(cells[number]);
+        self.b.def_var(variable, value);
+        self.form.from[number] = From::Value;
+    }
+
+    /// Operands of the addition or subtraction that the flags come from.
+    fn operands(&mut self, state: &FlagState) -> Option<[Value; 2]> {
+        let [first, y] = state.operands?;
+        Some(match state.form.base {
+            Base::SubResult => [self.b.ins().iadd(first, y), y],
+            Base::AddResult => [self.b.ins().isub(first, y), y],
+            _ => [first, y],
+        })
     }
 
     /// One of an addition or subtraction: a truth value, or 0 or 1, in 64 bits.
@@ -85,92 +212,83 @@ impl Lower<'_> {
         self.b.ins().uextend(I64, flag)
     }
 
-    /// One in a form that is possible.
-    fn flag_in(&mut self, state: &FlagState, number: usize, form: Forms) -> Value {
-        match (form, &state.plain) {
-            (PLAIN, Some(plain)) => plain[number],
-            (MEMORY | PLAIN, _) => {
-                let cell = self.plan.flags.map_or(0, |flags| flags[number]);
-                self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8)
-            }
-            _ => self.flag_of(number, state.operands, form == SUB),
-        }
+    /// The sign of a value, or that it is 0.
+    fn flag_tested(&mut self, number: usize, value: Value) -> Value {
+        let zero = self.k32(0);
+        let flag = self.b.ins().icmp(if number == 0 { IntCC::SignedLessThan } else { IntCC::Equal }, value, zero);
+        self.b.ins().uextend(I64, flag)
     }
 
-    /// The value of one.
+    /// The value of one here.
     pub fn flag(&mut self, number: usize) -> Value {
-        self.one_form();
-        let Some(state) = self.flag_state() else { return self.k64(0) };
-        self.flag_in(&state, number, state.forms)
-    }
-
-    /// Where several forms are possible, the flags are computed, to have one.
-    pub fn one_form(&mut self) {
-        if self.forms.count_ones() > 1 {
-            self.make_plain();
-        }
-    }
-
-    /// They become values of their own.
-    pub fn make_plain(&mut self) {
-        let Some(state) = self.flag_state().filter(|state| state.forms != PLAIN) else { return };
-        for (number, cell) in self.plan.flags.into_iter().flatten().enumerate() {
-            let mut value = None;
-            for form in [MEMORY, SUB, ADD, PLAIN].into_iter().filter(|form| state.forms & form != 0) {
-                let flag = self.flag_in(&state, number, form);
-                value = Some(match value {
-                    None => flag,
-                    Some(other) => {
-                        let this = self.k32(form.into());
-                        let is = self.b.ins().icmp(IntCC::Equal, state.form, this);
-                        self.b.ins().select(is, flag, other)
-                    }
-                });
+        let cell = self.plan.flags.map_or(0, |flags| flags[number]);
+        let FlagVariables { result, .. } = self.flag_variables;
+        match (self.form.from[number], self.form.base) {
+            (From::Value, _) => self.flag_value(cell),
+            (From::Result, _) => {
+                let result = self.b.use_var(result);
+                self.flag_tested(number, result)
             }
-            if let Some(value) = value {
-                let variable = self.variable(cell);
-                self.b.def_var(variable, value);
+            (From::Base, Base::Memory) => self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8),
+            (From::Base, Base::SubResult | Base::AddResult) if number < 2 => {
+                let result = self.b.use_var(self.flag_variables.operands[0]);
+                self.flag_tested(number, result)
+            }
+            _ => {
+                let operands = self.here();
+                self.flag_of(number, operands, self.form.minus())
             }
         }
-        self.set_form(PLAIN);
     }
 
-    /// Stores them into their cells.
+    /// Operands of the addition or subtraction that flags come from here.
+    pub fn here(&mut self) -> [Value; 2] {
+        let [first, y] = self.flag_variables.operands.map(|operand| self.b.use_var(operand));
+        let x = match (self.known.first, self.form.base) {
+            (Some(x), _) => x,
+            (_, Base::SubResult) => self.b.ins().iadd(first, y),
+            (_, Base::AddResult) => self.b.ins().isub(first, y),
+            _ => first,
+        };
+        self.known.first = Some(x);
+        [x, y]
+    }
+
+    /// Stores them into their cells, by way of memory: what is computed here is not what may have been computed in line, and is not kept for it.
     pub fn save_flags(&mut self, state: &FlagState) {
-        let forms: Vec<Forms> = [SUB, ADD, PLAIN].into_iter().filter(|form| state.forms & form != 0).collect();
-        let done = self.b.create_block();
-        for form in forms {
-            let (this, next) = (self.b.create_block(), self.b.create_block());
-            self.b.set_cold_block(this);
-            self.b.set_cold_block(next);
-            if state.forms == form {
-                self.b.ins().jump(this, &[]);
-            } else {
-                let number = self.k32(form.into());
-                let is = self.b.ins().icmp(IntCC::Equal, state.form, number);
-                self.b.ins().brif(is, this, &[], next, &[]);
-            }
-            self.b.switch_to_block(this);
-            for (number, cell) in self.plan.flags.into_iter().flatten().enumerate() {
-                let value = self.flag_in(state, number, form);
+        let Some(cells) = self.plan.flags else { return };
+        let fresh = |l: &mut Self, n: i32, value: Value| {
+            let at = l.input.layout.flags + 4 * n;
+            l.b.ins().store(ours(), value, l.cells, at);
+            // No value is carried over it.
+            l.b.ins().sequence_point();
+            l.b.ins().load(I32, ours(), l.cells, at)
+        };
+        let mut state = state.clone();
+        state.operands = state.operands.map(|[x, y]| [fresh(self, 0, x), fresh(self, 1, y)]);
+        state.result = state.result.map(|result| fresh(self, 2, result));
+        let operands = self.operands(&state);
+        for (number, cell) in cells.into_iter().enumerate() {
+            let value = match (state.form.from[number], operands, state.result) {
+                (From::Value, ..) => state.values[number],
+                (From::Result, _, Some(result)) => Some(self.flag_tested(number, result)),
+                (From::Base, Some(operands), _) => Some(self.flag_of(number, operands, state.form.minus())),
+                _ => None,
+            };
+            if let Some(value) = value {
                 self.put(cell, value);
             }
-            self.b.ins().jump(done, &[]);
-            self.b.switch_to_block(next);
         }
-        self.b.ins().jump(done, &[]);
-        self.b.set_cold_block(done);
-        self.b.switch_to_block(done);
     }
 
     /// Whether the negative flag is the overflow flag, or not, where they are those of a subtraction: it is a comparison of its operands.
     pub fn signed(&mut self, c: &Code) -> Option<Value> {
         let mut numbers = [self.flag_number(c.b)?, self.flag_number(c.c)?];
         numbers.sort_unstable();
-        if self.forms != SUB || numbers != [0, 3] {
+        if !self.form.minus() || numbers != [0, 3] || self.form.from[0] != From::Base || self.form.from[3] != From::Base {
             return None;
         }
-        let [x, y] = self.flag_variables.operands.map(|operand| self.b.use_var(operand));
+        let [x, y] = self.here();
         let same = matches!(c.op, Bc::CmpEq | Bc::BrEq);
         let condition = if same { IntCC::SignedGreaterThanOrEqual } else { IntCC::SignedLessThan };
         Some(self.b.ins().icmp(condition, x, y))

@@ -4,22 +4,24 @@
 //! of the exit. Every cell is a variable of 64 bits; Cranelift makes values of them.
 
 use super::super::code::{Bc, Code};
-use super::flags::{FlagState, FlagVariables};
-use super::plan::{Forms, MEMORY, Plan, Set, ends, reads, written};
+use super::compare::{Condition, Fact};
+use super::flags::{FlagState, FlagVariables, Form};
+use super::pages::{EMPTY, MAX_SLOTS, Page};
+use super::plan::{Plan, Set, Short, ends, reads, written};
 use super::stored::Symbol;
-use super::{Exit, Input};
+use super::{Exit, Input, Piece, is_called};
 use crate::interp::quick::{is_branch, reads_aside};
 use cranelift_codegen::binemit::Reloc;
-use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, Block, BlockArg, ExternalName, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
+use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A piece of a region, and a word of it.
 pub type Place = (u16, u16);
@@ -36,6 +38,8 @@ pub struct Compiled {
     pub symbols: Vec<(u32, Symbol)>,
     /// Offset by offset: the piece and its word that code from there on is for.
     pub places: Vec<(u32, Place)>,
+    /// Slots in use: empty when it is entered.
+    pub slots: usize,
 }
 
 /// What a compiling thread keeps from region to region.
@@ -78,21 +82,56 @@ pub(super) struct Lower<'a> {
     pub cells: Value,
     pub front: Variable,
     pub left: Variable,
-    attention: Value,
     variables: FxHashMap<u16, Variable>,
-    /// By run.
+    /// By node.
     blocks: Vec<Block>,
+    /// By node: what was known at its end.
+    ends: Vec<Known>,
+    /// Nodes that the ones before have taken over.
+    merged: Vec<usize>,
+    /// Values of 32 bits that flags come from: one for each constant, so that ways that meet agree.
+    constants: FxHashMap<u32, Value>,
     exits: Vec<Exit>,
+    /// Whose each slot is.
+    pub slots: Vec<((usize, usize), u8, bool, bool)>,
     /// Code index of the word.
     pub at: u32,
-    /// Number of the piece, and of the word in it.
-    place: (usize, usize),
+    /// Number of the piece, and of the word in it; one past the run's last.
+    pub place: (usize, usize),
+    pub end: usize,
+    /// What of the cells that are kept is not in its cell; and of the others.
     unsaved: Set,
+    dirty: Set,
+    pub known: Known,
     /// Accesses that the host may have refused, if any.
     pending: Option<Pending>,
     pub flag_variables: FlagVariables,
-    /// The forms that the flags may have.
-    pub forms: Forms,
+    /// The form of the flags.
+    pub form: Form,
+}
+
+/// Words that are executed or not.
+struct Only {
+    /// Not 0: they are not.
+    skipped: Value,
+    /// One past the last.
+    end: usize,
+    /// What they overwrite.
+    old: BTreeMap<u16, Value>,
+}
+
+/// What is known at some place.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// Values of cells of the state that are not kept.
+    cells: BTreeMap<u16, Value>,
+    /// The first operand of the addition or subtraction that set the flags.
+    pub first: Option<Value>,
+    pub pages: Vec<Page>,
+    /// What cells hold of subtractions.
+    pub facts: BTreeMap<u16, Fact>,
+    /// Since the node's head, or that of the one before, somebody looked at the attention word.
+    polled: bool,
 }
 
 /// Memory of ours: never refused.
@@ -115,16 +154,15 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     b.switch_to_block(entry);
     let [cells, front_at] = [b.block_params(entry)[0], b.block_params(entry)[1]];
     let (front, left) = (b.declare_var(I64), b.declare_var(I64));
-    let flag_variables = FlagVariables { form: b.declare_var(I32), operands: [b.declare_var(I32), b.declare_var(I32)] };
-    let (none, memory) = (b.ins().iconst(I32, 0), b.ins().iconst(I32, i64::from(MEMORY)));
-    flag_variables.operands.into_iter().for_each(|operand| b.def_var(operand, none));
-    b.def_var(flag_variables.form, memory);
+    let flag_variables = FlagVariables { operands: [b.declare_var(I32), b.declare_var(I32)], result: b.declare_var(I32) };
+    let none = b.ins().iconst(I32, 0);
+    // Not looked at before they are set.
+    flag_variables.operands.into_iter().chain([flag_variables.result]).for_each(|variable| b.def_var(variable, none));
     b.def_var(front, front_at);
     let layout = input.layout;
     let left_now = b.ins().load(I64, ours(), cells, layout.left);
     b.def_var(left, left_now);
-    let attention = b.ins().load(I64, ours(), cells, layout.attention);
-    let blocks = plan.runs.iter().map(|_| b.create_block()).collect();
+    let blocks = plan.nodes.iter().map(|_| b.create_block()).collect();
     let mut lower = Lower {
         b,
         input,
@@ -132,31 +170,44 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         cells,
         front,
         left,
-        attention,
         variables: FxHashMap::default(),
         blocks,
+        ends: Vec::new(),
+        merged: Vec::new(),
+        constants: FxHashMap::default(),
         exits: Vec::new(),
+        slots: Vec::new(),
         at: 0,
         place: (0, 0),
+        end: 0,
         unsaved: 0,
+        dirty: 0,
+        known: Known::default(),
         pending: None,
         flag_variables,
-        forms: MEMORY,
+        form: Form::MEMORY,
     };
-    for cell in plan.cells.keys().filter(|cell| plan.flags.is_none_or(|flags| !flags.contains(cell))) {
-        let value = lower.b.ins().load(I64, ours(), cells, i32::from(*cell) * 8);
-        lower.set(*cell, value);
+    for cell in plan.members(plan.kept) {
+        let value = lower.b.ins().load(I64, ours(), cells, i32::from(cell) * 8);
+        lower.set(cell, value);
     }
     for cell in plan.flags.into_iter().flatten() {
-        // Not looked at before it is a value of its own.
         let (variable, none) = (lower.variable(cell), lower.k64(0));
         lower.b.def_var(variable, none);
     }
-    lower.b.ins().jump(lower.blocks[0], &[]);
-    for run in 0..plan.runs.len() {
-        lower.run(run);
+    let compared = input.pieces.iter().flat_map(|piece| &piece.words).filter(|c| matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I));
+    for constant in compared.map(|c| u32::from(c.c)).chain([0, 1, 1 << 31]) {
+        lower.constant(constant);
     }
-    let Lower { mut b, exits, .. } = lower;
+    if layout.counted {
+        let asked = lower.asked();
+        lower.leave_if(asked, Exit::Refuse(input.pieces.first()?.code));
+    }
+    lower.b.ins().jump(lower.blocks[0], &[]);
+    for node in 0..plan.nodes.len() {
+        lower.node(node);
+    }
+    let Lower { mut b, exits, slots, .. } = lower;
     b.seal_all_blocks();
     b.finalize(host.frontend_config());
     let names = context.func.params.user_named_funcs().clone();
@@ -169,42 +220,165 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         _ => None,
     };
     let symbols = buffer.relocs().iter().map(symbol).collect::<Option<Vec<_>>>()?;
-    let accesses = buffer.traps().iter().map(|trap| trap.offset as usize).collect();
+    let refusable = buffer.traps().iter().filter(|_| layout.direct);
+    let accesses = refusable.map(|trap| trap.offset as usize).collect();
     let place = |at: SourceLoc| ((at.bits() >> 16) as u16, at.bits() as u16);
     let places = buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default()).map(|at| (at.start, place(at.loc))).collect();
-    Some(Compiled { code: code.code_buffer().to_vec(), exits, accesses, symbols, places })
+    Some(Compiled { code: code.code_buffer().to_vec(), exits, accesses, symbols, places, slots: slots.len() })
 }
 
 impl Lower<'_> {
-    fn run(&mut self, index: usize) {
+    fn node(&mut self, index: usize) {
         let (plan, input) = (self.plan, self.input);
-        let run = &plan.runs[index];
+        let node = &plan.nodes[index];
+        let run = &plan.runs[node.run];
         let piece = &input.pieces[run.piece];
+        if self.merged.contains(&index) {
+            let before = self.ends[node.before[0]].clone();
+            return self.ends.push(before);
+        }
         self.b.switch_to_block(self.blocks[index]);
-        self.unsaved = run.unsaved;
-        self.forms = run.forms;
-        if self.forms == 0 {
-            // Nothing leads there.
-            self.forms = MEMORY;
+        (self.unsaved, self.dirty, self.form) = (node.unsaved, 0, node.form);
+        self.known = match node.before[..] {
+            [before] if index != 0 => self.ends[before].clone(),
+            _ => Known::default(),
+        };
+        self.end = run.words.1;
+        if run.words.0 == 0 {
+            // The key says so.
+            for (cell, value) in input.rekeyed.iter().flatten().filter(|(cell, _)| !plan.is_kept(*cell)) {
+                let value = self.k64(*value);
+                self.known.cells.insert(*cell, value);
+            }
         }
+        let mut last = None;
+        let mut only: Option<Only> = None;
         for n in run.words.0..run.words.1 {
-            let c = piece.words[n];
+            let c = &piece.words[n];
             self.place = (run.piece, n);
-            self.b.set_srcloc(SourceLoc::new((run.piece << 16 | n) as u32));
             self.at = piece.code + n as u32;
-            if plan.reads_flags(&c) {
-                self.one_form();
+            self.b.set_srcloc(SourceLoc::new((run.piece << 16 | n) as u32));
+            if let Some(done) = only.take_if(|only| only.end == n) {
+                self.choose(done);
             }
-            if is_branch(c.op) || ends(c.op) {
-                self.look();
-                return self.leave_run(&c, &run.next);
+            if let Some(short) = plan.short.get(&(run.piece, n)) {
+                only = Some(self.begin_short(piece, n, short));
+            } else if is_branch(c.op) && only.is_some() {
+                // A part of the condition.
+            } else if is_branch(c.op) || ends(c.op) {
+                last = Some(c);
+            } else if let Some(tested) = plan.tested(piece, n) {
+                self.set_tested(tested);
+            } else if n == 0 || plan.tested(piece, n - 1).is_none() {
+                if let Some(only) = &mut only {
+                    self.keep_old(only, c);
+                }
+                self.word(c);
+                self.unsaved = plan.after(self.unsaved, c);
+                self.step_pages(c);
             }
-            self.word(&c);
-            self.unsaved = plan.after(self.unsaved, &c);
         }
-        self.look();
-        let next = self.plan.heads[&(run.piece, run.words.1)];
-        self.b.ins().jump(self.blocks[next], &[]);
+        if let Some(done) = only {
+            self.choose(done);
+        }
+        let polled = self.look();
+        self.flush();
+        self.ends.push(Known { polled, ..self.known.clone() });
+        self.known.polled |= polled;
+        match last {
+            Some(c) => self.leave_node(c, &node.next),
+            None => match node.next[..] {
+                [Some(next)] => self.go_to(next),
+                _ => self.leave(Exit::Resume(self.at), None),
+            },
+        }
+    }
+
+    /// A branch with the one behind it, if they go to the same place: what it is taken on, and where it leads if not and if so.
+    fn both(&mut self, c: &Code, on: usize, target: usize) -> (Condition, usize, usize) {
+        let plan = self.plan;
+        let taken = self.taken(c);
+        let next = &plan.nodes[on];
+        let run = &plan.runs[next.run];
+        let second = &self.input.pieces[run.piece].words[run.words.0];
+        let ([_], [Some(second_on), Some(second_target)]) = (&next.before[..], &next.next[..]) else { return (taken, on, target) };
+        if run.words.1 - run.words.0 != 1 || !is_branch(second.op) || next.form != self.form {
+            return (taken, on, target);
+        }
+        let also = self.taken(second);
+        if *second_target == target {
+            self.merged.push(on);
+            return (self.either(taken, also), *second_on, target);
+        }
+        if *second_on == target {
+            // The first leads where the second does not.
+            self.merged.push(on);
+            let also = self.not(also);
+            return (self.either(taken, also), *second_target, target);
+        }
+        (taken, on, target)
+    }
+
+    /// Words that are executed or not come: as long as they do, cells are written as if they were.
+    fn begin_short(&mut self, piece: &Piece, n: usize, short: &Short) -> Only {
+        let mut skipped = self.taken(&piece.words[n]);
+        if short.first > n + 1 {
+            let also = self.taken(&piece.words[n + 1]);
+            skipped = if short.either {
+                self.either(skipped, also)
+            } else {
+                let not = self.not(also);
+                let done = self.either(skipped, not);
+                self.not(done)
+            };
+        }
+        Only { skipped: self.value(skipped), end: short.end, old: BTreeMap::new() }
+    }
+
+    /// Notes what a word is going to overwrite that may not be executed.
+    fn keep_old(&mut self, only: &mut Only, c: &Code) {
+        let (state, piece) = (self.input.layout.state, &self.input.pieces[self.place.0]);
+        for cell in written(c) {
+            // A temporary that nobody reads behind them.
+            let needed = cell < state || piece.words[only.end..].iter().any(|c| reads_aside(c.op) || reads(c).any(|read| read == cell));
+            if needed && !only.old.contains_key(&cell) {
+                let old = self.get(cell);
+                only.old.insert(cell, old);
+            }
+        }
+    }
+
+    /// Cells have what was there, if the words were not executed.
+    fn choose(&mut self, only: Only) {
+        for (cell, old) in only.old {
+            let new = self.get(cell);
+            let value = self.b.ins().select(only.skipped, old, new);
+            self.set(cell, value);
+        }
+    }
+
+    /// Goes on at a node, with flags in its form.
+    fn go_to(&mut self, node: usize) {
+        let form = self.plan.nodes[node].form;
+        if form != self.form {
+            // All others are turned into this one.
+            if let Some(flags) = self.flag_state() {
+                self.save_flags(&flags);
+            }
+        }
+        self.b.ins().jump(self.blocks[node], &[]);
+    }
+
+    /// A block that goes on at a node, or the node's.
+    fn way_to(&mut self, node: usize) -> Block {
+        if self.plan.nodes[node].form == self.form {
+            return self.blocks[node];
+        }
+        let (here, way) = (self.b.current_block(), self.b.create_block());
+        self.b.switch_to_block(way);
+        self.go_to(node);
+        here.into_iter().for_each(|here| self.b.switch_to_block(here));
+        way
     }
 
     // ---- cells
@@ -222,8 +396,16 @@ impl Lower<'_> {
         if let Some(number) = self.flag_number(cell) {
             return self.flag(number);
         }
-        let variable = self.variable(cell);
-        self.b.use_var(variable)
+        if self.plan.is_kept(cell) {
+            let variable = self.variable(cell);
+            return self.b.use_var(variable);
+        }
+        if let Some(value) = self.known.cells.get(&cell) {
+            return *value;
+        }
+        let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
+        self.known.cells.insert(cell, value);
+        value
     }
 
     /// Its low 32 bits.
@@ -233,17 +415,36 @@ impl Lower<'_> {
     }
 
     pub fn set(&mut self, cell: u16, value: Value) {
-        if self.flag_number(cell).is_some() {
-            self.make_plain();
+        self.known.facts.remove(&cell);
+        if let Some(number) = self.flag_number(cell) {
+            return self.set_flag(number, value);
         }
-        let variable = self.variable(cell);
-        self.b.def_var(variable, value);
+        if self.plan.is_kept(cell) {
+            let variable = self.variable(cell);
+            return self.b.def_var(variable, value);
+        }
+        let same = |known: &Value| self.constant_of(value).is_some() && self.constant_of(*known) == self.constant_of(value);
+        if self.known.cells.get(&cell).is_some_and(same) {
+            return;
+        }
+        self.known.cells.insert(cell, value);
+        self.dirty |= self.plan.bit(cell);
     }
 
     /// From 32 bits, or a truth value.
     pub fn set_narrow(&mut self, cell: u16, value: Value) {
         let value = self.b.ins().uextend(I64, value);
         self.set(cell, value);
+    }
+
+    /// One of the constants that flags come from.
+    pub fn constant(&mut self, value: u32) -> Value {
+        if let Some(known) = self.constants.get(&value) {
+            return *known;
+        }
+        let constant = self.k32(value);
+        self.constants.insert(value, constant);
+        constant
     }
 
     pub fn k64(&mut self, value: u64) -> Value {
@@ -262,11 +463,18 @@ impl Lower<'_> {
 
     /// What is not in its cell, with temporaries or without.
     fn state(&mut self, temporaries: bool) -> State {
-        let all = self.plan.members(self.unsaved);
-        let (flags, cells): (Vec<u16>, Vec<u16>) = all.into_iter().partition(|cell| self.flag_number(*cell).is_some());
+        let cells = self.plan.members(self.unsaved | self.dirty);
         let temporaries = if temporaries { self.live_temporaries() } else { BTreeSet::new() };
         let cells = cells.into_iter().chain(temporaries).map(|cell| (cell, self.get(cell))).collect();
-        State { cells, flags: if flags.is_empty() { None } else { self.flag_state() } }
+        State { cells, flags: self.flag_state() }
+    }
+
+    /// Stores what is not kept.
+    fn flush(&mut self) {
+        for cell in self.plan.members(std::mem::take(&mut self.dirty)) {
+            let value = self.get(cell);
+            self.put(cell, value);
+        }
     }
 
     fn save(&mut self, state: &State) {
@@ -286,26 +494,43 @@ impl Lower<'_> {
             self.look();
         }
         if self.pending.is_none() {
+            let (at, here) = (self.at, self.place);
+            // If the instruction has done nothing yet, it begins again: its temporaries need not be kept.
+            let piece = &self.input.pieces[here.0];
+            let first = instruction.checked_sub(1).map_or(here.1, |number| piece.marks[number]);
+            let harmless = |c: &Code| {
+                !c.op.is_access() && !is_called(c.op) && !is_branch(c.op) && written(c).all(|cell| cell >= self.input.layout.state)
+            };
+            let back = if piece.words[first..here.1].iter().all(harmless) { here.1 - first } else { 0 };
+            (self.at, self.place.1) = (at - back as u32, here.1 - back);
             let state = self.state(true);
             self.pending = Some(Pending { at: self.at, loads: false, instruction, state });
+            (self.at, self.place) = (at, here);
         }
         if let Some(pending) = &mut self.pending {
             (pending.loads, pending.instruction) = (pending.loads | loads, instruction);
         }
     }
 
-    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look.
-    pub fn look(&mut self) {
-        let Some(pending) = self.pending.take() else { return };
+    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look. It does here if somebody asks for something
+    /// else. False: there was no access.
+    pub fn look(&mut self) -> bool {
+        let Some(pending) = self.pending.take() else { return false };
         let layout = self.input.layout;
-        let refused = self.b.ins().load(I32, ours(), self.cells, layout.refused);
-        self.out_of_line_if(refused, |l| {
-            let none = l.k32(0);
-            l.b.ins().store(ours(), none, l.cells, layout.refused);
-            l.save(&pending.state);
-            l.count_at_exit();
-            l.return_by(Exit::Resume(pending.at), None);
+        let asked = self.asked();
+        self.out_of_line_if(asked, |l| {
+            let refused = l.b.ins().load(I32, ours(), l.cells, layout.refused);
+            l.out_of_line_if(refused, |l| {
+                let none = l.k32(0);
+                l.b.ins().store(ours(), none, l.cells, layout.refused);
+                l.save(&pending.state);
+                l.count_at_exit();
+                l.return_by(Exit::Resume(pending.at), None);
+            });
+            l.b.current_block().into_iter().for_each(|block| l.b.set_cold_block(block));
+            l.leave(Exit::Resume(l.at), None);
         });
+        true
     }
 
     /// Temporaries that words before this one wrote, and it or others behind it may read.
@@ -366,15 +591,19 @@ impl Lower<'_> {
         self.b.set_cold_block(out);
         self.b.ins().brif(condition, out, &[], on, &[]);
         self.b.switch_to_block(out);
+        let known = self.known.clone();
         leave(self);
+        self.known = known;
         self.b.switch_to_block(on);
     }
 
     fn asked(&mut self) -> Value {
-        self.b.ins().load(I32, ours(), self.attention, 0)
+        let attention = self.b.ins().load(I64, ours(), self.cells, self.input.layout.attention);
+        // Others write it: an atomic load is never taken for an earlier one, nor are other loads over it.
+        self.b.ins().atomic_load(I32, ours(), attention)
     }
 
-    /// The head of a block: what it counts, and whether somebody asks for attention.
+    /// The head of a block: what it counts.
     pub fn enter(&mut self, c: &Code) {
         if !self.input.layout.counted {
             return;
@@ -385,8 +614,6 @@ impl Lower<'_> {
         let zero = self.k64(0);
         let short = self.b.ins().icmp(IntCC::SignedLessThan, now, zero);
         self.leave_if(short, Exit::Refuse(self.at));
-        let asked = self.asked();
-        self.leave_if(asked, Exit::Refuse(self.at));
         self.b.def_var(self.left, now);
     }
 
@@ -399,42 +626,41 @@ impl Lower<'_> {
         }
     }
 
-    /// The last word of a run.
-    fn leave_run(&mut self, c: &Code, next: &[usize]) {
-        match c.op {
-            Bc::Jump => {
+    /// The last word of a node.
+    fn leave_node(&mut self, c: &Code, next: &[Option<usize>]) {
+        match (c.op, next) {
+            (Bc::Jump, _) => {
                 self.uncount(c.a);
                 if c.imm <= self.input.pieces[self.place.0].pc {
                     self.go_back(c.imm);
                 }
                 match *next {
-                    [next] => _ = self.b.ins().jump(self.blocks[next], &[]),
+                    [Some(next)] => self.go_to(next),
                     _ => self.leave(Exit::Jump(c.imm), None),
                 }
             }
-            Bc::JumpTo | Bc::JumpRekey => {
+            (Bc::JumpTo | Bc::JumpRekey, _) => {
                 self.uncount(c.a);
                 let to = self.get(c.b);
-                for next in next {
+                for next in next.iter().flatten() {
                     self.return_to(c, to, *next);
                 }
                 self.leave(if c.op == Bc::JumpTo { Exit::JumpTo } else { Exit::Rekey }, Some(to));
             }
-            Bc::Raise | Bc::Wait => self.leave(Exit::Resume(self.at), None),
-            Bc::Br => {
-                self.b.ins().jump(self.blocks[next[0]], &[]);
+            (Bc::Br, [Some(next)]) => self.go_to(*next),
+            (op, [Some(on), Some(target)]) if is_branch(op) => {
+                let (condition, on, target) = self.both(c, *on, *target);
+                let condition = self.value(condition);
+                let (target, on) = (self.way_to(target), self.way_to(on));
+                self.b.ins().brif(condition, target, &[], on, &[]);
             }
-            _ => {
-                let [on, target] = [next[0], next[1]];
-                let condition = self.condition(c);
-                self.b.ins().brif(condition, self.blocks[target], &[], self.blocks[on], &[]);
-            }
+            _ => self.leave(Exit::Resume(self.at), None),
         }
     }
 
     /// Goes to a block of the region if that is where a computed jump leads, with the key that the region has.
     fn return_to(&mut self, c: &Code, to: Value, next: usize) {
-        let pc = self.input.pieces[self.plan.runs[next].piece].pc;
+        let pc = self.input.pieces[self.plan.runs[self.plan.nodes[next].run].piece].pc;
         let expected = self.k64(pc);
         let mut same = self.b.ins().icmp(IntCC::Equal, to, expected);
         if c.op == Bc::JumpRekey {
@@ -448,14 +674,16 @@ impl Lower<'_> {
         let (there, on) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(same, there, &[], on, &[]);
         self.b.switch_to_block(there);
+        let known = self.known.clone();
         self.go_back(pc);
-        self.b.ins().jump(self.blocks[next], &[]);
+        self.go_to(next);
+        self.known = known;
         self.b.switch_to_block(on);
     }
 
-    /// A jump back comes, to this pc: a poll, if blocks have none.
+    /// A jump back comes, to this pc: a poll, if there was none just now.
     fn go_back(&mut self, pc: u64) {
-        if !self.input.layout.counted {
+        if !self.known.polled {
             let asked = self.asked();
             self.leave_if(asked, Exit::Poll(pc));
         }
@@ -465,12 +693,26 @@ impl Lower<'_> {
     pub fn call_word(&mut self, c: &Code) {
         self.look();
         self.call(self.input.calls.word, &[]);
-        let state = self.plan.cells.keys().copied().filter(|_| c.op == Bc::Call);
-        self.flags_are_saved();
-        let all: BTreeSet<u16> = written(c).chain(state).filter(|cell| self.flag_number(*cell).is_none()).collect();
-        for cell in all {
-            let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
-            self.set(cell, value);
+        self.form = Form::MEMORY;
+        (self.known.first, self.dirty) = (None, 0);
+        if c.op == Bc::Call {
+            self.known.cells.clear();
+            self.known.facts.clear();
+            // A helper may change what is where.
+            self.known.pages.clear();
+            let empty = self.k64(EMPTY);
+            for slot in (0..MAX_SLOTS).filter(|_| !self.input.layout.direct) {
+                self.b.ins().store(ours(), empty, self.cells, self.input.layout.slots + 16 * slot as i32);
+            }
+        }
+        let state = self.plan.members(self.plan.kept).into_iter().filter(|_| c.op == Bc::Call);
+        for cell in written(c).chain(state).collect::<BTreeSet<u16>>() {
+            self.known.cells.remove(&cell);
+            self.known.facts.remove(&cell);
+            if self.plan.is_kept(cell) && self.flag_number(cell).is_none() {
+                let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
+                self.set(cell, value);
+            }
         }
     }
 

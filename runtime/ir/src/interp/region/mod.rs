@@ -12,8 +12,10 @@
 //! Regions count, poll and stop where blocks do. What a region has no code for ends it: it leaves before that block, or to the interpreter before that word.
 
 mod access;
+mod compare;
 mod flags;
 mod lower;
+mod pages;
 mod plan;
 mod stored;
 mod words;
@@ -23,6 +25,7 @@ use super::code::{Arena, Bc, BlockInfo, Code};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
 pub use lower::{Compiled, Place};
+pub use pages::{EMPTY, MAX_SLOTS};
 pub use plan::written;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -101,6 +104,10 @@ pub struct Layout {
     pub front: i32,
     /// Not 0: the host has refused an access.
     pub refused: i32,
+    /// Three words of 32 bits, to compute flags from.
+    pub flags: i32,
+    /// [`MAX_SLOTS`] pairs of a virtual page and what to add for its host address.
+    pub slots: i32,
     /// As of the quick tier.
     pub direct: bool,
     pub counted: bool,
@@ -112,6 +119,7 @@ pub struct Calls {
     pub load: [usize; 4],
     pub store: [usize; 4],
     pub probe: usize,
+    pub refill: usize,
     pub word: usize,
 }
 
@@ -175,7 +183,11 @@ impl Policy {
                 *c = Code { op: Bc::Jump, x: 1, imm: to.pc, ..*c };
             }
         }
-        if block.key != key || !block.linkable || words.first()?.op != Bc::Enter || !words.iter().all(|c| self.takes(c)) {
+        if let Some(c) = words.iter().find(|c| !self.takes(c)) {
+            tracing::debug!("no region has the block at {:#x}: {:?}", block.pc, c.op);
+            return None;
+        }
+        if block.key != key || !block.linkable || words.first()?.op != Bc::Enter {
             return None;
         }
         let marks = &arena.marks[block.marks.0 as usize..block.marks.1 as usize];

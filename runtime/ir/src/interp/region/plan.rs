@@ -1,22 +1,27 @@
-//! Which cells of the state a region has in use, how its words follow each other, and what of the state is not in its cells where.
+//! Which cells of the state a region has in use and which of them stay in registers, how its words follow each other, and what of the state is not in its
+//! cells where.
 //!
-//! A cell that a word wrote is stored at exits only. The sets at the head of each run of words are those of all ways there, by iteration until nothing
-//! changes.
+//! Words without a way in or out in their middle are a *run*. Code is made of a run for each form that the flags may have at its head, a *node*, so that
+//! their form is known everywhere. The cells that are used most where loops are deepest are values from node to node (*kept*), and stored at exits only; all
+//! others are in their cells at the head and the end of each node.
 
 use super::super::code::{Bc, Code};
-use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, writes};
-use super::{Input, is_called};
+use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, reads_aside, writes};
+use super::flags::Form;
+use super::{Input, Piece, is_called};
 use std::collections::BTreeMap;
 
 /// Cells of the state, by their number in the region.
 pub type Set = u128;
 
-/// Forms in which the flags may be: in their cells, those of a subtraction or an addition of known operands, values of their own.
-pub type Forms = u8;
-pub const MEMORY: Forms = 1;
-pub const SUB: Forms = 2;
-pub const ADD: Forms = 4;
-pub const PLAIN: Forms = 8;
+/// Cells that are kept at most. The host has 14 registers for these, its own addresses and what is computed.
+const MAX_KEPT: usize = 9;
+/// Forms of flags for which code of a run is made at most, but for the one that all others can be turned into.
+const MAX_FORMS: usize = 4;
+/// Words that are executed rather than branched over, at most.
+const MAX_SHORT: usize = 4;
+/// Loops in loops that are told apart.
+const MAX_DEPTH: u32 = 5;
 
 /// Words of one piece without a way in or out in their middle.
 #[derive(Clone, Debug)]
@@ -25,20 +30,48 @@ pub struct Run {
     /// Word numbers in the piece: first, and one past the last.
     pub words: (usize, usize),
     /// Runs that it leads to.
-    pub next: Vec<usize>,
-    /// What is not in its cell at its head.
+    next: Vec<Option<usize>>,
+    /// Loops that it is in.
+    depth: u32,
+    nodes: Vec<usize>,
+}
+
+/// A run with flags in one form at its head.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub run: usize,
+    pub form: Form,
+    /// Nodes that its last word leads to: those of a branch are the next word's and the target's.
+    pub next: Vec<Option<usize>>,
+    /// Nodes that lead here.
+    pub before: Vec<usize>,
+    /// What of the cells that are kept is not in its cell at its head.
     pub unsaved: Set,
-    /// The forms its flags may have there.
-    pub forms: Forms,
+}
+
+/// A branch, or two that lead to the same places, over a few words that only compute: those are executed in any case, and what they write is chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Short {
+    /// The first of the words, and one past the last.
+    pub first: usize,
+    pub end: usize,
+    /// Of two branches each skips the words; else the first leads to them.
+    pub either: bool,
 }
 
 /// The plan of a region.
 pub struct Plan {
     /// The number of each cell of the state that is in use.
     pub cells: BTreeMap<u16, u32>,
+    /// Those that are values from node to node.
+    pub kept: Set,
     pub runs: Vec<Run>,
+    /// Each behind one that leads there; the first is where the region begins.
+    pub nodes: Vec<Node>,
+    /// By piece and word number: branches over so few words that they are no way out of a run.
+    pub short: BTreeMap<(usize, usize), Short>,
     /// By piece and word number: the run that begins there.
-    pub heads: BTreeMap<(usize, usize), usize>,
+    heads: BTreeMap<(usize, usize), usize>,
     /// The cells of the flags that additions and subtractions set: those of the first of them.
     pub flags: Option<[u16; 4]>,
 }
@@ -79,8 +112,11 @@ impl Plan {
         let mut words = input.pieces.iter().flat_map(|p| &p.words);
         let flags = words.find(|c| writes(c.op) == Writes::Flags).map(flags_of);
         let flags = flags.filter(|flags| flags.iter().all(|flag| *flag < input.layout.state));
-        let mut plan = Plan { cells, runs: Vec::new(), heads: BTreeMap::new(), flags };
+        let mut plan = Plan { cells, kept: 0, runs: Vec::new(), nodes: Vec::new(), short: BTreeMap::new(), heads: BTreeMap::new(), flags };
         plan.find_runs(input);
+        plan.find_depths();
+        plan.choose(input);
+        plan.find_nodes(input);
         plan.iterate(input);
         Some(plan)
     }
@@ -88,8 +124,14 @@ impl Plan {
     fn find_runs(&mut self, input: &Input) {
         for (piece, p) in input.pieces.iter().enumerate() {
             let mut heads = vec![0];
+            let mut part = 0;
             for (n, c) in p.words.iter().enumerate() {
-                if is_branch(c.op) {
+                if n < part {
+                    // The second of two branches.
+                } else if let Some(short) = self.short(p, n) {
+                    self.short.insert((piece, n), short);
+                    part = short.first;
+                } else if is_branch(c.op) {
                     heads.extend([n + 1, p.target(c)]);
                 } else if ends(c.op) {
                     heads.push(n + 1);
@@ -101,7 +143,7 @@ impl Plan {
             for (n, first) in heads.iter().enumerate() {
                 let end = heads.get(n + 1).copied().unwrap_or(p.words.len());
                 self.heads.insert((piece, *first), self.runs.len());
-                self.runs.push(Run { piece, words: (*first, end), next: Vec::new(), unsaved: 0, forms: 0 });
+                self.runs.push(Run { piece, words: (*first, end), next: Vec::new(), depth: 0, nodes: Vec::new() });
             }
         }
         for at in 0..self.runs.len() {
@@ -109,7 +151,7 @@ impl Plan {
             let p = &input.pieces[piece];
             let last = p.words[end - 1];
             let inside = |n: usize| self.heads.get(&(piece, n)).copied();
-            let next = match last.op {
+            self.runs[at].next = match last.op {
                 Bc::Br => vec![inside(p.target(&last))],
                 op if is_branch(op) => vec![inside(end), inside(p.target(&last))],
                 Bc::Jump => vec![self.head_of(input, last.imm)],
@@ -117,8 +159,28 @@ impl Plan {
                 op if ends(op) => vec![],
                 _ => vec![inside(end)],
             };
-            self.runs[at].next = next.into_iter().flatten().collect();
         }
+    }
+
+    /// The words that a branch goes over, alone or with the next, if they only compute a little and nothing else leads to them.
+    fn short(&self, p: &Piece, n: usize) -> Option<Short> {
+        let words = &p.words;
+        let plain = |n: usize| is_branch(words[n].op) && !matches!(words[n].op, Bc::Br | Bc::Poll);
+        let target = |n: usize| p.target(&words[n]);
+        let (first, end, either) = match plain(n).then(|| target(n))? {
+            // It leads to what the next one goes over.
+            end if end == n + 2 && plain(n + 1) => (n + 2, target(n + 1), false),
+            end if n + 1 < end && plain(n + 1) && target(n + 1) == end => (n + 2, end, true),
+            end => (n + 1, end, true),
+        };
+        let computes = |c: &Code| {
+            let quiet = matches!(writes(c.op), Writes::One) && !c.op.is_access() && !reads_aside(c.op) && !is_branch(c.op) && !ends(c.op);
+            let slow = matches!(c.op, Bc::DivU | Bc::DivS32 | Bc::DivS64 | Bc::RemU);
+            quiet && !slow && written(c).all(|cell| !self.is_flag(cell))
+        };
+        let words_ok = first < end && end < words.len() && end - first <= MAX_SHORT && words[first..end].iter().all(computes);
+        let others = |(at, c): (usize, &Code)| at != n && at + 1 != first && is_branch(c.op) && (n + 1..end).contains(&p.target(c));
+        (words_ok && !words.iter().enumerate().any(others)).then_some(Short { first, end, either })
     }
 
     /// The run at the head of the block at a pc.
@@ -127,27 +189,118 @@ impl Plan {
         self.heads.get(&(piece, 0)).copied()
     }
 
-    fn iterate(&mut self, input: &Input) {
-        let mut ahead: Vec<usize> = (0..self.runs.len()).collect();
-        if let Some(first) = self.runs.first_mut() {
-            first.forms = MEMORY;
+    /// How deep each run is in loops: a loop is what leads back to a run from one behind it, without coming through it.
+    fn find_depths(&mut self) {
+        let mut before = vec![Vec::new(); self.runs.len()];
+        let (mut state, mut back, mut path) = (vec![0u8; self.runs.len()], BTreeMap::<usize, Vec<usize>>::new(), vec![(0, 0)]);
+        while let Some((run, n)) = path.last_mut() {
+            state[*run] = 1;
+            let Some(next) = self.runs[*run].next.get(*n).copied() else {
+                state[*run] = 2;
+                path.pop();
+                continue;
+            };
+            let from = *run;
+            *n += 1;
+            let Some(next) = next else { continue };
+            before[next].push(from);
+            match state[next] {
+                0 => path.push((next, 0)),
+                1 => back.entry(next).or_default().push(from),
+                _ => {}
+            }
         }
-        while let Some(at) = ahead.pop() {
-            let Run { piece, words: (first, end), unsaved, forms, .. } = self.runs[at];
-            if forms == 0 {
-                // Nothing leads there yet.
+        for (head, mut ahead) in back {
+            let mut inside = vec![false; self.runs.len()];
+            inside[head] = true;
+            while let Some(run) = ahead.pop() {
+                if !std::mem::replace(&mut inside[run], true) {
+                    ahead.extend(&before[run]);
+                }
+            }
+            for (run, _) in self.runs.iter_mut().zip(inside).filter(|(_, inside)| *inside) {
+                run.depth = (run.depth + 1).min(MAX_DEPTH);
+            }
+        }
+    }
+
+    /// Which cells are kept.
+    fn choose(&mut self, input: &Input) {
+        // By cell: reads at the head of a run, which are loads if it is not kept, and writes, which are stores.
+        let mut uses: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
+        for run in &self.runs {
+            let weight = 8u64.pow(run.depth);
+            let (mut read, mut set) = (Vec::new(), Vec::new());
+            for (n, c) in input.pieces[run.piece].words.iter().enumerate().take(run.words.1).skip(run.words.0) {
+                let chosen = written(c).filter(|_| self.short.iter().any(|((piece, _), short)| *piece == run.piece && (short.first..short.end).contains(&n)));
+                read.extend(reads(c).chain(chosen).filter(|cell| !set.contains(cell)));
+                set.extend(written(c));
+            }
+            for (n, cells) in [&mut read, &mut set].into_iter().enumerate() {
+                cells.sort_unstable();
+                cells.dedup();
+                cells.iter().for_each(|cell| uses.entry(*cell).or_default()[n] += weight);
+            }
+        }
+        let state = |cell: &u16| *cell < input.layout.state && !self.is_flag(*cell);
+        // What is hardly read needs its register for the exits only: then a store is as good.
+        let gain = |[reads, writes]: [u64; 2]| 2 * reads + if 4 * reads >= writes { writes } else { 0 };
+        let gains = uses.into_iter().filter(|(cell, _)| state(cell)).map(|(cell, uses)| (cell, gain(uses)));
+        let mut gains: Vec<(u16, u64)> = gains.filter(|(_, gain)| *gain > 0).collect();
+        gains.sort_by_key(|(cell, gain)| (std::cmp::Reverse(*gain), *cell));
+        self.kept = gains.iter().take(MAX_KEPT).fold(0, |set, (cell, _)| set | self.bit(*cell));
+    }
+
+    fn find_nodes(&mut self, input: &Input) {
+        let mut ahead = vec![(0, Form::MEMORY, None)];
+        while let Some((run, form, from)) = ahead.pop() {
+            let known = |form: Form| self.runs[run].nodes.iter().copied().find(|node| self.nodes[*node].form == form);
+            let full = self.runs[run].nodes.len() >= MAX_FORMS;
+            let found = known(form).or_else(|| known(Form::MEMORY).filter(|_| full));
+            let node = found.unwrap_or(self.nodes.len());
+            if let Some((from, slot)) = from {
+                let from: usize = from;
+                self.nodes[from].next[slot] = Some(node);
+            }
+            if let (Some(_), Some((from, _))) = (found, from) {
+                self.nodes[node].before.push(from);
                 continue;
             }
-            let words = &input.pieces[piece].words[first..end];
-            let (unsaved, forms) = words.iter().fold((unsaved, forms), |(set, forms), c| (self.after(set, c), self.forms_after(forms, c)));
-            for next in self.runs[at].next.clone() {
-                let run = &mut self.runs[next];
-                if (run.unsaved | unsaved, run.forms | forms) != (run.unsaved, run.forms) {
-                    (run.unsaved, run.forms) = (run.unsaved | unsaved, run.forms | forms);
+            let form = if full { Form::MEMORY } else { form };
+            let Run { piece, words: (first, end), .. } = self.runs[run];
+            let behind = (first..end).fold(form, |form, n| form.after(self, &input.pieces[piece], n));
+            let next = self.runs[run].next.clone();
+            ahead.extend(next.iter().enumerate().rev().filter_map(|(slot, run)| Some(((*run)?, behind, Some((node, slot))))));
+            self.runs[run].nodes.push(node);
+            let before = from.map(|(from, _)| from).into_iter().collect();
+            self.nodes.push(Node { run, form, next: vec![None; next.len()], before, unsaved: 0 });
+        }
+    }
+
+    fn iterate(&mut self, input: &Input) {
+        let mut ahead: Vec<usize> = (0..self.nodes.len()).collect();
+        while let Some(at) = ahead.pop() {
+            let Node { run, unsaved, .. } = self.nodes[at];
+            let Run { piece, words: (first, end), .. } = self.runs[run];
+            let unsaved = input.pieces[piece].words[first..end].iter().fold(unsaved, |set, c| self.after(set, c));
+            for next in self.nodes[at].next.clone().into_iter().flatten() {
+                let node = &mut self.nodes[next];
+                if node.unsaved | unsaved != node.unsaved {
+                    node.unsaved |= unsaved;
                     ahead.push(next);
                 }
             }
         }
+    }
+
+    /// The bit of a cell of the state.
+    pub fn bit(&self, cell: u16) -> Set {
+        self.cells.get(&cell).map_or(0, |n| 1 << n)
+    }
+
+    /// A cell is a value from node to node. Temporaries are.
+    pub fn is_kept(&self, cell: u16) -> bool {
+        self.cells.get(&cell).is_none_or(|n| self.kept >> n & 1 != 0)
     }
 
     fn is_flag(&self, cell: u16) -> bool {
@@ -159,33 +312,12 @@ impl Plan {
         writes(c.op) == Writes::Flags && Some(flags_of(c)) == self.flags
     }
 
-    /// A word that may look at flags.
-    pub fn reads_flags(&self, c: &Code) -> bool {
-        reads(c).any(|cell| self.is_flag(cell))
-    }
-
-    /// The forms of the flags behind a word.
-    fn forms_after(&self, mut forms: Forms, c: &Code) -> Forms {
-        if is_called(c.op) {
-            return MEMORY;
-        }
-        if self.reads_flags(c) && forms.count_ones() > 1 {
-            forms = PLAIN;
-        }
-        if self.sets_flags(c) {
-            forms = if matches!(c.op, Bc::SubFlags32 | Bc::SubFlags32I) { SUB } else { ADD };
-        } else if written(c).any(|cell| self.is_flag(cell)) {
-            forms = PLAIN;
-        }
-        forms
-    }
-
-    /// What is not in its cell behind a word.
+    /// What is kept and not in its cell behind a word.
     pub fn after(&self, unsaved: Set, c: &Code) -> Set {
         if is_called(c.op) {
             return 0;
         }
-        written(c).filter_map(|cell| self.cells.get(&cell)).fold(unsaved, |set, n| set | 1 << n)
+        written(c).fold(unsaved, |set, cell| set | self.bit(cell) & self.kept)
     }
 
     /// The cells of a set.

@@ -37,10 +37,10 @@ impl Symbol {
 
 impl Calls {
     /// Numbers in place of addresses.
-    pub const NUMBERS: Calls = Calls { load: [0, 1, 2, 3], store: [4, 5, 6, 7], probe: 8, word: 9 };
+    pub const NUMBERS: Calls = Calls { load: [0, 1, 2, 3], store: [4, 5, 6, 7], probe: 8, refill: 9, word: 10 };
 
     fn address(&self, number: u32) -> Option<u64> {
-        let all = [&self.load[..], &self.store, &[self.probe, self.word]].concat();
+        let all = [&self.load[..], &self.store, &[self.probe, self.refill, self.word]].concat();
         all.get(number as usize).map(|address| *address as u64)
     }
 }

@@ -10,6 +10,14 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 impl Lower<'_> {
     /// Emits a word that is no branch and does not end the block.
     pub fn word(&mut self, c: &Code) {
+        let fact = self.fact(c);
+        self.plain_word(c);
+        if let Some(fact) = fact {
+            self.known.facts.insert(c.a, fact);
+        }
+    }
+
+    fn plain_word(&mut self, c: &Code) {
         use Bc::*;
         macro_rules! wide {
             ($op:ident) => {{
@@ -167,13 +175,13 @@ impl Lower<'_> {
     fn flags(&mut self, c: &Code) {
         let minus = matches!(c.op, Bc::SubFlags32 | Bc::SubFlags32I);
         let x = self.low(c.b);
-        let y = if matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I) { self.k32(c.c.into()) } else { self.low(c.c) };
+        let y = if matches!(c.op, Bc::AddFlags32I | Bc::SubFlags32I) { self.constant(c.c.into()) } else { self.low(c.c) };
         let result = if minus { self.b.ins().isub(x, y) } else { self.b.ins().iadd(x, y) };
         if c.x == 0 {
             self.set_narrow(c.a, result);
         }
         if self.plan.sets_flags(c) {
-            return self.set_flags([x, y], minus);
+            return self.set_flags(c, [x, y], result);
         }
         for (number, cell) in flags_of(c).into_iter().enumerate() {
             let value = self.flag_of(number, [x, y], minus);
@@ -280,11 +288,6 @@ impl Lower<'_> {
     /// When a branch is taken: not zero.
     pub fn condition(&mut self, c: &Code) -> Value {
         use Bc::*;
-        if matches!(c.op, BrEq | BrNe)
-            && let Some(truth) = self.signed(c)
-        {
-            return truth;
-        }
         let condition = match c.op {
             BrNz => return self.get(c.b),
             BrZ => {

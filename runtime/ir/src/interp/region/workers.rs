@@ -131,8 +131,6 @@ fn settings() -> Option<settings::Flags> {
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", "speed"),
-        // Two loads of the guest's are two loads: another CPU may write in between.
-        ("enable_alias_analysis", "false"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("enable_probestack", "false"),
         ("unwind_info", "false"),
@@ -187,8 +185,19 @@ mod tests {
             Code { x: 1, ..code(Bc::Jump, 0, 0, 0, 0x1100) },
             code(Bc::JumpTo, 0, 2, 0, 0),
         ];
-        let layout = Layout { state: 32, left: 4096, run: 4104, attention: 4112, front: 4120, refused: 4128, direct, counted };
-        let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, word: 16 };
+        let layout = Layout {
+            state: 32,
+            left: 4096,
+            run: 4104,
+            attention: 4112,
+            front: 4120,
+            refused: 4128,
+            flags: 4136,
+            slots: 4160,
+            direct,
+            counted,
+        };
+        let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, refill: 16, word: 16 };
         let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5] }];
         Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), returns: Vec::new(), rekeyed: None, layout, calls }
     }
