@@ -67,13 +67,13 @@ def kill(times, directory):
     line = boot("--code-cache", cache)
     whole = seconds(line)
     for number in range(times):
-        if number % 5 == 0:
+        if number % 10 == 0:
             # There is something to be written again.
             for name in os.listdir(cache):
                 if name.endswith(".code"):
                     os.unlink(os.path.join(cache, name))
         # Files are written in the last tenth.
-        delay = random.uniform(0.8, 1.2) if number % 2 else random.uniform(0, 1)
+        delay = random.uniform(0.8, 1.4) if number % 2 else random.uniform(0, 1)
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay * whole)
         process.kill()

@@ -44,6 +44,8 @@ impl Cli {
     fn trace(&self) -> Option<String> {
         match &self.command {
             Some(Command::Jit { command: jit::Jit::Explain(explain) }) => explain.run.trace.clone(),
+            // What comes behind `run` is the program's; its `--trace` is another.
+            Some(Command::Run(_)) => std::env::var("EMU_TRACE").ok(),
             _ => self.run.trace.clone(),
         }
     }

@@ -234,6 +234,8 @@ impl Store {
         match self.write_new(&values.new) {
             // What it was made of stays open.
             Ok(file) => values.files.extend(file),
+            // A program's own limit, which is for what we might say, too.
+            Err(Refused::Host(_, e)) if e.kind() == io::ErrorKind::FileTooLarge => {}
             Err(e) => tracing::warn!("code cache: {e}"),
         }
         values.forget_new();

@@ -2,7 +2,7 @@
 
 use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::Led;
-use super::region::{Compiled, Done, Input, Made, gather};
+use super::region::{Compiled, Done, Input, Known, Made, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
 use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
 use emu_memory::{GuestBus, PAGE_BITS};
@@ -87,7 +87,16 @@ impl<I: Isa> Engine<I> {
         let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
         let (layout, calls) = quick.region_layout::<I>();
         let find = |to| find(&self.blocks, page, pc, key, layout.direct, to);
-        let Some((pieces, returns)) = gather(&self.arena, head, quick.policy(regions.thorough), find) else { return };
+        let between = |from, to| {
+            let all = self.blocks.iter().map(|(id, _)| (id.pc, id.key));
+            let mut pcs: Vec<u64> =
+                all.filter(|(pc, of)| (from..=to).contains(pc) && *of == key && find(*pc).is_some()).map(|(pc, _)| pc).collect();
+            pcs.sort_unstable();
+            pcs.dedup();
+            pcs
+        };
+        let known = Known { find: &find, between: &between };
+        let Some(pieces) = gather(&self.arena, head, quick.policy(regions.thorough), &known) else { return };
         let mut pages: Vec<(u16, u64)> =
             pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
         pages.dedup();
@@ -95,7 +104,7 @@ impl<I: Isa> Engine<I> {
         regions.asked.insert(head);
         regions.waiting += 1;
         regions.workers.ask(
-            Input { rekeyed: quick.rekeyed(&pieces, key), pages, pieces, key, returns, layout, calls },
+            Input { rekeyed: quick.rekeyed(&pieces, key), pages, pieces, key, layout, calls },
             self.stored.as_ref().map(|stored| &stored.store),
             &regions.done,
             bus.attention(),

@@ -23,7 +23,14 @@ impl Quick {
     pub fn regions(&self) -> impl Iterator<Item = RegionCode<'_>> {
         self.regions.iter().map(|region| {
             let (base, size) = region.function;
-            RegionCode { id: region.id, base, bytes: self.buffer.copy(base, size), places: &region.places, pieces: &region.pieces, spent: region.spent }
+            RegionCode {
+                id: region.id,
+                base,
+                bytes: self.buffer.copy(base, size),
+                places: &region.places,
+                pieces: &region.pieces,
+                spent: region.spent,
+            }
         })
     }
 

@@ -146,7 +146,9 @@ impl Lower<'_> {
                 let pair = match (self.flag_number(c.b), self.flag_number(c.c)) {
                     (Some(0), Some(3)) | (Some(3), Some(0)) => Some(self.compared(&[0, 3])?),
                     (None, None) => match (self.known.facts.get(&c.b), self.known.facts.get(&c.c)) {
-                        (Some(Fact::Sign(x)), Some(Fact::Overflow(y))) | (Some(Fact::Overflow(y)), Some(Fact::Sign(x))) if x == y => Some(*x),
+                        (Some(Fact::Sign(x)), Some(Fact::Overflow(y))) | (Some(Fact::Overflow(y)), Some(Fact::Sign(x))) if x == y => {
+                            Some(*x)
+                        }
                         _ => None,
                     },
                     _ => None,

@@ -140,7 +140,8 @@ impl Lower<'_> {
             return None;
         }
         let FlagVariables { operands, result } = self.flag_variables;
-        let operands = (form.base != Base::Memory && form.from.contains(&From::Base)).then(|| operands.map(|operand| self.b.use_var(operand)));
+        let operands =
+            (form.base != Base::Memory && form.from.contains(&From::Base)).then(|| operands.map(|operand| self.b.use_var(operand)));
         let result = form.from.contains(&From::Result).then(|| self.b.use_var(result));
         let mut values = [None; 4];
         for number in (0..4).filter(|number| form.from[*number] == From::Value) {

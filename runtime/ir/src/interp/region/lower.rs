@@ -642,10 +642,11 @@ impl Lower<'_> {
             (Bc::JumpTo | Bc::JumpRekey, _) => {
                 self.uncount(c.a);
                 let to = self.get(c.b);
-                for next in next.iter().flatten() {
-                    self.return_to(c, to, *next);
+                let exit = if c.op == Bc::JumpTo { Exit::JumpTo } else { Exit::Rekey };
+                if next.iter().any(Option::is_some) && self.has_key(c, exit, to) {
+                    next.iter().flatten().for_each(|next| self.jump_if(to, *next));
                 }
-                self.leave(if c.op == Bc::JumpTo { Exit::JumpTo } else { Exit::Rekey }, Some(to));
+                self.leave(exit, Some(to));
             }
             (Bc::Br, [Some(next)]) => self.go_to(*next),
             (op, [Some(on), Some(target)]) if is_branch(op) => {
@@ -658,19 +659,29 @@ impl Lower<'_> {
         }
     }
 
-    /// Goes to a block of the region if that is where a computed jump leads, with the key that the region has.
-    fn return_to(&mut self, c: &Code, to: Value, next: usize) {
+    /// Leaves by a computed jump if the key is not that of the region then. False: that cannot be told.
+    fn has_key(&mut self, c: &Code, exit: Exit, to: Value) -> bool {
+        if c.op == Bc::JumpTo {
+            return true;
+        }
+        let Some(copies) = &self.input.rekeyed else { return false };
+        let mut other = None;
+        for (cell, value) in copies {
+            let (now, then) = (self.get(*cell), self.k64(*value));
+            let differs = self.b.ins().icmp(IntCC::NotEqual, now, then);
+            other = Some(other.map_or(differs, |other| self.b.ins().bor(other, differs)));
+        }
+        if let Some(other) = other {
+            self.out_of_line_if(other, |l| l.leave(exit, Some(to)));
+        }
+        true
+    }
+
+    /// Goes on at a node if that is where a computed jump leads.
+    fn jump_if(&mut self, to: Value, next: usize) {
         let pc = self.input.pieces[self.plan.runs[self.plan.nodes[next].run].piece].pc;
         let expected = self.k64(pc);
-        let mut same = self.b.ins().icmp(IntCC::Equal, to, expected);
-        if c.op == Bc::JumpRekey {
-            let Some(copies) = &self.input.rekeyed else { return };
-            for (cell, value) in copies {
-                let (now, then) = (self.get(*cell), self.k64(*value));
-                let equal = self.b.ins().icmp(IntCC::Equal, now, then);
-                same = self.b.ins().band(same, equal);
-            }
-        }
+        let same = self.b.ins().icmp(IntCC::Equal, to, expected);
         let (there, on) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(same, there, &[], on, &[]);
         self.b.switch_to_block(there);

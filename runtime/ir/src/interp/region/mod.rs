@@ -14,6 +14,7 @@
 mod access;
 mod compare;
 mod flags;
+mod gather;
 mod lower;
 mod pages;
 mod plan;
@@ -24,18 +25,16 @@ mod workers;
 use super::code::{Arena, Bc, BlockInfo, Code};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
+pub use gather::{Known, gather};
 pub use lower::{Compiled, Place};
 pub use pages::{EMPTY, MAX_SLOTS};
 pub use plan::written;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 pub use workers::{Done, Held, Made, Workers};
 
 /// Blocks and words of a region at most.
 const MAX_BLOCKS: usize = 64;
 const MAX_WORDS: usize = 2500;
-/// Return addresses that a computed jump is compared with at most.
-const MAX_RETURNS: usize = 4;
 
 /// A block of a region: a copy, whose jumps say the pc they lead to, and words of the side table in `a` and `b` the first cell of their result and how many.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +45,8 @@ pub struct Piece {
     pub words: Vec<Code>,
     /// The first word of each instruction.
     pub marks: Vec<usize>,
+    /// Where its computed jumps may lead in the region: pcs of blocks.
+    pub ways: Vec<u64>,
 }
 
 impl Piece {
@@ -64,16 +65,19 @@ impl Piece {
         self.words.iter().filter(|c| c.op == Bc::MovI).flat_map(|c| [c.imm, c.imm & !1])
     }
 
-    /// It may end with the return of a call. Behind helpers, which may have changed what is where, computed jumps are looked up.
-    fn returns(&self) -> bool {
+    /// It may end with a jump to a block of the region that is computed. Behind helpers, which may have changed what is where, such are looked up.
+    fn computes(&self) -> bool {
         self.words.iter().any(|c| matches!(c.op, Bc::JumpTo | Bc::JumpRekey)) && !self.words.iter().any(|c| c.op == Bc::Call)
     }
 
-    /// Where it leads, by jumps and by calls that come back.
-    fn leads_to(&self, returns: &[u64]) -> impl Iterator<Item = u64> {
-        let computed = self.returns();
-        let jumps = self.words.iter().filter(|c| c.op == Bc::Jump).map(|c| c.imm);
-        jumps.chain(returns.iter().copied().filter(move |_| computed))
+    /// Where its other jumps lead.
+    fn jumps(&self) -> impl Iterator<Item = u64> {
+        self.words.iter().filter(|c| c.op == Bc::Jump).map(|c| c.imm)
+    }
+
+    /// Where it leads.
+    fn leads_to(&self) -> impl Iterator<Item = u64> {
+        self.jumps().chain(self.ways.iter().copied())
     }
 }
 
@@ -85,8 +89,6 @@ pub struct Input {
     /// The RAM and page of each, the first one's first.
     pub pages: Vec<(u16, u64)>,
     pub key: BlockKey,
-    /// Where computed jumps may lead: pcs of blocks of the region that one of it wrote into a register, behind a call.
-    pub returns: Vec<u64>,
     /// The cells that say whether the key is still that of the region where it may be another, and what they hold then. `None`: that is not known.
     pub rekeyed: Option<Vec<(u16, u64)>>,
     pub layout: Layout,
@@ -194,58 +196,6 @@ impl Policy {
         let marks = marks.iter().map(|mark| (mark.code - block.code) as usize).collect();
         // Branches forward only.
         let forward = |(n, c): (usize, &Code)| !is_branch(c.op) || c.imm > u64::from(block.code) + n as u64;
-        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words, marks })
+        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words, marks, ways: Vec::new() })
     }
-}
-
-/// The blocks around the one at a code index that lead back to it, and where computed jumps among them may lead; `None`: there is no loop.
-///
-/// `find` says the code index of the block at a pc with the same key, if there is one and the region may lead there. What a block writes into the state that is the pc of
-/// a block is taken for the return address of a call.
-pub fn gather(arena: &Arena, head: u32, policy: Policy, find: impl Fn(u64) -> Option<u32>) -> Option<(Vec<Piece>, Vec<u64>)> {
-    let info = |code: u32| arena.block_at(code).map(|block| arena.blocks[block as usize]).filter(|block| block.code == code);
-    let first = info(head)?;
-    let mut found: BTreeMap<u64, Piece> = BTreeMap::new();
-    let mut returns: Vec<u64> = Vec::new();
-    let mut order = Vec::new();
-    let mut count = 0;
-    let mut ahead = vec![first];
-    while let Some(block) = ahead.pop() {
-        if found.contains_key(&block.pc) {
-            continue;
-        }
-        let Some(piece) = policy.copy(arena, &block, first.key) else { continue };
-        count += piece.words.len();
-        if found.len() == MAX_BLOCKS || count > MAX_WORDS {
-            break;
-        }
-        let words = &arena.code[block.code as usize..block.end as usize];
-        ahead.extend(words.iter().filter(|c| c.op == Bc::Linked).filter_map(|c| info(c.imm as u32)));
-        // Into another page.
-        ahead.extend(words.iter().filter(|c| c.op == Bc::Jump && c.x == 0).filter_map(|c| info(find(c.imm)?)));
-        for (pc, code) in piece.constants().filter_map(|pc| Some((pc, find(pc)?))) {
-            if returns.len() < MAX_RETURNS && !returns.contains(&pc) {
-                returns.push(pc);
-            }
-            ahead.extend(info(code));
-        }
-        order.push(block.pc);
-        found.insert(block.pc, piece);
-    }
-    // Those that lead back to the first.
-    let leads = |piece: &Piece| piece.leads_to(&returns).collect::<Vec<u64>>();
-    let mut kept = vec![first.pc];
-    loop {
-        let more = |pc: &u64| !kept.contains(pc) && found.get(pc).is_some_and(|piece| leads(piece).iter().any(|to| kept.contains(to)));
-        let more: Vec<u64> = order.iter().copied().filter(more).collect();
-        if more.is_empty() {
-            break;
-        }
-        kept.extend(more);
-    }
-    order.retain(|pc| kept.contains(pc));
-    returns.retain(|pc| kept.contains(pc));
-    let pieces: Vec<Piece> = order.iter().filter_map(|pc| found.remove(pc)).collect();
-    let loops = pieces.iter().any(|piece| piece.leads_to(&returns).any(|to| to == first.pc));
-    loops.then_some((pieces, returns))
 }

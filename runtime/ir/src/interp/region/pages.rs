@@ -6,9 +6,9 @@
 //! follow each other are checked once, as in the quick tier; if they lie on two pages the interpreter goes on.
 
 use super::super::code::{Bc, Code};
+use super::is_called;
 use super::lower::{Lower, ours};
 use super::plan::written;
-use super::is_called;
 use crate::interp::quick::Together;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};

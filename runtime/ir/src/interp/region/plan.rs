@@ -155,7 +155,7 @@ impl Plan {
                 Bc::Br => vec![inside(p.target(&last))],
                 op if is_branch(op) => vec![inside(end), inside(p.target(&last))],
                 Bc::Jump => vec![self.head_of(input, last.imm)],
-                Bc::JumpTo | Bc::JumpRekey if p.returns() => input.returns.iter().map(|pc| self.head_of(input, *pc)).collect(),
+                Bc::JumpTo | Bc::JumpRekey if p.computes() => p.ways.iter().map(|pc| self.head_of(input, *pc)).collect(),
                 op if ends(op) => vec![],
                 _ => vec![inside(end)],
             };
@@ -232,7 +232,8 @@ impl Plan {
             let weight = 8u64.pow(run.depth);
             let (mut read, mut set) = (Vec::new(), Vec::new());
             for (n, c) in input.pieces[run.piece].words.iter().enumerate().take(run.words.1).skip(run.words.0) {
-                let chosen = written(c).filter(|_| self.short.iter().any(|((piece, _), short)| *piece == run.piece && (short.first..short.end).contains(&n)));
+                let chosen = written(c)
+                    .filter(|_| self.short.iter().any(|((piece, _), short)| *piece == run.piece && (short.first..short.end).contains(&n)));
                 read.extend(reads(c).chain(chosen).filter(|cell| !set.contains(cell)));
                 set.extend(written(c));
             }

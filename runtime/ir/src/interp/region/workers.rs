@@ -198,8 +198,8 @@ mod tests {
             counted,
         };
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, refill: 16, word: 16 };
-        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5] }];
-        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), returns: Vec::new(), rekeyed: None, layout, calls }
+        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], ways: Vec::new() }];
+        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, layout, calls }
     }
 
     /// Code indices and addresses are in it only when it has its place.
