@@ -147,7 +147,8 @@ impl<I: Isa> Engine<I> {
 
     /// A region has been entered often: it stays, or goes.
     pub(super) fn judge_region(&mut self, code: u32) {
-        let led = self.quick.as_mut().and_then(|quick| quick.judge(code));
+        let spent = &mut self.cx.spent;
+        let led = self.quick.as_mut().and_then(|quick| quick.judge(code, spent));
         if let Some(led) = led {
             self.cx.stats.dropped_regions += 1;
             self.lead(&led);

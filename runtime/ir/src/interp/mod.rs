@@ -121,7 +121,7 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back.
+    /// For regions: anything but the low half of the cells' address if the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back.
     refused: u32,
     flags: [u32; 3],
     slots: [[u64; 2]; hot::SLOTS],

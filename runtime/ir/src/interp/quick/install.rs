@@ -13,11 +13,13 @@ use crate::guest::{BlockKey, Isa};
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use std::time::{Duration, Instant};
 
-/// Counters of regions' visits; two regions may share one.
+/// Counters of regions' visits: no more regions than that.
 pub const VISITS: usize = 512;
 /// After so many visits a region is judged: one that is entered oftener than this is left soon, too, and costs more than it gives.
 const JUDGED: u32 = 1000;
 const OFTEN: Duration = Duration::from_nanos(100);
+/// ... or one in which so many guest instructions are executed at a visit, where they are counted.
+const FEW: u64 = 50;
 
 /// A region that stands in for its first block.
 pub struct Region {
@@ -112,7 +114,8 @@ impl Quick {
             return None;
         }
         let id = self.pages.get(input.pages.first()?)?.iter().find(|made| made.code == code)?.id;
-        let visits = self.regions.len() % VISITS;
+        let taken = |slot: usize| self.regions.iter().any(|region| region.spent == slot);
+        let visits = (0..VISITS).find(|slot| !taken(*slot))?;
         let base = self.buffer.next();
         let (shape, stubs) = (&self.shape, &self.stubs);
         let ops = self.scratch.assembler();
@@ -188,7 +191,7 @@ impl Quick {
                 ; push rax
                 ; pushfq
                 ; mov rax, QWORD cells as i64
-                ; mov DWORD [rax + shape.refused], 1
+                ; mov DWORD [rax + shape.refused], !(cells as u32) as i32
                 ; mov rax, [rax + shape.attention]
                 ; lock or DWORD [rax], emu_memory::Attention::REFUSED as i32
                 ; popfq
@@ -258,9 +261,12 @@ impl Quick {
     }
 
     /// The region in front of the block at a code index has been entered [`JUDGED`] times: if it goes away, its block leads elsewhere.
-    pub fn judge(&mut self, code: u32) -> Option<Led> {
+    pub fn judge(&mut self, code: u32, spent: &mut [u64; VISITS]) -> Option<Led> {
         let index = self.regions.iter().position(|region| region.code == code)?;
-        (self.regions[index].since.elapsed() < OFTEN * JUDGED).then(|| self.remove(index))
+        let region = &self.regions[index];
+        let short =
+            if self.shape.counted { spent[region.spent] < u64::from(JUDGED) * FEW } else { region.since.elapsed() < OFTEN * JUDGED };
+        short.then(|| self.remove(index))
     }
 
     fn remove(&mut self, index: usize) -> Led {

@@ -239,6 +239,7 @@ impl Quick {
         cx.attention = bus.attention().as_ptr() as usize;
         cx.find_front();
         cx.grant();
+        cx.refused = (&raw const cx.cells) as usize as u32;
         let recovering = self.faults.watch();
         let (no_code, counted) = (self.missing(), self.shape.counted);
         let mut run = Run { cx, arena, rams, blocks, bus, no_code, counted, leave: Leave::Block(0) };

@@ -7,7 +7,7 @@ use super::super::code::{Bc, Code};
 use super::compare::{Condition, Fact};
 use super::flags::{FlagState, FlagVariables, Form};
 use super::pages::{EMPTY, MAX_SLOTS, Page};
-use super::plan::{Plan, Set, Short, ends, reads, written};
+use super::plan::{Node, Plan, Set, Short, ends, reads, written};
 use super::stored::Symbol;
 use super::{Exit, Input, Piece, is_called};
 use crate::interp::quick::{is_branch, reads_aside};
@@ -69,8 +69,10 @@ struct Pending {
     at: u32,
     /// There are loads among them.
     loads: bool,
-    /// The instruction of the last, by number in its piece.
-    instruction: usize,
+    /// The instruction of the last, by its piece and number there.
+    instruction: (usize, usize),
+    /// What was left then.
+    left: Value,
     /// What was not in its cell.
     state: State,
 }
@@ -99,7 +101,8 @@ pub(super) struct Lower<'a> {
     /// Number of the piece, and of the word in it; one past the run's last.
     pub place: (usize, usize),
     pub end: usize,
-    /// What of the cells that are kept is not in its cell; and of the others.
+    /// The cells that are kept here; what of them is not in its cell; and of the others.
+    kept: Set,
     unsaved: Set,
     dirty: Set,
     pub known: Known,
@@ -132,6 +135,9 @@ pub(super) struct Known {
     pub facts: BTreeMap<u16, Fact>,
     /// Since the node's head, or that of the one before, somebody looked at the attention word.
     polled: bool,
+    /// What the node leaves to those that it leads to: cells that are not kept, to be stored, and accesses to look for.
+    dirty: Set,
+    pending: Option<Pending>,
 }
 
 /// Memory of ours: never refused.
@@ -180,6 +186,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         at: 0,
         place: (0, 0),
         end: 0,
+        kept: plan.nodes[0].kept,
         unsaved: 0,
         dirty: 0,
         known: Known::default(),
@@ -187,7 +194,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         flag_variables,
         form: Form::MEMORY,
     };
-    for cell in plan.members(plan.kept) {
+    for cell in plan.members(plan.nodes[0].kept) {
         let value = lower.b.ins().load(I64, ours(), cells, i32::from(cell) * 8);
         lower.set(cell, value);
     }
@@ -238,15 +245,16 @@ impl Lower<'_> {
             return self.ends.push(before);
         }
         self.b.switch_to_block(self.blocks[index]);
-        (self.unsaved, self.dirty, self.form) = (node.unsaved, 0, node.form);
+        (self.kept, self.unsaved, self.form) = (node.kept, node.unsaved, node.form);
         self.known = match node.before[..] {
             [before] if index != 0 => self.ends[before].clone(),
             _ => Known::default(),
         };
         self.end = run.words.1;
+        (self.dirty, self.pending) = (std::mem::take(&mut self.known.dirty), self.known.pending.take());
         if run.words.0 == 0 {
             // The key says so.
-            for (cell, value) in input.rekeyed.iter().flatten().filter(|(cell, _)| !plan.is_kept(*cell)) {
+            for (cell, value) in input.rekeyed.iter().flatten().filter(|(cell, _)| node.kept & plan.bit(*cell) == 0) {
                 let value = self.k64(*value);
                 self.known.cells.insert(*cell, value);
             }
@@ -274,16 +282,20 @@ impl Lower<'_> {
                     self.keep_old(only, c);
                 }
                 self.word(c);
-                self.unsaved = plan.after(self.unsaved, c);
+                self.unsaved = plan.after(self.unsaved, c) & self.kept;
                 self.step_pages(c);
             }
         }
         if let Some(done) = only {
             self.choose(done);
         }
-        let polled = self.look();
-        self.flush();
-        self.ends.push(Known { polled, ..self.known.clone() });
+        let mut polled = false;
+        if !self.may_wait(last, node) {
+            polled = self.goes_back(last) && self.look_and_poll();
+            self.look();
+            self.flush();
+        }
+        self.ends.push(Known { polled, dirty: self.dirty, pending: self.pending.clone(), ..self.known.clone() });
         self.known.polled |= polled;
         match last {
             Some(c) => self.leave_node(c, &node.next),
@@ -357,26 +369,37 @@ impl Lower<'_> {
         }
     }
 
-    /// Goes on at a node, with flags in its form.
+    /// Goes on at a node, with flags in its form and the cells that it keeps.
     fn go_to(&mut self, node: usize) {
-        let form = self.plan.nodes[node].form;
+        let Node { form, kept, .. } = self.plan.nodes[node];
         if form != self.form {
             // All others are turned into this one.
             if let Some(flags) = self.flag_state() {
                 self.save_flags(&flags);
             }
         }
+        for cell in self.plan.members(self.unsaved & !kept) {
+            let value = self.get(cell);
+            self.put(cell, value);
+        }
+        for cell in self.plan.members(kept & !self.kept) {
+            let (value, variable) = (self.get(cell), self.variable(cell));
+            self.b.def_var(variable, value);
+        }
         self.b.ins().jump(self.blocks[node], &[]);
     }
 
     /// A block that goes on at a node, or the node's.
     fn way_to(&mut self, node: usize) -> Block {
-        if self.plan.nodes[node].form == self.form {
+        let Node { form, kept, .. } = self.plan.nodes[node];
+        if form == self.form && self.unsaved & !kept == 0 && kept & !self.kept == 0 {
             return self.blocks[node];
         }
         let (here, way) = (self.b.current_block(), self.b.create_block());
         self.b.switch_to_block(way);
+        let known = self.known.clone();
         self.go_to(node);
+        self.known = known;
         here.into_iter().for_each(|here| self.b.switch_to_block(here));
         way
     }
@@ -392,11 +415,16 @@ impl Lower<'_> {
         variable
     }
 
+    /// A cell is a value from node to node. Temporaries are.
+    fn is_kept(&self, cell: u16) -> bool {
+        self.plan.cells.get(&cell).is_none_or(|n| self.kept >> n & 1 != 0)
+    }
+
     pub fn get(&mut self, cell: u16) -> Value {
         if let Some(number) = self.flag_number(cell) {
             return self.flag(number);
         }
-        if self.plan.is_kept(cell) {
+        if self.is_kept(cell) {
             let variable = self.variable(cell);
             return self.b.use_var(variable);
         }
@@ -419,7 +447,8 @@ impl Lower<'_> {
         if let Some(number) = self.flag_number(cell) {
             return self.set_flag(number, value);
         }
-        if self.plan.is_kept(cell) {
+        if self.is_kept(cell) {
+            self.known.cells.remove(&cell);
             let variable = self.variable(cell);
             return self.b.def_var(variable, value);
         }
@@ -489,7 +518,8 @@ impl Lower<'_> {
     /// An access comes that the host may refuse. What it refuses is left out, and a word says so; until somebody looks at that, nothing may be done that
     /// cannot be done again or could be seen, and no more than loads with what was loaded: stores of one instruction only go together.
     pub fn before_access(&mut self, loads: bool) {
-        let instruction = self.input.pieces[self.place.0].instruction(self.place.1);
+        let number = self.input.pieces[self.place.0].instruction(self.place.1);
+        let instruction = (self.place.0, number);
         if !loads && self.pending.as_ref().is_some_and(|pending| pending.loads || pending.instruction != instruction) {
             self.look();
         }
@@ -497,14 +527,15 @@ impl Lower<'_> {
             let (at, here) = (self.at, self.place);
             // If the instruction has done nothing yet, it begins again: its temporaries need not be kept.
             let piece = &self.input.pieces[here.0];
-            let first = instruction.checked_sub(1).map_or(here.1, |number| piece.marks[number]);
+            let first = number.checked_sub(1).map_or(here.1, |number| piece.marks[number]);
             let harmless = |c: &Code| {
                 !c.op.is_access() && !is_called(c.op) && !is_branch(c.op) && written(c).all(|cell| cell >= self.input.layout.state)
             };
             let back = if piece.words[first..here.1].iter().all(harmless) { here.1 - first } else { 0 };
             (self.at, self.place.1) = (at - back as u32, here.1 - back);
             let state = self.state(true);
-            self.pending = Some(Pending { at: self.at, loads: false, instruction, state });
+            let left = self.b.use_var(self.left);
+            self.pending = Some(Pending { at: self.at, loads: false, instruction, left, state });
             (self.at, self.place) = (at, here);
         }
         if let Some(pending) = &mut self.pending {
@@ -512,25 +543,61 @@ impl Lower<'_> {
         }
     }
 
-    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look. It does here if somebody asks for something
-    /// else. False: there was no access.
-    pub fn look(&mut self) -> bool {
+    /// Looks whether the host refused an access: then the interpreter goes on at the first since the last look.
+    pub fn look(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        let refused = self.refused();
+        self.out_of_line_if(refused, |l| l.resume(&pending));
+    }
+
+    /// The same where a poll is to come, which it then is: one look at the attention word, which says both. False: there was no access.
+    fn look_and_poll(&mut self) -> bool {
         let Some(pending) = self.pending.take() else { return false };
-        let layout = self.input.layout;
         let asked = self.asked();
         self.out_of_line_if(asked, |l| {
-            let refused = l.b.ins().load(I32, ours(), l.cells, layout.refused);
-            l.out_of_line_if(refused, |l| {
-                let none = l.k32(0);
-                l.b.ins().store(ours(), none, l.cells, layout.refused);
-                l.save(&pending.state);
-                l.count_at_exit();
-                l.return_by(Exit::Resume(pending.at), None);
-            });
+            let refused = l.refused();
+            l.out_of_line_if(refused, |l| l.resume(&pending));
             l.b.current_block().into_iter().for_each(|block| l.b.set_cold_block(block));
             l.leave(Exit::Resume(l.at), None);
         });
         true
+    }
+
+    /// Whether the host refused an access: one instruction with the branch on it, as it compares with what is in a register.
+    fn refused(&mut self) -> Value {
+        let none = self.b.ins().ireduce(I32, self.cells);
+        // The word is loaded each time.
+        self.b.ins().sequence_point();
+        let now = self.b.ins().load(I32, ours(), self.cells, self.input.layout.refused);
+        self.b.ins().icmp(IntCC::NotEqual, none, now)
+    }
+
+    /// Leaves to where an access was refused.
+    fn resume(&mut self, pending: &Pending) {
+        let none = self.b.ins().ireduce(I32, self.cells);
+        self.b.ins().store(ours(), none, self.cells, self.input.layout.refused);
+        self.save(&pending.state);
+        if self.input.layout.counted {
+            self.b.ins().store(ours(), pending.left, self.cells, self.input.layout.left);
+        }
+        self.return_by(Exit::Resume(pending.at), None);
+    }
+
+    /// What is to be looked for and stored may be left to the nodes behind this one: there is no other way to them.
+    fn may_wait(&self, last: Option<&Code>, node: &Node) -> bool {
+        let stays = |next: &Option<usize>| {
+            let next = next.map(|next| &self.plan.nodes[next]);
+            next.is_some_and(|next| {
+                next.before.len() == 1 && next.form == self.form && self.unsaved & !next.kept == 0 && next.kept & !self.kept == 0
+            })
+        };
+        last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last) && node.next.iter().all(stays)
+    }
+
+    /// A jump back follows, or may.
+    fn goes_back(&self, last: Option<&Code>) -> bool {
+        let back = |c: &Code| c.op == Bc::Jump && c.imm <= self.input.pieces[self.place.0].pc;
+        last.is_some_and(|c| back(c) || matches!(c.op, Bc::JumpTo | Bc::JumpRekey))
     }
 
     /// Temporaries that words before this one wrote, and it or others behind it may read.
@@ -716,11 +783,11 @@ impl Lower<'_> {
                 self.b.ins().store(ours(), empty, self.cells, self.input.layout.slots + 16 * slot as i32);
             }
         }
-        let state = self.plan.members(self.plan.kept).into_iter().filter(|_| c.op == Bc::Call);
+        let state = self.plan.members(self.kept).into_iter().filter(|_| c.op == Bc::Call);
         for cell in written(c).chain(state).collect::<BTreeSet<u16>>() {
             self.known.cells.remove(&cell);
             self.known.facts.remove(&cell);
-            if self.plan.is_kept(cell) && self.flag_number(cell).is_none() {
+            if self.is_kept(cell) && self.flag_number(cell).is_none() {
                 let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
                 self.set(cell, value);
             }

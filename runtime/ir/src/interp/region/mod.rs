@@ -104,7 +104,7 @@ pub struct Layout {
     pub run: i32,
     pub attention: i32,
     pub front: i32,
-    /// Not 0: the host has refused an access.
+    /// Anything but the low half of the cells' address: the host has refused an access.
     pub refused: i32,
     /// Three words of 32 bits, to compute flags from.
     pub flags: i32,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub type Set = u128;
 
 /// Cells that are kept at most. The host has 14 registers for these, its own addresses and what is computed.
-const MAX_KEPT: usize = 9;
+const MAX_KEPT: u32 = 9;
 /// Forms of flags for which code of a run is made at most, but for the one that all others can be turned into.
 const MAX_FORMS: usize = 4;
 /// Words that are executed rather than branched over, at most.
@@ -33,6 +33,8 @@ pub struct Run {
     next: Vec<Option<usize>>,
     /// Loops that it is in.
     depth: u32,
+    /// The cells that are kept in it.
+    kept: Set,
     nodes: Vec<usize>,
 }
 
@@ -45,7 +47,9 @@ pub struct Node {
     pub next: Vec<Option<usize>>,
     /// Nodes that lead here.
     pub before: Vec<usize>,
-    /// What of the cells that are kept is not in its cell at its head.
+    /// The cells that are values there, and at the heads of nodes that it leads to if they are there too.
+    pub kept: Set,
+    /// What of them is not in its cell at its head.
     pub unsaved: Set,
 }
 
@@ -63,8 +67,6 @@ pub struct Short {
 pub struct Plan {
     /// The number of each cell of the state that is in use.
     pub cells: BTreeMap<u16, u32>,
-    /// Those that are values from node to node.
-    pub kept: Set,
     pub runs: Vec<Run>,
     /// Each behind one that leads there; the first is where the region begins.
     pub nodes: Vec<Node>,
@@ -112,10 +114,10 @@ impl Plan {
         let mut words = input.pieces.iter().flat_map(|p| &p.words);
         let flags = words.find(|c| writes(c.op) == Writes::Flags).map(flags_of);
         let flags = flags.filter(|flags| flags.iter().all(|flag| *flag < input.layout.state));
-        let mut plan = Plan { cells, kept: 0, runs: Vec::new(), nodes: Vec::new(), short: BTreeMap::new(), heads: BTreeMap::new(), flags };
+        let mut plan = Plan { cells, runs: Vec::new(), nodes: Vec::new(), short: BTreeMap::new(), heads: BTreeMap::new(), flags };
         plan.find_runs(input);
-        plan.find_depths();
-        plan.choose(input);
+        let loops = plan.find_loops();
+        plan.choose(input, &loops);
         plan.find_nodes(input);
         plan.iterate(input);
         Some(plan)
@@ -143,7 +145,7 @@ impl Plan {
             for (n, first) in heads.iter().enumerate() {
                 let end = heads.get(n + 1).copied().unwrap_or(p.words.len());
                 self.heads.insert((piece, *first), self.runs.len());
-                self.runs.push(Run { piece, words: (*first, end), next: Vec::new(), depth: 0, nodes: Vec::new() });
+                self.runs.push(Run { piece, words: (*first, end), next: Vec::new(), depth: 0, kept: 0, nodes: Vec::new() });
             }
         }
         for at in 0..self.runs.len() {
@@ -189,8 +191,9 @@ impl Plan {
         self.heads.get(&(piece, 0)).copied()
     }
 
-    /// How deep each run is in loops: a loop is what leads back to a run from one behind it, without coming through it.
-    fn find_depths(&mut self) {
+    /// The loops, by what is in them: what leads back to a run from one behind it, without coming through it.
+    fn find_loops(&mut self) -> Vec<Vec<bool>> {
+        let mut loops = Vec::new();
         let mut before = vec![Vec::new(); self.runs.len()];
         let (mut state, mut back, mut path) = (vec![0u8; self.runs.len()], BTreeMap::<usize, Vec<usize>>::new(), vec![(0, 0)]);
         while let Some((run, n)) = path.last_mut() {
@@ -218,17 +221,37 @@ impl Plan {
                     ahead.extend(&before[run]);
                 }
             }
-            for (run, _) in self.runs.iter_mut().zip(inside).filter(|(_, inside)| *inside) {
+            for (run, _) in self.runs.iter_mut().zip(&inside).filter(|(_, inside)| **inside) {
                 run.depth = (run.depth + 1).min(MAX_DEPTH);
             }
+            loops.push(inside);
+        }
+        loops
+    }
+
+    /// Which cells are kept: where loops are in each other, those that the inner one uses, and then those that were kept around it.
+    fn choose(&mut self, input: &Input, loops: &[Vec<bool>]) {
+        let all = vec![true; self.runs.len()];
+        let mut loops: Vec<&Vec<bool>> = loops.iter().chain([&all]).collect();
+        loops.sort_by_key(|inside| std::cmp::Reverse(inside.iter().filter(|inside| **inside).count()));
+        for inside in loops {
+            let Some(first) = inside.iter().position(|inside| *inside) else { continue };
+            let around = self.runs[first].kept;
+            let mut kept: Set = 0;
+            for bit in self.gains(input, inside).into_iter().chain((0..Set::BITS).map(|n| around & 1 << n)) {
+                if kept.count_ones() < MAX_KEPT {
+                    kept |= bit;
+                }
+            }
+            self.runs.iter_mut().zip(inside).filter(|(_, inside)| **inside).for_each(|(run, _)| run.kept = kept);
         }
     }
 
-    /// Which cells are kept.
-    fn choose(&mut self, input: &Input) {
+    /// The cells whose use in some runs makes it worth to keep them, by their bits, the best first.
+    fn gains(&self, input: &Input, inside: &[bool]) -> Vec<Set> {
         // By cell: reads at the head of a run, which are loads if it is not kept, and writes, which are stores.
         let mut uses: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
-        for run in &self.runs {
+        for (run, _) in self.runs.iter().zip(inside).filter(|(_, inside)| **inside) {
             let weight = 8u64.pow(run.depth);
             let (mut read, mut set) = (Vec::new(), Vec::new());
             for (n, c) in input.pieces[run.piece].words.iter().enumerate().take(run.words.1).skip(run.words.0) {
@@ -249,7 +272,7 @@ impl Plan {
         let gains = uses.into_iter().filter(|(cell, _)| state(cell)).map(|(cell, uses)| (cell, gain(uses)));
         let mut gains: Vec<(u16, u64)> = gains.filter(|(_, gain)| *gain > 0).collect();
         gains.sort_by_key(|(cell, gain)| (std::cmp::Reverse(*gain), *cell));
-        self.kept = gains.iter().take(MAX_KEPT).fold(0, |set, (cell, _)| set | self.bit(*cell));
+        gains.into_iter().map(|(cell, _)| self.bit(cell)).collect()
     }
 
     fn find_nodes(&mut self, input: &Input) {
@@ -274,20 +297,20 @@ impl Plan {
             ahead.extend(next.iter().enumerate().rev().filter_map(|(slot, run)| Some(((*run)?, behind, Some((node, slot))))));
             self.runs[run].nodes.push(node);
             let before = from.map(|(from, _)| from).into_iter().collect();
-            self.nodes.push(Node { run, form, next: vec![None; next.len()], before, unsaved: 0 });
+            self.nodes.push(Node { run, form, next: vec![None; next.len()], before, kept: self.runs[run].kept, unsaved: 0 });
         }
     }
 
     fn iterate(&mut self, input: &Input) {
         let mut ahead: Vec<usize> = (0..self.nodes.len()).collect();
         while let Some(at) = ahead.pop() {
-            let Node { run, unsaved, .. } = self.nodes[at];
+            let Node { run, kept, unsaved, .. } = self.nodes[at];
             let Run { piece, words: (first, end), .. } = self.runs[run];
-            let unsaved = input.pieces[piece].words[first..end].iter().fold(unsaved, |set, c| self.after(set, c));
+            let unsaved = input.pieces[piece].words[first..end].iter().fold(unsaved, |set, c| self.after(set, c) & kept);
             for next in self.nodes[at].next.clone().into_iter().flatten() {
                 let node = &mut self.nodes[next];
-                if node.unsaved | unsaved != node.unsaved {
-                    node.unsaved |= unsaved;
+                if node.unsaved | unsaved & node.kept != node.unsaved {
+                    node.unsaved |= unsaved & node.kept;
                     ahead.push(next);
                 }
             }
@@ -299,11 +322,6 @@ impl Plan {
         self.cells.get(&cell).map_or(0, |n| 1 << n)
     }
 
-    /// A cell is a value from node to node. Temporaries are.
-    pub fn is_kept(&self, cell: u16) -> bool {
-        self.cells.get(&cell).is_none_or(|n| self.kept >> n & 1 != 0)
-    }
-
     fn is_flag(&self, cell: u16) -> bool {
         self.flags.is_some_and(|flags| flags.contains(&cell))
     }
@@ -313,12 +331,12 @@ impl Plan {
         writes(c.op) == Writes::Flags && Some(flags_of(c)) == self.flags
     }
 
-    /// What is kept and not in its cell behind a word.
+    /// What is not in its cell behind a word, if that is true of some cells before it.
     pub fn after(&self, unsaved: Set, c: &Code) -> Set {
         if is_called(c.op) {
             return 0;
         }
-        written(c).fold(unsaved, |set, cell| set | self.bit(cell) & self.kept)
+        written(c).fold(unsaved, |set, cell| set | self.bit(cell))
     }
 
     /// The cells of a set.
