@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes every parser of outside data, with coverage to guide it: tests/fuzz/run.sh [SECONDS for each] [TARGET...]
-# Targets: board spec registers image device-tree elf lines packets assembly. What breaks one is kept in target/fuzz/found and named.
+# Targets: board spec registers image device-tree elf lines packets translations assembly. What breaks one is kept in target/fuzz/found and named.
 # The inputs it begins with are the project's own files; EMU_FUZZ_SEED=N makes its dice fall the same each time.
 # Needs a C++ compiler (libFuzzer is built from source).
 set -uo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-20}
 [ $# -gt 0 ] && shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(board spec registers image device-tree elf lines packets assembly)
+[ ${#targets[@]} -gt 0 ] || targets=(board spec registers image device-tree elf lines packets translations assembly)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/fuzz
 seeds=$CARGO_TARGET_DIR/seeds found=$CARGO_TARGET_DIR/found
 # The coverage libFuzzer reads, on a stable compiler.
@@ -28,7 +28,7 @@ if command -v gcc > /dev/null; then
     mkdir -p "$seeds/elf" "$seeds/image"
     for m in elf image; do echo 'void _start(void) { for (;;); }' | gcc -Os -nostdlib -static -x c - -o "$seeds/$m/small" && strip "$seeds/$m/small"; done
 fi
-mkdir -p "$seeds/lines" "$seeds/device-tree" "$seeds/packets" "$seeds/assembly" "$found"
+mkdir -p "$seeds/translations" "$seeds/lines" "$seeds/device-tree" "$seeds/packets" "$seeds/assembly" "$found"
 if command -v dtc > /dev/null; then
     printf '/dts-v1/; / { compatible = "a"; #address-cells = <1>; #size-cells = <1>; chosen { bootargs = "q"; }; memory@0 { reg = <0 1>; }; };' |
         dtc -q -I dts -O dtb -o "$seeds/device-tree/small.dtb" - || true

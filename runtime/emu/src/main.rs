@@ -2,6 +2,7 @@
 
 mod binfmt;
 mod build;
+mod code_cache;
 mod commands;
 mod console;
 mod cpus;
@@ -325,6 +326,10 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
         machine.set_code_cache(bytes);
     }
     machine.use_tiers(&run.tiers.of_machine());
+    let store = run.tiers.store(Ok);
+    if let Some(store) = &store {
+        machine.use_store(store);
+    }
     if let Some(map) = perf_map(run.perf_map).map_err(usage)? {
         machine.set_perf_map(&map);
     }
@@ -362,6 +367,9 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
     // Everything the guest wrote is out before we speak, and before the terminal is given back.
     drop(machine);
     terminal::restore();
+    if let Some(store) = &store {
+        store.save();
+    }
     eprint!("{report}");
     print!("{text}");
     match exit {

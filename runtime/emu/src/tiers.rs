@@ -1,12 +1,17 @@
 //! `--jit` and what goes with it.
 
+use crate::code_cache;
 use clap::Args;
 use emu_ir::interp::{Tiers, Workers};
+use emu_store::{Reserve, Store};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Threads that compile regions, if none is asked for, and jumps back until one is made.
 const THREADS: u8 = 1;
 const THRESHOLD: u32 = 30_000;
+/// No directory for translations.
+const OFF: &str = "off";
 
 /// Which tiers execute guest code.
 #[derive(Args, Debug, Clone)]
@@ -20,6 +25,9 @@ pub struct TierArgs {
     /// A region is made of a loop that jumped back so often
     #[arg(long, value_name = "N", default_value_t = THRESHOLD, hide = true)]
     jit_threshold: u32,
+    /// Keep translations in this directory, which must be yours alone, and take those there are; `off`: do not
+    #[arg(long, value_name = "DIR", default_value = OFF)]
+    code_cache: PathBuf,
 }
 
 impl TierArgs {
@@ -40,6 +48,11 @@ impl TierArgs {
         }
     }
 
+    /// Where translations are kept, if they are; `reserve` is what becomes of descriptors.
+    pub fn store(&self, reserve: Reserve) -> Option<Arc<Store>> {
+        (self.code_cache != Path::new(OFF)).then(|| code_cache::open(&self.code_cache, reserve))?
+    }
+
     /// The same as arguments, where they are not what is there by itself.
     pub fn again(&self) -> Vec<String> {
         let mut again = Vec::new();
@@ -51,6 +64,11 @@ impl TierArgs {
         option("--jit", self.jit.clone(), "auto");
         option("--jit-threads", self.jit_threads.to_string(), &THREADS.to_string());
         option("--jit-threshold", self.jit_threshold.to_string(), &THRESHOLD.to_string());
+        if self.code_cache != Path::new(OFF) {
+            let path = std::path::absolute(&self.code_cache).unwrap_or_else(|_| self.code_cache.clone());
+            // What is no text is not handed on.
+            again.extend(path.to_str().into_iter().flat_map(|path| ["--code-cache".to_string(), path.to_string()]));
+        }
         again
     }
 }

@@ -91,6 +91,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         tiers: run.tiers.of_program(),
         tier_arguments: run.tiers.again(),
         code_cache: run.code_cache_size,
+        store: run.tiers.store(emu_user::debug::reserve),
         perf_map: crate::perf_map(run.perf_map).map_err(usage)?,
         stats: run.stats,
         core: run.core.as_ref().map(|directory| directory.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()))),

@@ -5,9 +5,10 @@ use crate::gdb::GdbDesc;
 use crate::op::Type;
 use crate::state::{Slot, StateLayout};
 use emu_memory::{GuestBus, GuestPhys, SoftTlb};
+use serde::{Deserialize, Serialize};
 
 /// The packed values of the specification's `mode` and `context` declarations, at most 48 bits: constants of one translation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct BlockKey(pub u64);
 
 /// One mode or context of the block key: what it is made of.
@@ -149,6 +150,10 @@ pub struct FetchFault(pub Exception);
 pub trait Isa: Send + Sync + 'static {
     /// Name, as in `isa/<name>`.
     fn name(&self) -> &'static str;
+    /// What distinguishes this model's translations from those of others of its name.
+    fn features(&self) -> u64 {
+        0
+    }
     /// State layout.
     fn layout(&self) -> &'static StateLayout;
     /// Floating-point environments by index.

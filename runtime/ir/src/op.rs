@@ -1,9 +1,10 @@
 //! Types, values, operations and blocks of the IR.
 
 use crate::state::Slot;
+use serde::{Deserialize, Serialize};
 
 /// The type of a value. Integers carry no sign; operations do.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Type {
     /// One bit: conditions and flags.
     I1,
@@ -124,7 +125,7 @@ impl Type {
 }
 
 /// An SSA value: the result of the instruction that defines it, within one block.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Value(pub u32);
 
 impl Value {
@@ -133,11 +134,11 @@ impl Value {
 }
 
 /// A mutable local of one block: the only way a value crosses the end of an `if` or `repeat` body.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Var(pub u32);
 
 /// How a memory access is done.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Mem {
     /// Size in bytes: 1, 2, 4, 8 or 16.
     pub size: u8,
@@ -156,7 +157,7 @@ pub struct Mem {
 }
 
 /// Memory ordering of an access or fence.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Order {
     /// No ordering of its own.
     Relaxed,
@@ -169,7 +170,7 @@ pub enum Order {
 }
 
 /// Integer comparison.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Cond {
     Eq,
@@ -181,7 +182,7 @@ pub enum Cond {
 }
 
 /// Floating-point operations; the environment (rounding, flush, NaN rule, sticky flags) is named by index.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Fop {
     /// `a + b`.
     Add,
@@ -218,7 +219,7 @@ pub enum Fop {
 }
 
 /// Rounding of one operation: the environment's, or a fixed one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Round {
     Env,
@@ -231,7 +232,7 @@ pub enum Round {
 
 /// Vector operations over lanes. `lane` is the log2 of the lane's bytes (0: 8 bits ... 3: 64 bits) of the *narrow* side where widths differ.
 /// The semantics of each name is written once, in `vector.rs`, for the interpreter; JIT tiers must agree with it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Vop {
     // lanewise, two operands
@@ -736,7 +737,7 @@ impl Vop {
 }
 
 /// An operation. Operands are `Inst::args` in the order given here; `ty` is the result's type unless said otherwise.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Op {
     /// A constant: `imm` (low 64 bits) and `imm_hi`.
     Const,
@@ -932,7 +933,7 @@ pub enum Op {
 }
 
 /// One instruction of a block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Inst {
     /// What it does.
     pub op: Op,

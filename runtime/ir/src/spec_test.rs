@@ -152,6 +152,9 @@ impl<I: Isa> Isa for Noting<I> {
     fn name(&self) -> &'static str {
         self.isa.name()
     }
+    fn features(&self) -> u64 {
+        self.isa.features()
+    }
     fn layout(&self) -> &'static StateLayout {
         self.isa.layout()
     }

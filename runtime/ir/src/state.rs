@@ -5,9 +5,10 @@
 
 use crate::fold::low_mask;
 use crate::op::Type;
+use serde::{Deserialize, Serialize};
 
 /// A state slot, by its index in the layout.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Slot(pub u16);
 
 /// What and where a slot is.

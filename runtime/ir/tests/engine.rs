@@ -1,14 +1,15 @@
-//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier, in `region.rs` with regions: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
+//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier, in `region.rs` with regions, in `stored.rs` with what another engine translated: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
 
-mod common;
+pub mod common;
 
 use common::*;
 use emu_ir::interp::{CODE_CACHE, Engine, Stop, Tiers, Workers};
 use emu_ir::state::Slot;
 use emu_memory::Attention;
+use emu_store::Store;
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 fn back(n: u32) -> u32 {
     n.wrapping_neg()
@@ -19,11 +20,25 @@ fn engine() -> Engine<Toy> {
     if module_path!().starts_with("quick") {
         engine.use_quick_tier();
     } else if module_path!().starts_with("region") {
-        engine.use_tiers(&Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true });
+        engine.use_tiers(&with_regions());
+    } else if module_path!().starts_with("stored") {
+        engine.use_tiers(&with_regions());
+        engine.use_store(&STORE);
     }
     LAYOUT.write(engine.state_mut(), PC, 0x1000);
     engine
 }
+
+/// Every loop is a region as soon as it jumps back.
+fn with_regions() -> Tiers {
+    Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true }
+}
+
+/// What all engines of `stored.rs` share. Nobody writes it anywhere.
+static STORE: LazyLock<Arc<Store>> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    Arc::new(Store::open(&directory.path().join("cache"), [0; 32], Ok).unwrap())
+});
 
 fn reg(engine: &Engine<Toy>, index: u16) -> u32 {
     LAYOUT.read(engine.state(), Slot(index)) as u32
@@ -99,7 +114,7 @@ fn a_code_cache_that_is_full_is_emptied() {
     assert_eq!(engine.run(&bus), Stop::Budget);
     assert_eq!((reg(&engine, 1), engine.pc()), (3 * blocks, 0x1000));
     let stats = engine.stats();
-    assert!(stats.flushes > 2 && stats.blocks > u64::from(2 * blocks), "{stats:?}");
+    assert!(stats.flushes > 2 && stats.blocks + stats.stored_blocks > u64::from(2 * blocks), "{stats:?}");
 }
 
 #[test]

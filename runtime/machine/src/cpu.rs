@@ -3,6 +3,7 @@
 use emu_ir::gdb::{GdbDesc, GdbReg};
 use emu_ir::interp::{DebugPoints, Explained, ExplainedRegion, PerfMap, Tiers};
 use emu_memory::{GuestBus, GuestPhys};
+use emu_store::Store;
 use std::sync::Arc;
 
 /// Why a CPU's turn ended.
@@ -74,6 +75,8 @@ pub trait Cpu: Send {
     }
     /// Enters generated code into this map from now on.
     fn set_perf_map(&mut self, _: &Arc<PerfMap>) {}
+    /// Looks for translations in this store before they are made, and adds those made, from now on.
+    fn use_store(&mut self, _: &Arc<Store>) {}
     /// What blocks with an instruction at this virtual address were translated into, or would be ([`emu_ir::interp::Engine::explain_all`]).
     fn explain(&mut self, _: &dyn GuestBus, _pc: u64) -> Vec<Explained> {
         Vec::new()

@@ -9,6 +9,7 @@ use crate::device::Nanos;
 use crate::machine::{Core, Handle, lock};
 use emu_ir::interp::{DebugPoints, Explained, ExplainedRegion, PerfMap, Tiers};
 use emu_memory::{Access, Attention, BusError, PAGE_SIZE, RamSlice};
+use emu_store::Store;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -350,6 +351,11 @@ impl Machine {
     /// Enters generated code of all CPUs into this map from now on.
     pub fn set_perf_map(&mut self, map: &Arc<PerfMap>) {
         self.cpus.iter_mut().for_each(|c| c.cpu.set_perf_map(map));
+    }
+
+    /// Looks for translations in this store before they are made, and adds those made, from now on.
+    pub fn use_store(&mut self, store: &Arc<Store>) {
+        self.cpus.iter_mut().for_each(|c| c.cpu.use_store(store));
     }
 
     /// What a CPU's blocks with an instruction at this virtual address were translated into, or would be.

@@ -9,6 +9,7 @@ use emu_ir::guest::Isa;
 use emu_ir::interp::{DebugPoints, Engine, Explained, ExplainedRegion, PerfMap, Stats, Stop, Tiers};
 use emu_ir::state::{Slot, SlotDesc};
 use emu_memory::{GuestBus, GuestPhys};
+use emu_store::Store;
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -259,6 +260,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     }
     fn set_perf_map(&mut self, map: &Arc<PerfMap>) {
         self.engine.set_perf_map(map);
+    }
+    fn use_store(&mut self, store: &Arc<Store>) {
+        self.engine.use_store(store);
     }
     fn explain(&mut self, bus: &dyn GuestBus, pc: u64) -> Vec<Explained> {
         self.engine.explain_all(bus, pc)

@@ -118,6 +118,7 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
     let mut keepers = process.space.hold_keepers();
     let mut counters = process.options.coverage.as_ref().map(|report| report.counters.hold());
     let waiting = process.gate.waiting();
+    let mut store = process.options.store.as_ref().map(|store| store.hold());
     let mut workers = process.options.tiers.workers().map(|workers| workers.hold());
     set_mask(u64::MAX);
     let pid = host::fork();
@@ -130,10 +131,11 @@ fn fork<M: Machine>(t: &mut Thread<M>, a: &CloneArguments) -> Result<i64, Errno>
         t.tid = tid;
         workers.iter_mut().for_each(HeldWorkers::restart);
         t.engine.restart_regions();
+        store.iter_mut().for_each(|store| store.forget_new());
         // The child counts what it does itself.
         counters.iter_mut().for_each(|counters| counters.clear());
     }
-    drop((heap, placing, segments, actions, threads, held, keepers, counters, waiting, workers));
+    drop((heap, placing, segments, actions, threads, held, keepers, counters, waiting, workers, store));
     if pid == Ok(0) {
         process.gate.reset();
     }
@@ -262,6 +264,7 @@ const MAX_SCRIPTS: usize = 5;
 pub(crate) fn execute<M: Machine>(t: &Thread<M>, file: &Path, mut arguments: Vec<Vec<u8>>, environment: &[Vec<u8>]) -> Errno {
     let mut file = nameable(file);
     if !t.borrowed {
+        t.process.save_store();
         t.process.report_coverage();
     }
     for _ in 0..MAX_SCRIPTS {

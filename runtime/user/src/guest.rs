@@ -42,6 +42,9 @@ impl<I: Isa> Isa for User<I> {
     fn name(&self) -> &'static str {
         self.isa.name()
     }
+    fn features(&self) -> u64 {
+        self.isa.features()
+    }
     fn layout(&self) -> &'static StateLayout {
         self.isa.layout()
     }

@@ -15,6 +15,7 @@ use crate::{Error, family, host, host_signal};
 use emu_ir::guest::Isa;
 use emu_ir::interp::{ExplainedRegion, PerfMap, Stats, Tiers};
 use emu_memory::{Attention, PAGE_SIZE};
+use emu_store::Store;
 use object::read::ReadCache;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -46,6 +47,8 @@ pub struct Options {
     pub tier_arguments: Vec<String>,
     /// Bytes of generated code to keep, one of [`emu_ir::interp::CODE_CACHE`]; `None`: the engine's default.
     pub code_cache: Option<usize>,
+    /// Where translations are kept for other processes.
+    pub store: Option<Arc<Store>>,
     /// Where generated code is made known to profilers.
     pub perf_map: Option<Arc<PerfMap>>,
     /// Print counters at the end.
@@ -267,6 +270,7 @@ impl<M: Machine> Process<M> {
             std::thread::sleep(Duration::from_secs(if self.options.coverage.is_some() || self.debug.is_some() { 60 } else { 1 }));
         }
         if first {
+            self.save_store();
             self.report_coverage();
             self.debug_end(host::gettid(), Event::Exited(status));
         }
@@ -296,6 +300,14 @@ impl<M: Machine> Process<M> {
     pub(crate) fn report_coverage(&self) {
         if let Some(report) = &self.options.coverage {
             report.write(&self.mappings());
+        }
+    }
+
+    /// Writes down translations for other processes.
+    pub(crate) fn save_store(&self) {
+        if let Some(store) = &self.options.store {
+            // A limit on the size of files is an error here, not a signal.
+            crate::without_signals(&mut || store.save());
         }
     }
 

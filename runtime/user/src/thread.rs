@@ -58,6 +58,9 @@ impl<M: Machine> Thread<M> {
         if let Some(map) = &process.options.perf_map {
             engine.set_perf_map(map);
         }
+        if let Some(store) = &process.options.store {
+            engine.use_store(store);
+        }
         if let Some(report) = &process.options.coverage {
             engine.set_coverage(&report.counters);
         }
@@ -168,6 +171,7 @@ impl<M: Machine> Thread<M> {
         }
         core_dump::dump(self, death);
         if !self.borrowed {
+            self.process.save_store();
             self.process.report_coverage();
             self.process.debug_end(self.tid, DebugEvent::Died(number));
         }

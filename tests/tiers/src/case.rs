@@ -4,8 +4,9 @@ use crate::bus::{Bus, RAM};
 use emu_ir::guest::Isa;
 use emu_ir::interp::{Engine, Stop, Tiers, Workers};
 use emu_ir::{Slot, StateLayout};
+use emu_store::Store;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A piece of the program that can be replaced by something that does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +65,12 @@ pub struct Difference {
     pub what: String,
 }
 
+/// Where one tier keeps what it translates for another. Nobody writes it anywhere.
+static STORE: LazyLock<Arc<Store>> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().expect("a directory");
+    Arc::new(Store::open(&directory.path().join("cache"), [0; 32], Ok).expect("a store"))
+});
+
 /// A CPU in one tier, and its machine.
 struct Side<I: Isa> {
     engine: Engine<I>,
@@ -100,12 +107,14 @@ impl<I: Isa> Side<I> {
 pub fn compare<I: Isa>(isa: impl Fn() -> I, case: &Case) -> Result<Outcome, Difference> {
     // Every loop is a region as soon as it jumps back.
     let regions = Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true };
-    let mut sides = [Tiers::Interpreter, Tiers::Quick, regions].map(|tiers| Side::new(isa(), case, &tiers));
+    let mut sides = [Tiers::Interpreter, Tiers::Quick, regions.clone(), regions].map(|tiers| Side::new(isa(), case, &tiers));
+    // The last executes what the one before it translated.
+    sides[2..].iter_mut().for_each(|side| side.engine.use_store(&STORE));
     let layout = isa().layout();
     for (index, run) in case.runs.iter().enumerate() {
         let stops = sides.each_mut().map(|side| side.run(run, layout));
         let [plain, others @ ..] = &sides;
-        for ((other, stop), name) in others.iter().zip(&stops[1..]).zip(["quick tier", "regions"]) {
+        for ((other, stop), name) in others.iter().zip(&stops[1..]).zip(["quick tier", "regions", "translations of another"]) {
             let what = differences(plain, other, (stops[0], *stop), layout);
             if !what.is_empty() {
                 return Err(Difference { run: index, what: format!("{name}:\n{what}") });
@@ -119,9 +128,12 @@ pub fn compare<I: Isa>(isa: impl Fn() -> I, case: &Case) -> Result<Outcome, Diff
             }
         }
     }
-    let [plain, _, regions] = &sides;
-    let (counts, made) = (plain.engine.stats(), regions.engine.stats());
-    Ok(Outcome { executed: plain.executed, exceptions: counts.exceptions, blocks: made.blocks, regions: made.regions })
+    let [plain, _, regions, other] = &sides;
+    let (counts, made, found) = (plain.engine.stats(), regions.engine.stats(), other.engine.stats());
+    if found.rejected != 0 {
+        return Err(Difference { run: 0, what: format!("{} translations are damaged\n", found.rejected) });
+    }
+    Ok(Outcome { executed: plain.executed, exceptions: counts.exceptions, blocks: made.blocks + made.stored_blocks, regions: made.regions })
 }
 
 fn differences<I: Isa>(plain: &Side<I>, quick: &Side<I>, stops: (Stop, Stop), layout: &StateLayout) -> String {

@@ -5,6 +5,7 @@
 
 use crate::guest::BlockKey;
 use crate::op::{Inst, Type};
+use serde::{Deserialize, Serialize};
 
 /// Cells of a frame; a power of two, so that a masked index needs no bounds check.
 pub const FRAME: usize = 4096;
@@ -13,7 +14,7 @@ pub const FRAME: usize = 4096;
 pub type Cells = [u64; FRAME];
 
 /// What a bytecode word does. `A` is the cell written, `B` and `C` cells read, `I` the immediate, `x` the small immediate.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Bc {
     /// Block head: a = instructions, b = RAM block, I = page << 32 | generation.
@@ -162,7 +163,7 @@ impl Bc {
 }
 
 /// One word.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[repr(C)]
 pub struct Code {
     pub op: Bc,
@@ -183,7 +184,7 @@ impl Code {
 const _: () = assert!(size_of::<Code>() == 16);
 
 /// Operands of an operation executed from the side table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Side {
     pub inst: Inst,
     /// Types of the operands in use.
@@ -196,7 +197,7 @@ pub struct Side {
 }
 
 /// Where an operand of a side-table operation is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Operand {
     None,
     Cell(u16),

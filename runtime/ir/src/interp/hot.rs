@@ -2,7 +2,7 @@
 
 use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::Led;
-use super::region::{Compiled, Done, Input, Known, gather};
+use super::region::{Compiled, Done, Input, Known, Made, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
 use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
 use emu_memory::{GuestBus, PAGE_BITS};
@@ -106,6 +106,7 @@ impl<I: Isa> Engine<I> {
         regions.waiting += 1;
         regions.workers.ask(
             Input { rekeyed: quick.rekeyed(&pieces, key), controls: policy.guest.required(&pieces), pages, pieces, key, layout, calls },
+            self.stored.as_ref().map(|stored| &stored.store),
             &regions.done,
             bus.attention(),
         );
@@ -116,8 +117,9 @@ impl<I: Isa> Engine<I> {
         let Some(regions) = &mut self.regions else { return };
         let done = regions.done.take();
         regions.waiting = regions.waiting.saturating_sub(done.len());
-        for (input, compiled) in done {
-            self.install(&input, compiled.as_ref());
+        for Made { input, compiled, stored } in done {
+            let installed = self.install(&input, compiled.as_ref()).is_some();
+            self.cx.stats.stored_regions += u64::from(installed && stored);
         }
     }
 

@@ -33,6 +33,11 @@ mod quick;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod region;
 mod stats;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod stored;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "no_stored.rs"]
+mod stored;
 mod tiers;
 mod translate;
 
@@ -58,6 +63,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use stored::Stored;
+pub use stored::host_features;
 pub use tiers::Tiers;
 
 /// Instructions in a block at most.
@@ -223,6 +230,8 @@ pub struct Engine<I: Isa> {
     coverage: Option<Arc<Coverage>>,
     /// Where regions are made.
     regions: Option<hot::Regions>,
+    /// Where translations are kept for other processes.
+    stored: Option<Stored>,
 }
 
 impl<I: Isa> Drop for Engine<I> {
@@ -299,6 +308,7 @@ impl<I: Isa> Engine<I> {
             perf_map: None,
             coverage: None,
             regions: None,
+            stored: None,
         };
         engine.cx.tlb.select(0);
         engine.reset();

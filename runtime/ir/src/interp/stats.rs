@@ -28,6 +28,8 @@ counters! {
     instructions = "instructions",
     /// Blocks translated.
     blocks = "blocks",
+    /// Blocks that another process, or another engine, had translated.
+    stored_blocks = "stored-blocks",
     /// Guest instructions translated.
     translated = "translated",
     /// Bytecode words made.
@@ -48,12 +50,16 @@ counters! {
     exceptions = "exceptions",
     /// Regions made, and put in front of their first block.
     regions = "regions",
+    /// Of these, what another process or engine had compiled.
+    stored_regions = "stored-regions",
     /// ... and taken away again, as they were not worth it.
     dropped_regions = "dropped-regions",
     /// Words of bytecode that the quick tier left to the interpreter, each time.
     interpreted = "interpreted",
     /// Times the interpreter took over inside a block: accesses that go together did not find their page, or floating-point controls do not suit the host.
     resumed = "resumed",
+    /// Translations of others that were not what they had written.
+    rejected = "rejected",
     /// Times translations were forgotten: the code cache was full, or a debugger changed where to stop.
     flushes = "flushes",
 }

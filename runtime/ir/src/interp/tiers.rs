@@ -68,6 +68,7 @@ impl<I: Isa> Engine<I> {
         self.flush();
         self.quick = Quick::new(&*self.cx.isa, self.code_cache, self.cx.direct != 0, self.counted, self.regions.is_some());
         self.note_stubs();
+        self.renew_stored();
         self.quick.is_some()
     }
 }

@@ -147,6 +147,9 @@ impl<I: Isa> Engine<I> {
                 return Ok(cached);
             }
         }
+        if let Some(cached) = self.stored_block(bus, id, mmu) {
+            return Ok(cached);
+        }
         let mut max = if id.is_single() { 1 } else { MAX_INSNS };
         loop {
             let (mut block, head, second) = self.translate_block(bus, id, mmu, max)?;
@@ -180,6 +183,7 @@ impl<I: Isa> Engine<I> {
             native = quick.add(&self.arena, &info, id);
         }
         self.note_block(native, id.pc, id.key);
+        self.store_block(block, &info, native, id, second);
         let stats = &mut self.cx.stats;
         stats.blocks += 1;
         stats.translated += u64::from(block.guest_insns);
@@ -201,6 +205,7 @@ impl<I: Isa> Engine<I> {
         let first_page = id.pc & !(PAGE_SIZE - 1);
         loop {
             let generation = ram.page_generation(page);
+            self.begin_bytes();
             let mut second: Option<SecondPage> = None;
             let mut builder = self.builder.take().unwrap_or_else(|| Builder::for_isa(&*isa));
             let mut byte = |engine: &mut Engine<I>, at: u64, size: u8| -> Result<u64, FetchFault> {
@@ -223,12 +228,14 @@ impl<I: Isa> Engine<I> {
                 let first = block.mark_code(offset, size.into());
                 // Nobody may write there by a fast path any more.
                 bus.hold_code(GuestPhys(offset), first);
-                if engine.cx.direct != 0 {
-                    return bus
-                        .read(GuestPhys(offset), size, Access::cpu(engine.cx.cpu))
-                        .map_err(|_| FetchFault(engine.fetch_abort(bus, at)));
-                }
-                Ok(block.read(offset, size).unwrap_or(0))
+                let value = if engine.cx.direct != 0 {
+                    let read = bus.read(GuestPhys(offset), size, Access::cpu(engine.cx.cpu));
+                    read.map_err(|_| FetchFault(engine.fetch_abort(bus, at)))?
+                } else {
+                    block.read(offset, size).unwrap_or(0)
+                };
+                engine.note_bytes(at.wrapping_sub(id.pc), size, value);
+                Ok(value)
             };
             let engine = &mut *self;
             let mut fetch = |at: u64, size: u8| -> Result<u64, FetchFault> {

@@ -63,6 +63,13 @@ pub struct Head {
     pub generation: u32,
 }
 
+impl Head {
+    /// The immediate of its word.
+    pub fn imm(self) -> u64 {
+        u64::from(self.page) << 32 | u64::from(self.generation)
+    }
+}
+
 /// What the compiler works with, kept from block to block for its memory.
 #[derive(Default)]
 pub struct Work {
@@ -163,8 +170,7 @@ impl Compiler<'_> {
             self.work.vars.push(cell);
         }
         if let Some(head) = head {
-            let imm = u64::from(head.page) << 32 | u64::from(head.generation);
-            self.emit(Code { op: Bc::Enter, x: 0, a: self.block.guest_insns as u16, b: head.ram, c: 0, imm });
+            self.emit(Code { op: Bc::Enter, x: 0, a: self.block.guest_insns as u16, b: head.ram, c: 0, imm: head.imm() });
         }
         // Locals begin as 0; most are written before they are read, which the dead-value pass has used up already.
         for at in 0..self.work.vars.len() {

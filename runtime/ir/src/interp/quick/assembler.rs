@@ -31,6 +31,9 @@ pub struct Assembler {
     base: usize,
     labels: LabelRegistry,
     distances: Vec<Distance>,
+    /// Where distances to the outside stand, and code indices.
+    externs: Vec<u32>,
+    indices: Vec<u32>,
     /// A label was defined twice, or something is too far away.
     failed: bool,
 }
@@ -38,7 +41,16 @@ pub struct Assembler {
 impl Default for Assembler {
     fn default() -> Assembler {
         let code = vec![0; SIZE + SLACK].try_into().unwrap_or_else(|_| unreachable!("the length is right"));
-        Assembler { code, used: 0, base: 0, labels: LabelRegistry::new(), distances: Vec::new(), failed: false }
+        Assembler {
+            code,
+            used: 0,
+            base: 0,
+            labels: LabelRegistry::new(),
+            distances: Vec::new(),
+            externs: Vec::new(),
+            indices: Vec::new(),
+            failed: false,
+        }
     }
 }
 
@@ -48,6 +60,8 @@ impl Assembler {
         (self.used, self.base, self.failed) = (0, base, false);
         self.labels.clear();
         self.distances.clear();
+        self.externs.clear();
+        self.indices.clear();
     }
 
     /// There may be no room for another word's code.
@@ -76,6 +90,29 @@ impl Assembler {
             put(&mut self.code, at as usize, place.wrapping_sub(from).wrapping_add_signed(add).to_le_bytes());
         }
         (!self.failed).then_some(())
+    }
+
+    /// The number of 32 bits just appended is a code index.
+    pub fn was_index(&mut self) {
+        self.indices.push(self.used as u32 - 4);
+    }
+
+    /// Where distances to the outside stand: they change with the place of the code.
+    pub fn externs(&self) -> &[u32] {
+        &self.externs
+    }
+
+    /// Where code indices stand.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// Takes code that is there already as all of it; `None` if it is too long.
+    pub fn take(&mut self, code: &[u8]) -> Option<&mut [u8]> {
+        self.used = code.len();
+        let ours = self.code.get_mut(..code.len())?;
+        ours.copy_from_slice(code);
+        Some(ours)
     }
 
     /// The code so far.
@@ -190,6 +227,7 @@ impl DynasmLabelApi for Assembler {
         debug_assert!(is_distance(kind, RelocationKind::RelToAbs), "addresses are used by distances of 32 bits");
         let distance = value.wrapping_sub(self.base + self.used - usize::from(from)) as isize;
         self.failed |= i32::try_from(distance).is_err();
+        self.externs.push(self.used as u32 - u32::from(field));
         put(&mut self.code, self.used - usize::from(field), (distance as i32).to_le_bytes());
     }
 

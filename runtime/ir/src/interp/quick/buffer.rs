@@ -33,6 +33,16 @@ impl Buffer {
         self.used > self.size - (self.size / 8).min(1 << 20)
     }
 
+    /// Where its first code is executed.
+    pub fn begin(&self) -> usize {
+        self.execute
+    }
+
+    /// How much of it is used.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
     /// Where the next code will be executed.
     pub fn next(&self) -> usize {
         self.execute + self.used

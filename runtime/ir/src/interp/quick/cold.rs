@@ -53,24 +53,29 @@ impl Emitter<'_> {
         match cold {
             Cold::Refuse { label, count, at } => {
                 let stub = self.stubs.refuse;
-                dynasm!(self.ops ; .arch x64 ; =>label ; add r15, count ; mov edx, at as i32 ; jmp extern stub);
+                dynasm!(self.ops ; .arch x64 ; =>label ; add r15, count);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; jmp extern stub);
             }
             Cold::Leave { label, stub, at, saved } => {
                 dynasm!(self.ops ; .arch x64 ; =>label);
                 self.save(&saved);
-                dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; jmp extern stub);
             }
             Cold::Miss { label, at, pc } => {
                 let stub = self.stubs.miss_link;
                 dynasm!(self.ops ; .arch x64 ; =>label);
                 self.constant(RAX, pc);
-                dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; jmp extern stub);
             }
             Cold::Hot { label, at, pc } => {
                 let stub = self.stubs.hot;
                 dynasm!(self.ops ; .arch x64 ; =>label);
                 self.constant(RAX, pc);
-                dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; jmp extern stub);
             }
             Cold::Jump { label, at, saved } => {
                 dynasm!(self.ops ; .arch x64 ; =>label);
@@ -82,7 +87,8 @@ impl Emitter<'_> {
                 let stub = self.stubs.word;
                 dynasm!(self.ops ; .arch x64 ; =>label);
                 self.save(&saved);
-                dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; call extern stub);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; call extern stub);
                 self.reload(&saved);
                 let from = i32::from(cell) * 8;
                 match into {
@@ -96,7 +102,9 @@ impl Emitter<'_> {
                 let stub = self.stubs.refill;
                 dynasm!(self.ops ; .arch x64 ; =>label);
                 self.save(&saved);
-                dynasm!(self.ops ; .arch x64 ; mov ecx, value as i32 ; mov edx, at as i32 ; call extern stub);
+                dynasm!(self.ops ; .arch x64 ; mov ecx, value as i32);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; call extern stub);
                 self.reload(&saved);
                 dynasm!(self.ops ; .arch x64 ; jmp =>again);
             }
@@ -106,7 +114,8 @@ impl Emitter<'_> {
                 if let Some(value) = value {
                     self.copy(1, value);
                 }
-                dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; call extern stub);
+                self.index(at);
+                dynasm!(self.ops ; .arch x64 ; call extern stub);
                 self.reload(&saved);
                 if let Some(into) = into {
                     self.copy(into, RAX);

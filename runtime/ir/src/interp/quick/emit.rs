@@ -44,12 +44,27 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// The block made last.
+    pub fn made(&self) -> Made<'_> {
+        Made { code: self.ops.code(), slots: &self.slots, faults: &self.faults }
+    }
+
+    /// Where it is.
+    pub fn ops(&self) -> &Assembler {
+        &self.ops
+    }
+
+    /// The parts of [`Scratch::made`], for code that is there already.
+    pub fn parts(&mut self) -> (&mut Assembler, &mut Vec<(u32, usize, usize)>, &mut Vec<(usize, usize)>) {
+        (&mut self.ops, &mut self.slots, &mut self.faults)
+    }
+
     /// For code that is no block's.
     pub fn assembler(&mut self) -> &mut Assembler {
         &mut self.ops
     }
 
-    fn clear(&mut self, base: usize) {
+    pub fn clear(&mut self, base: usize) {
         self.ops.restart(base);
         self.cold.clear();
         self.pool.clear();
@@ -165,7 +180,7 @@ pub fn block_seen<'a>(
         }
     }
     e.finish(base, &mut scratch.slots, &mut scratch.faults, seen)?;
-    Some(Made { code: scratch.ops.code(), slots: &scratch.slots, faults: &scratch.faults })
+    Some(scratch.made())
 }
 
 impl Emitter<'_> {
@@ -388,7 +403,8 @@ impl Emitter<'_> {
     pub fn call_word(&mut self, c: &Code, at: u32) {
         self.write_back();
         let stub = self.stubs.word;
-        dynasm!(self.ops ; .arch x64 ; mov edx, at as i32 ; call extern stub);
+        self.index(at);
+        dynasm!(self.ops ; .arch x64 ; call extern stub);
         match writes(c.op) {
             Writes::Nothing => {}
             Writes::One => self.drop_cell(c.a),
@@ -412,11 +428,19 @@ impl Emitter<'_> {
         self.jump(c, at, target);
     }
 
+    /// Tells a stub which word it is for.
+    pub fn index(&mut self, at: u32) {
+        dynasm!(self.ops ; .arch x64 ; mov edx, at as i32);
+        self.ops.was_index();
+    }
+
     /// Leaves by an exception.
     pub fn raise(&mut self, at: u32) {
         self.write_back();
         let raise = self.stubs.raise;
-        dynasm!(self.ops ; .arch x64 ; mov eax, at as i32 ; jmp extern raise);
+        dynasm!(self.ops ; .arch x64 ; mov eax, at as i32);
+        self.ops.was_index();
+        dynasm!(self.ops ; .arch x64 ; jmp extern raise);
     }
 
     /// The end of a round of a loop.

@@ -31,6 +31,7 @@ mod pieces;
 mod regs;
 mod saturation;
 mod shape;
+mod stored;
 mod stubs;
 mod vector;
 mod words;
@@ -178,14 +179,22 @@ impl Quick {
 
     /// Makes code for a block, and returns where; one that cannot have any, 0, stays with the interpreter.
     pub fn add(&mut self, arena: &Arena, block: &BlockInfo, id: BlockId) -> u64 {
-        let Some(made) = emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, block, self.buffer.next()) else { return 0 };
-        let Some(at) = self.buffer.push(made.code) else { return 0 };
+        match emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, block, self.buffer.next()) {
+            Some(_) => self.place(block.code, id).unwrap_or(0),
+            None => 0,
+        }
+    }
+
+    /// Puts the code just made into the buffer, as that of a block.
+    fn place(&mut self, code: u32, id: BlockId) -> Option<u64> {
+        let made = self.scratch.made();
+        let at = self.buffer.push(made.code)?;
         self.faults.add(at, made.faults);
-        self.blocks.insert(block.code, at);
+        self.blocks.insert(code, at);
         let jumps = made.slots.iter().map(|(code, ..)| *code).collect();
         self.slots.extend(made.slots.iter().map(|&(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
-        self.pages.entry(id.page()).or_default().push(Made { code: block.code, id, jumps });
-        at as u64
+        self.pages.entry(id.page()).or_default().push(Made { code, id, jumps });
+        Some(at as u64)
     }
 
     /// Makes code for the entry of an exception; its code, or 0.

@@ -16,7 +16,7 @@ const NO_CELL: u16 = 0x7fff;
 const WIDE: u16 = 0x8000;
 
 /// A control that has to have one value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Control {
     pub cell: u16,
     pub shift: u8,

@@ -11,29 +11,34 @@ use super::inline::is_inline;
 use super::kinds::{Kind, Numbers};
 use super::pages::{EMPTY, MAX_SLOTS, Page};
 use super::plan::{Node, Plan, Set, Short, ends, reads, written};
+use super::stored::Symbol;
 use super::{Exit, Input, Piece, is_called};
 use crate::interp::quick::{is_branch, reads_aside};
-use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, MemFlagsData, SourceLoc, Value};
+use cranelift_codegen::ir::{AbiParam, Block, BlockArg, ExternalName, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
+use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A piece of a region, and a word of it.
 pub type Place = (u16, u16);
 
 /// Code of a region.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Compiled {
     pub code: Vec<u8>,
     /// By the number that the function returns.
     pub exits: Vec<Exit>,
     /// Offsets of accesses that the host may refuse, ascending.
     pub accesses: Vec<usize>,
+    /// Offsets of numbers that depend on where things are.
+    pub symbols: Vec<(u32, Symbol)>,
     /// Offset by offset: the piece and its word that code from there on is for.
     pub places: Vec<(u32, Place)>,
     /// Slots in use: empty when it is entered.
@@ -232,16 +237,21 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     let Lower { mut b, exits, slots, .. } = lower;
     b.seal_all_blocks();
     b.finalize(host.frontend_config());
+    let names = context.func.params.user_named_funcs().clone();
     let code = context.compile(host, control).inspect_err(|e| tracing::warn!("a region is not compiled: {}", e.inner)).ok()?;
     let buffer = &code.buffer;
-    if !buffer.relocs().is_empty() {
-        return None;
-    }
+    let symbol = |reloc: &FinalizedMachReloc| match (&reloc.target, reloc.kind) {
+        (FinalizedRelocTarget::ExternalName(ExternalName::User(name)), Reloc::Abs8) if reloc.addend == 0 => {
+            Some((reloc.offset, Symbol::named(names.get(*name)?)))
+        }
+        _ => None,
+    };
+    let symbols = buffer.relocs().iter().map(symbol).collect::<Option<Vec<_>>>()?;
     let refusable = buffer.traps().iter().filter(|_| layout.direct);
     let accesses = refusable.map(|trap| trap.offset as usize).collect();
     let place = |at: SourceLoc| ((at.bits() >> 16) as u16, at.bits() as u16);
     let places = buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default()).map(|at| (at.start, place(at.loc))).collect();
-    Some(Compiled { code: code.code_buffer().to_vec(), exits, accesses, places, slots: slots.len() })
+    Some(Compiled { code: code.code_buffer().to_vec(), exits, accesses, symbols, places, slots: slots.len() })
 }
 
 impl Lower<'_> {
@@ -891,8 +901,9 @@ impl Lower<'_> {
         signature.returns.extend([AbiParam::new(I64); 2]);
         let signature = self.b.import_signature(signature);
         let run = self.b.ins().load(I64, ours(), self.cells, layout.run);
-        let at = self.k32(self.at);
-        let function = self.k64(function as u64);
+        let at = self.symbol(Symbol::Index(self.at));
+        let at = self.b.ins().ireduce(I32, at);
+        let function = self.symbol(Symbol::Call(function as u32));
         let all: Vec<Value> = [run, at].into_iter().chain(arguments.iter().copied()).collect();
         let call = self.b.ins().call_indirect(signature, function, &all);
         let [value, leaves] = [self.b.inst_results(call)[0], self.b.inst_results(call)[1]];
@@ -902,6 +913,14 @@ impl Lower<'_> {
         let front = self.b.ins().load(I64, ours(), self.cells, layout.front);
         self.b.def_var(self.front, front);
         value
+    }
+
+    /// A number that is known when the code gets its place.
+    fn symbol(&mut self, symbol: Symbol) -> Value {
+        let name = self.b.func.declare_imported_user_function(symbol.name());
+        let symbol = GlobalValueData::Symbol { name: ExternalName::user(name), offset: 0.into(), colocated: false, tls: false };
+        let symbol = self.b.func.create_global_value(symbol);
+        self.b.ins().symbol_value(I64, symbol)
     }
 
     /// Goes on at a block with a value.

@@ -21,6 +21,7 @@ mod kinds;
 mod lower;
 mod pages;
 mod plan;
+mod stored;
 mod vector;
 mod words;
 mod workers;
@@ -34,14 +35,15 @@ pub use inline::{Control, Guest};
 pub use lower::{Compiled, Place};
 pub use pages::{EMPTY, MAX_SLOTS};
 pub use plan::written;
-pub use workers::{Done, Held, Workers};
+use serde::{Deserialize, Serialize};
+pub use workers::{Done, Held, Made, Workers};
 
 /// Blocks and words of a region at most.
 const MAX_BLOCKS: usize = 64;
 const MAX_WORDS: usize = 2500;
 
 /// A block of a region: a copy, whose jumps say the pc they lead to, and words of the side table in `a` and `b` the first cell of their result and how many.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Piece {
     /// Code index of its `Enter`, which is the first word.
     pub code: u32,
@@ -94,7 +96,7 @@ impl Piece {
 }
 
 /// What a region is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Input {
     /// The first one is where it is entered.
     pub pieces: Vec<Piece>,
@@ -110,7 +112,7 @@ pub struct Input {
 }
 
 /// Where generated code finds things: offsets in bytes from the first cell.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Layout {
     /// Cells of the state; those above are temporary.
     pub state: u16,
@@ -132,7 +134,7 @@ pub struct Layout {
 }
 
 /// Addresses of functions, which a region of a host without such memory calls; by size.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Calls {
     pub load: [usize; 4],
     pub store: [usize; 4],
@@ -142,7 +144,7 @@ pub struct Calls {
 }
 
 /// How a region is left. Each says what the value is that it comes back with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Exit {
     /// To the block at this pc; no value.
     Jump(u64),

@@ -2,26 +2,38 @@
 
 use super::Input;
 use super::lower::{Compiled, Scratch, compile};
+use super::stored;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use emu_memory::Attention;
+use emu_store::Store;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Regions that are compiled, of one vCPU: what each was made from, and its code, if it suited.
+/// A region that was asked for.
+pub struct Made {
+    pub input: Input,
+    /// Its code, if it suited.
+    pub compiled: Option<Compiled>,
+    /// Somebody else had compiled it.
+    pub stored: bool,
+}
+
+/// Regions that are compiled, of one vCPU.
 #[derive(Default)]
-pub struct Done(Mutex<Vec<(Input, Option<Compiled>)>>);
+pub struct Done(Mutex<Vec<Made>>);
 
 impl Done {
     /// Takes them.
-    pub fn take(&self) -> Vec<(Input, Option<Compiled>)> {
+    pub fn take(&self) -> Vec<Made> {
         std::mem::take(&mut *lock(&self.0))
     }
 }
 
 struct Job {
     input: Input,
+    store: Option<Arc<Store>>,
     done: Arc<Done>,
     /// The vCPU's attention word.
     attention: Arc<AtomicU32>,
@@ -62,9 +74,9 @@ impl Workers {
         Held(lock(&self.queue))
     }
 
-    /// Has a region compiled; the vCPU's attention word tells when.
-    pub fn ask(&self, input: Input, done: &Arc<Done>, attention: &Arc<AtomicU32>) {
-        let job = Job { input, done: done.clone(), attention: attention.clone() };
+    /// Has a region compiled, if there is none in the store; the vCPU's attention word tells when.
+    pub fn ask(&self, input: Input, store: Option<&Arc<Store>>, done: &Arc<Done>, attention: &Arc<AtomicU32>) {
+        let job = Job { input, store: store.cloned(), done: done.clone(), attention: attention.clone() };
         if self.threads == 0 {
             let Some(host) = host() else { return };
             return job.finish(&*host, &mut Scratch::default());
@@ -83,8 +95,15 @@ impl Workers {
 
 impl Job {
     fn finish(self, host: &dyn isa::TargetIsa, scratch: &mut Scratch) {
-        let compiled = compile(&self.input, host, scratch);
-        lock(&self.done.0).push((self.input, compiled));
+        let canonical = self.input.canonical();
+        let known = self.store.as_ref().and_then(|store| stored::find(store, &canonical));
+        let stored = known.is_some();
+        let made = known.or_else(|| compile(&canonical, host, scratch));
+        if let (Some(store), Some(made), false) = (&self.store, &made, stored) {
+            stored::keep(store, &canonical, made);
+        }
+        let compiled = made.and_then(|made| made.placed(&self.input));
+        lock(&self.done.0).push(Made { input: self.input, compiled, stored });
         self.attention.fetch_or(Attention::REGION, Ordering::Release);
     }
 }
@@ -148,7 +167,7 @@ mod tests {
     use super::*;
     use crate::guest::BlockKey;
     use crate::interp::code::{Bc, Code};
-    use crate::interp::region::{Calls, Layout, Piece};
+    use crate::interp::region::{Calls, Exit, Layout, Piece};
 
     /// Adds up words of memory until a counter is 0, with every kind of exit.
     fn input(direct: bool, counted: bool) -> Input {
@@ -182,6 +201,30 @@ mod tests {
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, refill: 16, word: 16 };
         let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], ways: Vec::new(), sides: Vec::new() }];
         Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, controls: Vec::new(), layout, calls }
+    }
+
+    /// Code indices and addresses are in it only when it has its place.
+    #[test]
+    fn a_region_is_the_same_wherever_its_blocks_are() {
+        const ADDRESS: usize = 0x1234_5678_9abc;
+        let (here, host) = (input(false, true), host().unwrap());
+        let mut there = here.clone();
+        there.pieces[0].code += 1000;
+        there.pieces[0].words.iter_mut().filter(|c| matches!(c.op, Bc::BrEq | Bc::BrNz)).for_each(|c| c.imm += 1000);
+        there.calls = Calls { load: [ADDRESS; 4], store: [ADDRESS; 4], probe: ADDRESS, refill: ADDRESS, word: ADDRESS };
+        there.pages = vec![(3, 7)];
+        let [one, other] = [&here, &there].map(|input| postcard::to_allocvec(&input.canonical()).unwrap());
+        assert_eq!(one, other);
+        let made = compile(&here.canonical(), &*host, &mut Scratch::default()).unwrap();
+        assert!(!made.symbols.is_empty());
+        let [one, other] = [&here, &there].map(|input| made.placed(input).unwrap());
+        let indices = |made: &Compiled| -> Vec<u32> {
+            made.exits.iter().filter_map(|e| if let Exit::Refuse(at) | Exit::Resume(at) = e { Some(*at) } else { None }).collect()
+        };
+        assert!(indices(&one).iter().all(|at| (100..111).contains(at)), "{:?}", one.exits);
+        assert_eq!(indices(&one).iter().map(|at| at + 1000).collect::<Vec<_>>(), indices(&other));
+        let address = ADDRESS.to_le_bytes();
+        assert!(other.code.windows(8).any(|bytes| bytes == address) && !one.code.windows(8).any(|bytes| bytes == address));
     }
 
     /// A host of another kind needs a quick tier, but nothing here.
