@@ -325,7 +325,7 @@ fn run(run: &Run, after: Option<u64>, last: Last<'_>) -> Result<i32, (i32, Strin
     if let Some(bytes) = run.code_cache_size {
         machine.set_code_cache(bytes);
     }
-    machine.use_tiers(&run.tiers.of_machine());
+    machine.use_tiers(&run.tiers.tiers());
     let store = run.tiers.store(Ok);
     if let Some(store) = &store {
         machine.use_store(store);

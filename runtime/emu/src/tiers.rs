@@ -31,13 +31,8 @@ pub struct TierArgs {
 }
 
 impl TierArgs {
-    /// What they say for machines. Regions do not pay there yet: each access looks for its page by itself.
-    pub fn of_machine(&self) -> Tiers {
-        if self.jit == "auto" { Tiers::Quick } else { self.of_program() }
-    }
-
-    /// What they say for programs.
-    pub fn of_program(&self) -> Tiers {
+    /// What they say.
+    pub fn tiers(&self) -> Tiers {
         match self.jit.as_str() {
             "off" => Tiers::Interpreter,
             "quick" => Tiers::Quick,

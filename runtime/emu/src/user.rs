@@ -88,7 +88,7 @@ pub fn run(run: &Run) -> Result<i32, (i32, String)> {
         cpu: run.cpu.clone().unwrap_or_default(),
         sysroot: run.sysroot.clone(),
         strace: run.strace,
-        tiers: run.tiers.of_program(),
+        tiers: run.tiers.tiers(),
         tier_arguments: run.tiers.again(),
         code_cache: run.code_cache_size,
         store: run.tiers.store(emu_user::debug::reserve),
