@@ -109,7 +109,7 @@ impl Lower<'_> {
         if operands.iter().any(|operand| self.known.numbers.made.contains(operand)) {
             self.look();
         }
-        if self.pending.as_ref().is_some_and(|pending| pending.accesses() || pending.floats.operations >= MAX_UNSEEN) {
+        if self.pending.as_ref().is_some_and(|pending| pending.accesses || pending.floats.operations >= MAX_UNSEEN) {
             self.look();
         }
         self.begin_pending().floats.operations += 1;

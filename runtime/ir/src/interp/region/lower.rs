@@ -4,19 +4,19 @@
 //! of the exit. Every cell is a variable of 64 bits; Cranelift makes values of them.
 
 use super::super::code::{Bc, Code};
-use super::compare::{Condition, Fact};
+use super::compare::Fact;
 use super::flags::{FlagState, FlagVariables, Form};
-use super::float::Unseen;
+use super::flow::Only;
 use super::inline::is_inline;
 use super::kinds::{Kind, Numbers};
+use super::look::Pending;
 use super::pages::{EMPTY, MAX_SLOTS, Page};
-use super::plan::{Node, Plan, Set, Short, ends, reads, written};
+use super::plan::{Plan, Set, ends, reads, written};
 use super::stored::Symbol;
-use super::{Exit, Input, Piece, is_called};
+use super::{Exit, Input};
 use crate::interp::quick::{is_branch, reads_aside};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, Block, BlockArg, ExternalName, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
@@ -60,34 +60,10 @@ impl Default for Scratch {
 
 /// Values of cells, and the flags.
 #[derive(Clone)]
-struct State {
+pub(super) struct State {
     /// Offsets in bytes, and values.
-    cells: Vec<(i32, Value)>,
-    flags: Option<FlagState>,
-}
-
-/// Accesses since the last look for whether the host refused one. If it did, all is as before the first of them.
-#[derive(Clone)]
-pub(super) struct Pending {
-    /// Code index of the first.
-    at: u32,
-    /// There are accesses at all, and loads among them.
-    accesses: bool,
-    loads: bool,
-    /// What floating point has done since, and nobody has looked at.
-    pub floats: Unseen,
-    /// The instruction of the last access, by its piece and number there.
-    instruction: (usize, usize),
-    /// What was left then.
-    left: Value,
-    /// What was not in its cell.
-    state: State,
-}
-
-impl Pending {
-    pub fn accesses(&self) -> bool {
-        self.accesses
-    }
+    pub cells: Vec<(i32, Value)>,
+    pub flags: Option<FlagState>,
 }
 
 pub(super) struct Lower<'a> {
@@ -97,18 +73,18 @@ pub(super) struct Lower<'a> {
     pub cells: Value,
     pub front: Variable,
     pub left: Variable,
-    variables: FxHashMap<u16, Variable>,
+    pub variables: FxHashMap<u16, Variable>,
     /// Of cells of two numbers.
     pub highs: FxHashMap<u16, Variable>,
     /// By node.
-    blocks: Vec<Block>,
+    pub blocks: Vec<Block>,
     /// By node: what was known at its end.
-    ends: Vec<Known>,
+    pub ends: Vec<Known>,
     /// Nodes that the ones before have taken over.
-    merged: Vec<usize>,
+    pub merged: Vec<usize>,
     /// Values of 32 bits that flags come from: one for each constant, so that ways that meet agree.
-    constants: FxHashMap<u32, Value>,
-    exits: Vec<Exit>,
+    pub constants: FxHashMap<u32, Value>,
+    pub exits: Vec<Exit>,
     /// Whose each slot is.
     pub slots: Vec<((usize, usize), u8, bool, bool)>,
     /// Code index of the word.
@@ -117,8 +93,8 @@ pub(super) struct Lower<'a> {
     pub place: (usize, usize),
     pub end: usize,
     /// The cells that are kept here; what of them is not in its cell; and of the others.
-    kept: Set,
-    unsaved: Set,
+    pub kept: Set,
+    pub unsaved: Set,
     pub dirty: Set,
     /// Somebody looks at floating point before the next word.
     pub look_next: bool,
@@ -128,16 +104,6 @@ pub(super) struct Lower<'a> {
     pub flag_variables: FlagVariables,
     /// The form of the flags.
     pub form: Form,
-}
-
-/// Words that are executed or not.
-struct Only {
-    /// Not 0: they are not.
-    skipped: Value,
-    /// One past the last.
-    end: usize,
-    /// What they overwrite.
-    old: BTreeMap<u16, Value>,
 }
 
 /// What is known at some place.
@@ -152,10 +118,10 @@ pub(super) struct Known {
     pub facts: BTreeMap<u16, Fact>,
     pub numbers: Numbers,
     /// Since the node's head, or that of the one before, somebody looked at the attention word.
-    polled: bool,
+    pub polled: bool,
     /// What the node leaves to those that it leads to: cells that are not kept, to be stored, and accesses to look for.
-    dirty: Set,
-    pending: Option<Pending>,
+    pub dirty: Set,
+    pub pending: Option<Pending>,
 }
 
 /// Memory of ours: never refused.
@@ -255,7 +221,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
 }
 
 impl Lower<'_> {
-    fn node(&mut self, index: usize) {
+    pub fn node(&mut self, index: usize) {
         let (plan, input) = (self.plan, self.input);
         let node = &plan.nodes[index];
         let run = &plan.runs[node.run];
@@ -338,101 +304,6 @@ impl Lower<'_> {
                 _ => self.leave(Exit::Resume(self.at), None),
             },
         }
-    }
-
-    /// A branch with the one behind it, if they go to the same place: what it is taken on, and where it leads if not and if so.
-    fn both(&mut self, c: &Code, on: usize, target: usize) -> (Condition, usize, usize) {
-        let plan = self.plan;
-        let taken = self.taken(c);
-        let next = &plan.nodes[on];
-        let run = &plan.runs[next.run];
-        let second = &self.input.pieces[run.piece].words[run.words.0];
-        let ([_], [Some(second_on), Some(second_target)]) = (&next.before[..], &next.next[..]) else { return (taken, on, target) };
-        if run.words.1 - run.words.0 != 1 || !is_branch(second.op) || next.form != self.form {
-            return (taken, on, target);
-        }
-        let also = self.taken(second);
-        if *second_target == target {
-            self.merged.push(on);
-            return (self.either(taken, also), *second_on, target);
-        }
-        if *second_on == target {
-            // The first leads where the second does not.
-            self.merged.push(on);
-            let also = self.not(also);
-            return (self.either(taken, also), *second_target, target);
-        }
-        (taken, on, target)
-    }
-
-    /// Words that are executed or not come: as long as they do, cells are written as if they were.
-    fn begin_short(&mut self, piece: &Piece, n: usize, short: &Short) -> Only {
-        let mut skipped = self.taken(&piece.words[n]);
-        if short.first > n + 1 {
-            let also = self.taken(&piece.words[n + 1]);
-            skipped = if short.either {
-                self.either(skipped, also)
-            } else {
-                let not = self.not(also);
-                let done = self.either(skipped, not);
-                self.not(done)
-            };
-        }
-        Only { skipped: self.value(skipped), end: short.end, old: BTreeMap::new() }
-    }
-
-    /// Notes what a word is going to overwrite that may not be executed.
-    fn keep_old(&mut self, only: &mut Only, c: &Code) {
-        let (state, piece) = (self.input.layout.state, &self.input.pieces[self.place.0]);
-        for cell in written(c) {
-            // A temporary that nobody reads behind them.
-            let needed = cell < state
-                || piece.words[only.end..].iter().any(|c| reads_aside(c.op) && !is_inline(c) || reads(c).any(|read| read == cell));
-            if needed && !only.old.contains_key(&cell) {
-                let old = self.get(cell);
-                only.old.insert(cell, old);
-            }
-        }
-    }
-
-    /// Cells have what was there, if the words were not executed.
-    fn choose(&mut self, only: Only) {
-        for (cell, old) in only.old {
-            let new = self.get(cell);
-            let value = self.b.ins().select(only.skipped, old, new);
-            self.set(cell, value);
-        }
-    }
-
-    /// Goes on at a node, with flags in its form and the cells that it keeps.
-    fn go_to(&mut self, node: usize) {
-        let Node { form, kept, .. } = self.plan.nodes[node];
-        if form != self.form {
-            // All others are turned into this one.
-            if let Some(flags) = self.flag_state() {
-                self.save_flags(&flags);
-            }
-        }
-        self.put_all(self.unsaved & !kept);
-        for cell in self.plan.members(kept & !self.kept) {
-            self.carry(cell);
-        }
-        self.b.ins().jump(self.blocks[node], &[]);
-    }
-
-    /// A block that goes on at a node, or the node's.
-    fn way_to(&mut self, node: usize) -> Block {
-        let Node { form, kept, .. } = self.plan.nodes[node];
-        if form == self.form && self.unsaved & !kept == 0 && kept & !self.kept == 0 {
-            return self.blocks[node];
-        }
-        let (here, way) = (self.b.current_block(), self.b.create_block());
-        self.b.switch_to_block(way);
-        let known = self.known.clone();
-        self.go_to(node);
-        self.known = known;
-        here.into_iter().for_each(|here| self.b.switch_to_block(here));
-        way
     }
 
     // ---- cells
@@ -530,7 +401,7 @@ impl Lower<'_> {
     }
 
     /// What is not in its cell, with temporaries or without.
-    fn state(&mut self, temporaries: bool) -> State {
+    pub fn state(&mut self, temporaries: bool) -> State {
         let mut cells = self.parts_of(self.unsaved | self.dirty);
         if temporaries {
             cells.extend(self.live_temporaries().into_iter().flat_map(|cell| self.parts(cell)));
@@ -539,26 +410,26 @@ impl Lower<'_> {
     }
 
     /// Stores what is not kept.
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
         self.put_all(dirty);
     }
 
     /// Stores some cells.
-    fn put_all(&mut self, cells: Set) {
+    pub fn put_all(&mut self, cells: Set) {
         for (at, value) in self.parts_of(cells) {
             self.b.ins().store(ours(), value, self.cells, at);
         }
     }
 
     /// What is to be stored of some cells: offsets in bytes, and values.
-    fn parts_of(&mut self, cells: Set) -> Vec<(i32, Value)> {
+    pub fn parts_of(&mut self, cells: Set) -> Vec<(i32, Value)> {
         let mut parts: Vec<(i32, Value)> = self.plan.members(cells).into_iter().flat_map(|cell| self.parts(cell)).collect();
         parts.dedup();
         parts
     }
 
-    fn save(&mut self, state: &State) {
+    pub fn save(&mut self, state: &State) {
         for (at, value) in &state.cells {
             self.b.ins().store(ours(), *value, self.cells, *at);
         }
@@ -567,138 +438,15 @@ impl Lower<'_> {
         }
     }
 
-    /// An access comes that the host may refuse. What it refuses is left out, and a word says so; until somebody looks at that, nothing may be done that
-    /// cannot be done again or could be seen, and no more than loads with what was loaded: stores of one instruction only go together.
-    pub fn before_access(&mut self, loads: bool) {
-        let number = self.input.pieces[self.place.0].instruction(self.place.1);
-        let instruction = (self.place.0, number);
-        let apart = |pending: &Pending| pending.loads || !pending.floats.is_empty() || pending.instruction != instruction;
-        if !loads && self.pending.as_ref().is_some_and(apart) {
-            self.look();
+    /// What is made now is out of line.
+    pub fn set_cold(&mut self) {
+        if let Some(block) = self.b.current_block() {
+            self.b.set_cold_block(block);
         }
-        let pending = self.begin_pending();
-        (pending.accesses, pending.loads, pending.instruction) = (true, pending.loads | loads, instruction);
-    }
-
-    /// Something comes that is to be looked at; the interpreter may have to begin there.
-    pub fn begin_pending(&mut self) -> &mut Pending {
-        let pending = match self.pending.take() {
-            Some(pending) => pending,
-            None => {
-                let (at, here) = (self.at, self.place);
-                // If the instruction has done nothing yet, it begins again: its temporaries need not be kept.
-                let piece = &self.input.pieces[here.0];
-                let number = piece.instruction(here.1);
-                let first = number.checked_sub(1).map_or(here.1, |number| piece.marks[number]);
-                let harmless = |c: &Code| {
-                    !c.op.is_access() && !is_called(c) && !is_branch(c.op) && written(c).all(|cell| cell >= self.input.layout.state)
-                };
-                let back = if piece.words[first..here.1].iter().all(harmless) { here.1 - first } else { 0 };
-                (self.at, self.place.1) = (at - back as u32, here.1 - back);
-                let (state, left) = (self.state(true), self.b.use_var(self.left));
-                let instruction = (here.0, number);
-                let pending = Pending { at: self.at, accesses: false, loads: false, floats: Unseen::default(), instruction, left, state };
-                (self.at, self.place) = (at, here);
-                pending
-            }
-        };
-        self.pending.insert(pending)
-    }
-
-    /// Looks whether the host refused an access, or floating point is not the host's: then the interpreter goes on at the first since the last look.
-    pub fn look(&mut self) {
-        let Some(pending) = self.pending.take() else { return };
-        self.look_at(&pending);
-        if pending.accesses {
-            let refused = self.refused();
-            self.out_of_line_if(refused, |l| l.resume(&pending));
-        }
-    }
-
-    /// The same where a poll is to come, which it then is: one look at the attention word, which says both. False: there was no access.
-    fn look_and_poll(&mut self) -> bool {
-        let Some(pending) = self.pending.take() else { return false };
-        self.look_at(&pending);
-        if !pending.accesses {
-            return false;
-        }
-        let asked = self.asked();
-        self.out_of_line_if(asked, |l| {
-            let refused = l.refused();
-            l.out_of_line_if(refused, |l| l.resume(&pending));
-            l.b.current_block().into_iter().for_each(|block| l.b.set_cold_block(block));
-            l.leave(Exit::Resume(l.at), None);
-        });
-        true
-    }
-
-    /// Looks at floating point.
-    fn look_at(&mut self, pending: &Pending) {
-        self.known.numbers.made.clear();
-        if pending.floats.is_empty() {
-            return;
-        }
-        let (out, on) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(out);
-        self.look_at_floats(&pending.floats, out);
-        self.b.ins().jump(on, &[]);
-        self.b.switch_to_block(out);
-        let known = self.known.clone();
-        self.resume(pending);
-        self.known = known;
-        self.b.switch_to_block(on);
-    }
-
-    /// Goes to a block out of line if the condition holds.
-    pub fn go_if(&mut self, condition: Value, out: Block) {
-        let on = self.b.create_block();
-        self.b.ins().brif(condition, out, &[], on, &[]);
-        self.b.switch_to_block(on);
-    }
-
-    /// Whether the host refused an access: one instruction with the branch on it, as it compares with what is in a register.
-    fn refused(&mut self) -> Value {
-        let none = self.b.ins().ireduce(I32, self.cells);
-        // The word is loaded each time.
-        self.b.ins().sequence_point();
-        let now = self.b.ins().load(I32, ours(), self.cells, self.input.layout.refused);
-        self.b.ins().icmp(IntCC::NotEqual, none, now)
-    }
-
-    /// Leaves to where an access was refused.
-    fn resume(&mut self, pending: &Pending) {
-        if pending.accesses {
-            let none = self.b.ins().ireduce(I32, self.cells);
-            self.b.ins().store(ours(), none, self.cells, self.input.layout.refused);
-        }
-        self.save(&pending.state);
-        if self.input.layout.counted {
-            self.b.ins().store(ours(), pending.left, self.cells, self.input.layout.left);
-        }
-        self.return_by(Exit::Resume(pending.at), None);
-    }
-
-    /// What is to be looked for and stored may be left to the nodes behind this one: there is no other way to them.
-    fn may_wait(&self, last: Option<&Code>, node: &Node) -> bool {
-        let stays = |next: &Option<usize>| {
-            let next = next.map(|next| &self.plan.nodes[next]);
-            next.is_some_and(|next| {
-                next.before.len() == 1 && next.form == self.form && self.unsaved & !next.kept == 0 && next.kept & !self.kept == 0
-            })
-        };
-        // What floating point came to decides nothing before somebody has looked.
-        let seen = self.pending.as_ref().is_none_or(|pending| pending.floats.is_empty());
-        seen && last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last) && node.next.iter().all(stays)
-    }
-
-    /// A jump back follows, or may.
-    fn goes_back(&self, last: Option<&Code>) -> bool {
-        let back = |c: &Code| c.op == Bc::Jump && c.imm <= self.input.pieces[self.place.0].pc;
-        last.is_some_and(|c| back(c) || matches!(c.op, Bc::JumpTo | Bc::JumpRekey))
     }
 
     /// Temporaries that words before this one wrote, and it or others behind it may read.
-    fn live_temporaries(&self) -> BTreeSet<u16> {
+    pub fn live_temporaries(&self) -> BTreeSet<u16> {
         let (before, behind) = self.input.pieces[self.place.0].words.split_at(self.place.1);
         let state = self.input.layout.state;
         // Some words do not say what they read.
@@ -750,7 +498,7 @@ impl Lower<'_> {
     }
 
     /// Does something out of line that does not come back, if the condition holds.
-    fn out_of_line_if(&mut self, condition: Value, leave: impl FnOnce(&mut Self)) {
+    pub fn out_of_line_if(&mut self, condition: Value, leave: impl FnOnce(&mut Self)) {
         let (out, on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(out);
         self.b.ins().brif(condition, out, &[], on, &[]);
@@ -759,109 +507,6 @@ impl Lower<'_> {
         leave(self);
         self.known = known;
         self.b.switch_to_block(on);
-    }
-
-    fn asked(&mut self) -> Value {
-        let attention = self.b.ins().load(I64, ours(), self.cells, self.input.layout.attention);
-        // Others write it: an atomic load is never taken for an earlier one, nor are other loads over it.
-        self.b.ins().atomic_load(I32, ours(), attention)
-    }
-
-    /// The head of a block: what it counts.
-    pub fn enter(&mut self, c: &Code) {
-        if !self.input.layout.counted {
-            return;
-        }
-        let left = self.b.use_var(self.left);
-        let count = self.k64(c.a.into());
-        let now = self.b.ins().isub(left, count);
-        let zero = self.k64(0);
-        let short = self.b.ins().icmp(IntCC::SignedLessThan, now, zero);
-        self.leave_if(short, Exit::Refuse(self.at));
-        self.b.def_var(self.left, now);
-    }
-
-    fn uncount(&mut self, n: u16) {
-        if n != 0 && self.input.layout.counted {
-            let left = self.b.use_var(self.left);
-            let n = self.k64(n.into());
-            let left = self.b.ins().iadd(left, n);
-            self.b.def_var(self.left, left);
-        }
-    }
-
-    /// The last word of a node.
-    fn leave_node(&mut self, c: &Code, next: &[Option<usize>]) {
-        match (c.op, next) {
-            (Bc::Jump, _) => {
-                self.uncount(c.a);
-                if c.imm <= self.input.pieces[self.place.0].pc {
-                    self.go_back(c.imm);
-                }
-                match *next {
-                    [Some(next)] => self.go_to(next),
-                    _ => self.leave(Exit::Jump(c.imm), None),
-                }
-            }
-            (Bc::JumpTo | Bc::JumpRekey, _) => {
-                self.uncount(c.a);
-                let to = self.get(c.b);
-                let exit = if c.op == Bc::JumpTo { Exit::JumpTo } else { Exit::Rekey };
-                if next.iter().any(Option::is_some) && self.has_key(c, exit, to) {
-                    next.iter().flatten().for_each(|next| self.jump_if(to, *next));
-                }
-                self.leave(exit, Some(to));
-            }
-            (Bc::Br, [Some(next)]) => self.go_to(*next),
-            (op, [Some(on), Some(target)]) if is_branch(op) => {
-                let (condition, on, target) = self.both(c, *on, *target);
-                let condition = self.value(condition);
-                let (target, on) = (self.way_to(target), self.way_to(on));
-                self.b.ins().brif(condition, target, &[], on, &[]);
-            }
-            _ => self.leave(Exit::Resume(self.at), None),
-        }
-    }
-
-    /// Leaves by a computed jump if the key is not that of the region then. False: that cannot be told.
-    fn has_key(&mut self, c: &Code, exit: Exit, to: Value) -> bool {
-        if c.op == Bc::JumpTo {
-            return true;
-        }
-        let Some(copies) = &self.input.rekeyed else { return false };
-        let mut other = None;
-        for (cell, value) in copies {
-            let (now, then) = (self.get(*cell), self.k64(*value));
-            let differs = self.b.ins().icmp(IntCC::NotEqual, now, then);
-            other = Some(other.map_or(differs, |other| self.b.ins().bor(other, differs)));
-        }
-        if let Some(other) = other {
-            self.out_of_line_if(other, |l| l.leave(exit, Some(to)));
-        }
-        true
-    }
-
-    /// Goes on at a node if that is where a computed jump leads.
-    fn jump_if(&mut self, to: Value, next: usize) {
-        let pc = self.input.pieces[self.plan.runs[self.plan.nodes[next].run].piece].pc;
-        let expected = self.k64(pc);
-        let same = self.b.ins().icmp(IntCC::Equal, to, expected);
-        let (there, on) = (self.b.create_block(), self.b.create_block());
-        self.b.ins().brif(same, there, &[], on, &[]);
-        self.b.switch_to_block(there);
-        let known = self.known.clone();
-        self.go_back(pc);
-        self.go_to(next);
-        self.known = known;
-        self.b.switch_to_block(on);
-    }
-
-    /// A jump back comes, to this pc: a poll, if there was none just now.
-    fn go_back(&mut self, pc: u64) {
-        if !self.known.polled {
-            let asked = self.asked();
-            self.leave_if(asked, Exit::Poll(pc));
-        }
     }
 
     /// Has a word executed by a call: the state is in its cells before it and behind it.
@@ -916,7 +561,7 @@ impl Lower<'_> {
     }
 
     /// A number that is known when the code gets its place.
-    fn symbol(&mut self, symbol: Symbol) -> Value {
+    pub fn symbol(&mut self, symbol: Symbol) -> Value {
         let name = self.b.func.declare_imported_user_function(symbol.name());
         let symbol = GlobalValueData::Symbol { name: ExternalName::user(name), offset: 0.into(), colocated: false, tls: false };
         let symbol = self.b.func.create_global_value(symbol);

@@ -192,6 +192,7 @@ impl Lower<'_> {
                 _ => (calls.load[log], vec![va]),
             };
             let given = self.call(function, &arguments);
+            self.set_cold();
             match result {
                 Some(_) => self.jump_with(on, given),
                 None => _ = self.b.ins().jump(on, &[]),
@@ -201,6 +202,7 @@ impl Lower<'_> {
             let together = Together { past, align: all.align, mmu: all.mmu, narrow: all.narrow, read, write };
             let together = self.k64(together.pack().into());
             self.call(self.input.calls.refill, &[va, together]);
+            self.set_cold();
             let (line, _) = self.front_has(va, &all, (read, write));
             self.fill(slot, va, line, fast);
         }
