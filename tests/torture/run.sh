@@ -3,6 +3,7 @@
 #
 #   tests/torture/run.sh [EVERY]      each EVERY-th program only (default 1: all, about half an hour on two cores)
 #
+# $OPTIONS goes to `emu run`: with OPTIONS="--jit-threads 0 --jit-threshold 5" every loop is a region at once.
 # Needs Debian's gcc-12-source and gcc-arm-linux-gnueabihf; says so and ends with 0 without them. Every program is built with -O0, -O2 and -O3,
 # each with -marm and -mthumb. A program that fails under `emu` is tried under qemu-arm, if that is there: what fails there too is not
 # counted as failed (it does not suit this target). Ends with "N passed, N failed, N excused, N not built".
@@ -34,7 +35,7 @@ one() {
     [[ $file == */ieee/* ]] && extra+=" -fno-fast-math"
     if ! timeout 60 $cc -w -static "$@" $extra "$file" -o "$binary" -lm 2> /dev/null; then
         echo "unbuilt ${file##*execute/} $*"
-    elif timeout 60 "$emu" run "$binary" > /dev/null 2>&1 < /dev/null; then
+    elif timeout 60 "$emu" run ${OPTIONS:-} "$binary" > /dev/null 2>&1 < /dev/null; then
         echo "passed ${file##*execute/} $*"
     elif command -v qemu-arm > /dev/null && ! timeout 60 qemu-arm "$binary" > /dev/null 2>&1 < /dev/null; then
         echo "excused ${file##*execute/} $*"

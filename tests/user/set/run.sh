@@ -22,7 +22,7 @@ command -v $cross-gcc > /dev/null && command -v $cross-g++ > /dev/null || {
     exit 0
 }
 case $mode in
-emu) runner=("${EMU:-$PWD/${CARGO_TARGET_DIR:-target}/release/emu}" run -L /usr/$cross) ;;
+emu) runner=("${EMU:-$PWD/${CARGO_TARGET_DIR:-target}/release/emu}" run ${OPTIONS:-} -L /usr/$cross) ;;
 qemu) runner=(qemu-arm -L /usr/$cross) ;;
 esac
 command -v "${runner[0]}" > /dev/null || {
