@@ -18,8 +18,9 @@ fn the_demo_firmware_is_named() {
     std::fs::remove_file(&path).unwrap();
     let mut blocks = 0;
     for line in text.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [start, size, name] = words[..] else { panic!("`{line}` has not three words") };
+        // A name is the rest of the line: a region's has a blank in it.
+        let words: Vec<&str> = line.splitn(3, ' ').collect();
+        let [start, size, name] = words[..] else { panic!("`{line}` has no name") };
         assert!(u64::from_str_radix(start, 16).is_ok() && u64::from_str_radix(size, 16).is_ok_and(|n| n > 0), "{line}");
         assert!(name.starts_with("arm:"), "{line}");
         blocks += usize::from(name.starts_with("arm:0x"));
