@@ -134,7 +134,9 @@ pub fn execute<I: Isa, const STEP: bool>(
             ($key:expr, $to:ident = $pc:expr, $miss:expr) => {{
                 let $to: u64 = $pc;
                 cx.executed -= u64::from(c.a);
-                if !STEP && let Some(entry) = cx.known_jump($to, $key) {
+                // Host code that is entered does not look whether somebody asks for something, such as to forget it.
+                let asked = cx.native && attention.load(Ordering::Relaxed) != 0;
+                if !STEP && !asked && let Some(entry) = cx.known_jump($to, $key) {
                     if cx.native {
                         return Leave::Quick(entry.code);
                     }

@@ -40,6 +40,8 @@ impl Lower<'_> {
         if !loads && self.pending.as_ref().is_some_and(apart) {
             self.look();
         }
+        // What it reads may say that code has changed: a poll before it is none.
+        self.known.polled = false;
         let pending = self.begin_pending();
         (pending.accesses, pending.loads, pending.instruction) = (true, pending.loads | loads, instruction);
     }
