@@ -136,7 +136,10 @@ pub fn execute<I: Isa, const STEP: bool>(
                 cx.executed -= u64::from(c.a);
                 // Host code that is entered does not look whether somebody asks for something, such as to forget it.
                 let asked = cx.native && attention.load(Ordering::Relaxed) != 0;
-                if !STEP && !asked && let Some(entry) = cx.known_jump($to, $key) {
+                if !STEP
+                    && !asked
+                    && let Some(entry) = cx.known_jump($to, $key)
+                {
                     if cx.native {
                         return Leave::Quick(entry.code);
                     }
