@@ -2,7 +2,7 @@
 
 use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::Led;
-use super::region::{Compiled, Done, Input, Known, Made, gather};
+use super::region::{Around, Compiled, Done, Input, Made, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
 use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
 use emu_memory::{GuestBus, PAGE_BITS};
@@ -95,7 +95,7 @@ impl<I: Isa> Engine<I> {
             pcs.dedup();
             pcs
         };
-        let known = Known { find: &find, between: &between };
+        let known = Around { find: &find, between: &between };
         let policy = quick.policy(regions.thorough);
         let Some(pieces) = gather(&self.arena, head, policy, &known) else { return };
         let mut pages: Vec<(u16, u64)> =

@@ -131,8 +131,10 @@ impl Quick {
             ; dec DWORD [rbx + visit]
             ; jz =>judged
             ; mov [rbx + left], r15
-            ; add [rbx + spending], r15
         );
+        if shape.counted {
+            dynasm!(ops ; .arch x64 ; add [rbx + spending], r15);
+        }
         if compiled.slots > 0 {
             dynasm!(ops ; .arch x64 ; mov rax, QWORD EMPTY as i64);
             (0..compiled.slots as i32).for_each(|slot| dynasm!(ops ; .arch x64 ; mov [rbx + shape.slots + 16 * slot], rax));
@@ -144,7 +146,12 @@ impl Quick {
             ; call =>function
             ; mov r15, [rbx + left]
             ; mov r14, [rbx + front]
-            ; sub [rbx + spending], r15
+        );
+        if shape.counted {
+            dynasm!(ops ; .arch x64 ; sub [rbx + spending], r15);
+        }
+        dynasm!(ops
+            ; .arch x64
             ; lea rcx, [=>table]
             ; jmp QWORD [rcx + rdx * 8]
             ; =>judged

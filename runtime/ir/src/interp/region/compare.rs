@@ -4,7 +4,7 @@
 //! comparison of its operands.
 
 use super::super::code::{Bc, Code};
-use super::flags::{Base, From};
+use super::flags::Source;
 use super::lower::Lower;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -46,7 +46,10 @@ pub(super) struct Test {
 const LESS: u8 = 1;
 const SAME: u8 = 2;
 const GREATER: u8 = 4;
-const ALWAYS: u8 = 7;
+const LESS_OR_SAME: u8 = LESS | SAME;
+const OTHER: u8 = LESS | GREATER;
+const SAME_OR_GREATER: u8 = SAME | GREATER;
+const ALWAYS: u8 = LESS | SAME | GREATER;
 
 impl Test {
     fn not(self) -> Test {
@@ -64,13 +67,13 @@ impl Test {
             (LESS, true) => IntCC::SignedLessThan,
             (LESS, false) => IntCC::UnsignedLessThan,
             (SAME, _) => IntCC::Equal,
-            (3, true) => IntCC::SignedLessThanOrEqual,
-            (3, false) => IntCC::UnsignedLessThanOrEqual,
+            (LESS_OR_SAME, true) => IntCC::SignedLessThanOrEqual,
+            (LESS_OR_SAME, false) => IntCC::UnsignedLessThanOrEqual,
             (GREATER, true) => IntCC::SignedGreaterThan,
             (GREATER, false) => IntCC::UnsignedGreaterThan,
-            (5, _) => IntCC::NotEqual,
-            (6, true) => IntCC::SignedGreaterThanOrEqual,
-            (6, false) => IntCC::UnsignedGreaterThanOrEqual,
+            (OTHER, _) => IntCC::NotEqual,
+            (SAME_OR_GREATER, true) => IntCC::SignedGreaterThanOrEqual,
+            (SAME_OR_GREATER, false) => IntCC::UnsignedGreaterThanOrEqual,
             _ => return None,
         })
     }
@@ -125,7 +128,7 @@ impl Lower<'_> {
         })
     }
 
-    /// What a branch tests: when it is taken.
+    /// When a branch is taken, or a comparison for equality holds, where that is a test.
     fn test(&mut self, c: &Code) -> Option<Test> {
         use Bc::*;
         let test = |pair, when, signed| Some(Test { pair, when, signed });
@@ -134,7 +137,7 @@ impl Lower<'_> {
                 let zero = match (self.flag_number(c.b), self.known.facts.get(&c.b)) {
                     (Some(number @ (1 | 2)), _) => {
                         let pair = self.compared(&[number])?;
-                        if number == 1 { test(pair, LESS | GREATER, None) } else { test(pair, LESS, Some(false)) }
+                        if number == 1 { test(pair, OTHER, None) } else { test(pair, LESS, Some(false)) }
                     }
                     (None, Some(Fact::Difference(pair))) => test(*pair, SAME, None),
                     (None, Some(Fact::Carry(pair))) if self.is_narrow(pair) => test(*pair, LESS, Some(false)),
@@ -142,27 +145,29 @@ impl Lower<'_> {
                 }?;
                 Some(if c.op == BrZ { zero } else { zero.not() })
             }
-            BrEq | BrNe => {
-                let pair = match (self.flag_number(c.b), self.flag_number(c.c)) {
-                    (Some(0), Some(3)) | (Some(3), Some(0)) => Some(self.compared(&[0, 3])?),
-                    (None, None) => match (self.known.facts.get(&c.b), self.known.facts.get(&c.c)) {
-                        (Some(Fact::Sign(x)), Some(Fact::Overflow(y))) | (Some(Fact::Overflow(y)), Some(Fact::Sign(x))) if x == y => {
-                            Some(*x)
-                        }
-                        _ => None,
-                    },
-                    _ => None,
-                }?;
-                let same = test(pair, SAME | GREATER, Some(true))?;
-                Some(if c.op == BrEq { same } else { same.not() })
+            BrEq | BrNe | CmpEq | CmpNe => {
+                let same = test(self.signed(c)?, SAME_OR_GREATER, Some(true))?;
+                Some(if matches!(c.op, BrEq | CmpEq) { same } else { same.not() })
             }
             BrUlt | BrUle => {
                 let pair = (self.operand(c.b), self.operand(c.c));
-                let when = if c.op == BrUlt { LESS } else { LESS | SAME };
+                let when = if c.op == BrUlt { LESS } else { LESS_OR_SAME };
                 if self.is_narrow(&pair) { test(pair, when, Some(false)) } else { None }
             }
             BrSlt32 => test((self.operand(c.b), self.operand(c.c)), LESS, Some(true)),
-            BrSle32 => test((self.operand(c.b), self.operand(c.c)), LESS | SAME, Some(true)),
+            BrSle32 => test((self.operand(c.b), self.operand(c.c)), LESS_OR_SAME, Some(true)),
+            _ => None,
+        }
+    }
+
+    /// The operands of the subtraction whose sign and overflow a word compares.
+    fn signed(&mut self, c: &Code) -> Option<Pair> {
+        match (self.flag_number(c.b), self.flag_number(c.c)) {
+            (Some(0), Some(3)) | (Some(3), Some(0)) => self.compared(&[0, 3]),
+            (None, None) => match (self.known.facts.get(&c.b)?, self.known.facts.get(&c.c)?) {
+                (Fact::Sign(x), Fact::Overflow(y)) | (Fact::Overflow(y), Fact::Sign(x)) if x == y => Some(*x),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -174,8 +179,7 @@ impl Lower<'_> {
 
     /// The operands of the subtraction that these flags come from.
     fn compared(&mut self, flags: &[usize]) -> Option<Pair> {
-        let minus = matches!(self.form.base, Base::Sub | Base::SubResult);
-        if !minus || flags.iter().any(|number| self.form.from[*number] != From::Base) {
+        if !self.form.minus() || flags.iter().any(|number| self.form.from[*number] != Source::Base) {
             return None;
         }
         let [x, y] = self.here();
@@ -189,6 +193,12 @@ impl Lower<'_> {
             Some(test) if test.condition().is_some() => Condition::Test(test),
             _ => Condition::Value(self.condition(c)),
         }
+    }
+
+    /// Whether a comparison for equality holds, where that is a test.
+    pub fn holds(&mut self, c: &Code) -> Option<Value> {
+        let test = self.test(c)?;
+        Some(self.value(Condition::Test(test)))
     }
 
     /// When one or the other holds.

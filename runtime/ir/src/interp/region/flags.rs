@@ -29,7 +29,7 @@ pub enum Base {
 
 /// Where a flag comes from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum From {
+pub enum Source {
     Base,
     /// The sign of a result, or that it is 0.
     Result,
@@ -40,7 +40,7 @@ pub enum From {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Form {
     pub base: Base,
-    pub from: [From; 4],
+    pub from: [Source; 4],
 }
 
 /// A result that the negative and zero flags are set by.
@@ -55,7 +55,7 @@ impl Form {
     pub const MEMORY: Form = Form::all(Base::Memory);
 
     const fn all(base: Base) -> Form {
-        Form { base, from: [From::Base; 4] }
+        Form { base, from: [Source::Base; 4] }
     }
 
     /// Those of an addition or subtraction.
@@ -78,15 +78,16 @@ impl Form {
             return Form::of(c);
         }
         if plan.tested(piece, n).is_some() {
-            (self.from[0], self.from[1]) = (From::Result, From::Result);
+            (self.from[0], self.from[1]) = (Source::Result, Source::Result);
         } else if n == 0 || plan.tested(piece, n - 1).is_none() {
             let flags = plan.flags.into_iter().flatten().enumerate();
-            flags.filter(|(_, flag)| written(c).any(|cell| cell == *flag)).for_each(|(number, _)| self.from[number] = From::Value);
+            flags.filter(|(_, flag)| written(c).any(|cell| cell == *flag)).for_each(|(number, _)| self.from[number] = Source::Value);
         }
         self
     }
 
-    fn minus(self) -> bool {
+    /// They are those of a subtraction.
+    pub fn minus(self) -> bool {
         matches!(self.base, Base::Sub | Base::SubResult)
     }
 }
@@ -141,10 +142,10 @@ impl Lower<'_> {
         }
         let FlagVariables { operands, result } = self.flag_variables;
         let operands =
-            (form.base != Base::Memory && form.from.contains(&From::Base)).then(|| operands.map(|operand| self.b.use_var(operand)));
-        let result = form.from.contains(&From::Result).then(|| self.b.use_var(result));
+            (form.base != Base::Memory && form.from.contains(&Source::Base)).then(|| operands.map(|operand| self.b.use_var(operand)));
+        let result = form.from.contains(&Source::Result).then(|| self.b.use_var(result));
         let mut values = [None; 4];
-        for number in (0..4).filter(|number| form.from[*number] == From::Value) {
+        for number in (0..4).filter(|number| form.from[*number] == Source::Value) {
             values[number] = Some(self.flag_value(cells[number]));
         }
         Some(FlagState { form, operands, result, values })
@@ -177,7 +178,7 @@ impl Lower<'_> {
             Tested::Constant(value) => self.constant(value),
         };
         self.b.def_var(self.flag_variables.result, value);
-        (self.form.from[0], self.form.from[1]) = (From::Result, From::Result);
+        (self.form.from[0], self.form.from[1]) = (Source::Result, Source::Result);
     }
 
     /// One is a value.
@@ -185,17 +186,16 @@ impl Lower<'_> {
         let Some(cells) = self.plan.flags else { return };
         let variable = self.variable(cells[number]);
         self.b.def_var(variable, value);
-        self.form.from[number] = From::Value;
+        self.form.from[number] = Source::Value;
     }
 
-    /// Operands of the addition or subtraction that the flags come from.
-    fn operands(&mut self, state: &FlagState) -> Option<[Value; 2]> {
-        let [first, y] = state.operands?;
-        Some(match state.form.base {
-            Base::SubResult => [self.b.ins().iadd(first, y), y],
-            Base::AddResult => [self.b.ins().isub(first, y), y],
-            _ => [first, y],
-        })
+    /// The first operand of an addition or subtraction in a form, of what the form has and the second.
+    fn first_of(&mut self, form: Form, first: Value, y: Value) -> Value {
+        match form.base {
+            Base::SubResult => self.b.ins().iadd(first, y),
+            Base::AddResult => self.b.ins().isub(first, y),
+            _ => first,
+        }
     }
 
     /// One of an addition or subtraction: a truth value, or 0 or 1, in 64 bits.
@@ -225,13 +225,13 @@ impl Lower<'_> {
         let cell = self.plan.flags.map_or(0, |flags| flags[number]);
         let FlagVariables { result, .. } = self.flag_variables;
         match (self.form.from[number], self.form.base) {
-            (From::Value, _) => self.flag_value(cell),
-            (From::Result, _) => {
+            (Source::Value, _) => self.flag_value(cell),
+            (Source::Result, _) => {
                 let result = self.b.use_var(result);
                 self.flag_tested(number, result)
             }
-            (From::Base, Base::Memory) => self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8),
-            (From::Base, Base::SubResult | Base::AddResult) if number < 2 => {
+            (Source::Base, Base::Memory) => self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8),
+            (Source::Base, Base::SubResult | Base::AddResult) if number < 2 => {
                 let result = self.b.use_var(self.flag_variables.operands[0]);
                 self.flag_tested(number, result)
             }
@@ -245,12 +245,7 @@ impl Lower<'_> {
     /// Operands of the addition or subtraction that flags come from here.
     pub fn here(&mut self) -> [Value; 2] {
         let [first, y] = self.flag_variables.operands.map(|operand| self.b.use_var(operand));
-        let x = match (self.known.first, self.form.base) {
-            (Some(x), _) => x,
-            (_, Base::SubResult) => self.b.ins().iadd(first, y),
-            (_, Base::AddResult) => self.b.ins().isub(first, y),
-            _ => first,
-        };
+        let x = self.known.first.unwrap_or_else(|| self.first_of(self.form, first, y));
         self.known.first = Some(x);
         [x, y]
     }
@@ -268,30 +263,17 @@ impl Lower<'_> {
         let mut state = state.clone();
         state.operands = state.operands.map(|[x, y]| [fresh(self, 0, x), fresh(self, 1, y)]);
         state.result = state.result.map(|result| fresh(self, 2, result));
-        let operands = self.operands(&state);
+        let operands = state.operands.map(|[first, y]| [self.first_of(state.form, first, y), y]);
         for (number, cell) in cells.into_iter().enumerate() {
             let value = match (state.form.from[number], operands, state.result) {
-                (From::Value, ..) => state.values[number],
-                (From::Result, _, Some(result)) => Some(self.flag_tested(number, result)),
-                (From::Base, Some(operands), _) => Some(self.flag_of(number, operands, state.form.minus())),
+                (Source::Value, ..) => state.values[number],
+                (Source::Result, _, Some(result)) => Some(self.flag_tested(number, result)),
+                (Source::Base, Some(operands), _) => Some(self.flag_of(number, operands, state.form.minus())),
                 _ => None,
             };
             if let Some(value) = value {
                 self.put(cell, value);
             }
         }
-    }
-
-    /// Whether the negative flag is the overflow flag, or not, where they are those of a subtraction: it is a comparison of its operands.
-    pub fn signed(&mut self, c: &Code) -> Option<Value> {
-        let mut numbers = [self.flag_number(c.b)?, self.flag_number(c.c)?];
-        numbers.sort_unstable();
-        if !self.form.minus() || numbers != [0, 3] || self.form.from[0] != From::Base || self.form.from[3] != From::Base {
-            return None;
-        }
-        let [x, y] = self.here();
-        let same = matches!(c.op, Bc::CmpEq | Bc::BrEq);
-        let condition = if same { IntCC::SignedGreaterThanOrEqual } else { IntCC::SignedLessThan };
-        Some(self.b.ins().icmp(condition, x, y))
     }
 }

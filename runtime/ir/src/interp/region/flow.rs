@@ -38,17 +38,18 @@ impl Lower<'_> {
         self.b.ins().jump(self.blocks[node], &[]);
     }
 
+    /// A node has flags in the form that they have here, and keeps what is kept here and nothing else that matters.
+    pub fn agrees(&self, node: &Node) -> bool {
+        node.form == self.form && self.unsaved & !node.kept == 0 && node.kept & !self.kept == 0
+    }
+
     /// A block that goes on at a node, or the node's.
     pub fn way_to(&mut self, node: usize) -> Block {
-        let Node { form, kept, .. } = self.plan.nodes[node];
-        if form == self.form && self.unsaved & !kept == 0 && kept & !self.kept == 0 {
+        if self.agrees(&self.plan.nodes[node]) {
             return self.blocks[node];
         }
         let (here, way) = (self.b.current_block(), self.b.create_block());
-        self.b.switch_to_block(way);
-        let known = self.known.clone();
-        self.go_to(node);
-        self.known = known;
+        self.elsewhere(way, |l| l.go_to(node));
         here.into_iter().for_each(|here| self.b.switch_to_block(here));
         way
     }
@@ -175,11 +176,10 @@ impl Lower<'_> {
         let same = self.b.ins().icmp(IntCC::Equal, to, expected);
         let (there, on) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(same, there, &[], on, &[]);
-        self.b.switch_to_block(there);
-        let known = self.known.clone();
-        self.go_back(pc);
-        self.go_to(next);
-        self.known = known;
+        self.elsewhere(there, |l| {
+            l.go_back(pc);
+            l.go_to(next);
+        });
         self.b.switch_to_block(on);
     }
 

@@ -12,7 +12,7 @@ const MAX_RETURNS: usize = 6;
 const MAX_TARGETS: usize = 12;
 
 /// What is known of blocks with the key of the region's first.
-pub struct Known<'a> {
+pub struct Around<'a> {
     /// The code index of the one at a pc, if the region may lead there.
     pub find: &'a dyn Fn(u64) -> Option<u32>,
     /// Their pcs between two.
@@ -23,7 +23,7 @@ pub struct Known<'a> {
 struct Search<'a> {
     arena: &'a Arena,
     policy: Policy,
-    known: &'a Known<'a>,
+    known: &'a Around<'a>,
     first: BlockInfo,
     found: BTreeMap<u64, Piece>,
     /// Their pcs, as they were found.
@@ -32,7 +32,7 @@ struct Search<'a> {
 }
 
 /// The blocks around the one at a code index that lead back to it; `None`: there is no loop.
-pub fn gather(arena: &Arena, head: u32, policy: Policy, known: &Known<'_>) -> Option<Vec<Piece>> {
+pub fn gather(arena: &Arena, head: u32, policy: Policy, known: &Around<'_>) -> Option<Vec<Piece>> {
     let first = info(arena, head)?;
     let mut search = Search { arena, policy, known, first, found: BTreeMap::new(), order: Vec::new(), words: 0 };
     search.go(vec![first]);

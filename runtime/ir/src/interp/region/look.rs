@@ -108,10 +108,7 @@ impl Lower<'_> {
         self.b.set_cold_block(out);
         self.look_at_floats(&pending.floats, out);
         self.b.ins().jump(on, &[]);
-        self.b.switch_to_block(out);
-        let known = self.known.clone();
-        self.resume(pending);
-        self.known = known;
+        self.elsewhere(out, |l| l.resume(pending));
         self.b.switch_to_block(on);
     }
 
@@ -148,9 +145,7 @@ impl Lower<'_> {
     pub fn may_wait(&self, last: Option<&Code>, node: &Node) -> bool {
         let stays = |next: &Option<usize>| {
             let next = next.map(|next| &self.plan.nodes[next]);
-            next.is_some_and(|next| {
-                next.before.len() == 1 && next.form == self.form && self.unsaved & !next.kept == 0 && next.kept & !self.kept == 0
-            })
+            next.is_some_and(|next| next.before.len() == 1 && self.agrees(next))
         };
         // What floating point came to decides nothing before somebody has looked.
         let seen = self.pending.as_ref().is_none_or(|pending| pending.floats.is_empty());

@@ -502,11 +502,16 @@ impl Lower<'_> {
         let (out, on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(out);
         self.b.ins().brif(condition, out, &[], on, &[]);
-        self.b.switch_to_block(out);
-        let known = self.known.clone();
-        leave(self);
-        self.known = known;
+        self.elsewhere(out, leave);
         self.b.switch_to_block(on);
+    }
+
+    /// Makes code in another block; what is known of it is not known here.
+    pub fn elsewhere(&mut self, block: Block, make: impl FnOnce(&mut Self)) {
+        let known = self.known.clone();
+        self.b.switch_to_block(block);
+        make(self);
+        self.known = known;
     }
 
     /// Has a word executed by a call: the state is in its cells before it and behind it.

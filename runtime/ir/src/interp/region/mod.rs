@@ -31,7 +31,7 @@ mod workers;
 use super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
-pub use gather::{Known, gather};
+pub use gather::{Around, gather};
 use inline::is_inline;
 pub use inline::{Control, Guest};
 pub use lower::{Compiled, Place};

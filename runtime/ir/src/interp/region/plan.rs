@@ -284,8 +284,9 @@ impl Plan {
             let weight = 8u64.pow(run.depth);
             let (mut read, mut set) = (Vec::new(), Vec::new());
             for (n, c) in input.pieces[run.piece].words.iter().enumerate().take(run.words.1).skip(run.words.0) {
-                let chosen = written(c)
-                    .filter(|_| self.short.iter().any(|((piece, _), short)| *piece == run.piece && (short.first..short.end).contains(&n)));
+                let mut shorts = self.short.range((run.piece, 0)..(run.piece, n)).map(|(_, short)| short.first..short.end);
+                let maybe = shorts.any(|short| short.contains(&n));
+                let chosen = written(c).filter(|_| maybe);
                 read.extend(reads(c).chain(chosen).filter(|cell| !set.contains(cell)));
                 set.extend(written(c));
             }

@@ -271,7 +271,7 @@ impl Lower<'_> {
     fn comparison(&mut self, c: &Code) -> Value {
         use Bc::*;
         if matches!(c.op, CmpEq | CmpNe)
-            && let Some(truth) = self.signed(c)
+            && let Some(truth) = self.holds(c)
         {
             return truth;
         }
