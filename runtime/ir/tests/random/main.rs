@@ -404,3 +404,15 @@ fn fill(ram: &RamBlock) {
         ram.write_u64(0x7000 + 8 * index, index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
 }
+
+/// A region that leaves at the beginning of an instruction must have the temporaries that were there then.
+#[test]
+fn what_begins_again_finds_its_temporaries() {
+    use Step::*;
+    let sum = |double| Number(0, 0, 0, double);
+    let mut steps = vec![Number(3, 0, 0, true), sum(true), Load(12, 3, false), sum(true), Mark, sum(true), Resize(9, 57, false)];
+    steps.extend([Number(8, 2, 106, false), Number(5, 0, 0, false), sum(false), Number(0, 26, 0, false), Number(11, 2, 0, false)]);
+    steps.extend((0..5).map(|_| sum(false)));
+    steps.push(Store(0, 131, 2));
+    agree(steps, true, quads(&[0; 8])).unwrap();
+}

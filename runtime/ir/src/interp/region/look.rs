@@ -59,8 +59,15 @@ impl Lower<'_> {
                 let harmless = |c: &Code| {
                     !c.op.is_access() && !is_called(c) && !is_branch(c.op) && written(c).all(|cell| cell >= self.input.layout.state)
                 };
-                let back = if piece.words[first..here.1].iter().all(harmless) { here.1 - first } else { 0 };
-                (self.at, self.place.1) = (at - back as u32, here.1 - back);
+                let between = &piece.words[first..here.1];
+                if between.iter().all(harmless) {
+                    (self.at, self.place.1) = (at - between.len() as u32, first);
+                    // Of those from before it, one that was needed may be another now.
+                    let needed = self.live_temporaries();
+                    if between.iter().flat_map(written).any(|cell| needed.contains(&cell)) {
+                        (self.at, self.place) = (at, here);
+                    }
+                }
                 let (state, left) = (self.state(true), self.b.use_var(self.left));
                 let instruction = (here.0, number);
                 let pending = Pending { at: self.at, accesses: false, loads: false, floats: Unseen::default(), instruction, left, state };
