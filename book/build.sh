@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the pages that are made from the specifications, and builds the book, if mdBook is there.
+# Writes the pages and pictures that are made from specifications, types and boards, and builds the book, if mdBook is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release -p emu
@@ -7,4 +7,6 @@ mkdir -p book/src/reference/isa
 for isa in arm microblaze; do
     "${CARGO_TARGET_DIR:-target}/release/emu" isa doc $isa > book/src/reference/isa/$isa.md
 done
+"${CARGO_TARGET_DIR:-target}/release/emu" device doc > book/src/reference/devices.md
+"${CARGO_TARGET_DIR:-target}/release/emu" board show zynq7000 --svg > book/src/images/board-zynq7000.svg
 if command -v mdbook > /dev/null; then mdbook build book; else echo "no mdBook: only the pages were written"; fi

@@ -81,6 +81,8 @@ pub struct Place {
     pub over: Option<Value>,
     /// Greater covers less; 0 if not given.
     pub priority: i32,
+    /// It is there only while a line has a level: which line (`when=`: while high, `unless=`: while low).
+    pub when: Option<(Value, bool)>,
 }
 
 /// A CPU.
@@ -141,12 +143,14 @@ pub struct Device {
     pub name: Value,
     /// Type name.
     pub kind: Value,
-    /// Where its regions are.
+    /// Where its regions are; for a part its place on its bus.
     pub places: Vec<Place>,
     /// Bus of its regions, if said.
     pub bus: Option<Value>,
     /// Bus it is a DMA master on, if said.
     pub master: Option<Value>,
+    /// What it is a part of, if said: `CONTROLLER`, or `CONTROLLER.SLOT`.
+    pub on: Option<Value>,
     /// `clock="..."`: the first clock input.
     pub clock: Option<Value>,
     /// `clock "INPUT" from="..."`.

@@ -16,7 +16,9 @@ pub const FILES: &[(&str, &str)] = &[
     ("petalogix-ml605.kdl", include_str!("../petalogix-ml605.kdl")),
     ("petalogix-s3adsp1800.kdl", include_str!("../petalogix-s3adsp1800.kdl")),
     ("zc702.kdl", include_str!("../zc702.kdl")),
+    ("microzed.kdl", include_str!("../microzed.kdl")),
     ("zedboard.kdl", include_str!("../zedboard.kdl")),
+    ("zybo-z7.kdl", include_str!("../zybo-z7.kdl")),
     ("zybo.kdl", include_str!("../zybo.kdl")),
     ("zynq7000.kdl", include_str!("../zynq7000.kdl")),
 ];

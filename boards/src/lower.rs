@@ -33,10 +33,10 @@ fn children_of(kind: &str) -> &'static [&'static str] {
 fn props_of(parent: &str, kind: &str) -> &'static [&'static str] {
     match (parent, kind) {
         ("", "wire") | (_, "wire" | "irq") => &["to", "shared"],
-        (_, "map") => &["at", "size", "over", "priority"],
+        (_, "map") => &["at", "size", "over", "priority", "when", "unless"],
         ("device", "clock") => &["from"],
         ("bus", "unmapped") => &["read", "write", "log"],
-        ("mem", "alias") => &["at", "over", "priority"],
+        ("mem", "alias") => &["at", "over", "priority", "when", "unless"],
         ("boot", "firmware") => &["at"],
         ("boot", "secondary") => &["at", "spin-at"],
         ("", "chardev") => &["default"],
@@ -258,7 +258,15 @@ impl Lower {
         }
         let over = self.text(item, "over");
         let priority = self.number::<i32>(item.prop("priority"), "priority", "a number").map_or(0, |p| p.v);
-        Some(Place { region, at, size, over, priority })
+        let when = match (self.text(item, "when"), self.text(item, "unless")) {
+            (Some(line), Some(other)) => {
+                let d = Diagnostic::error("double-driven", "both `when` and `unless`").at(other.span, "").and(line.span, "the first");
+                self.report(d.help("keep one of them"));
+                None
+            }
+            (high, low) => high.map(|line| (line, true)).or(low.map(|line| (line, false))),
+        };
+        Some(Place { region, at, size, over, priority, when })
     }
 
     fn choice<T: Copy>(&mut self, value: Option<&Value>, key: &str, choices: &[(&str, T)]) -> Option<T> {
@@ -342,6 +350,7 @@ impl Lower {
             places,
             bus: self.text(item, "bus"),
             master: self.text(item, "master"),
+            on: self.text(item, "on"),
             clock: self.text(item, "clock"),
             clocks,
             set: self.sets(item),

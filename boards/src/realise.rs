@@ -5,7 +5,7 @@
 
 use crate::board::{Board, Memory, Stub};
 use crate::diagnostic::Diagnostic;
-use crate::plan::{ClockSource, Owner, Pin, Plan, Region};
+use crate::plan::{ClockSource, Owner, Pin, Plan, PlannedPart, Region};
 use crate::source::Span;
 use crate::tree::Value;
 use emu_machine::cpu::Cpu;
@@ -32,6 +32,8 @@ pub trait Build {
     /// A device; `master` is the bus it does DMA on.
     fn device(&mut self, index: usize, name: &str, kind: &DeviceType, device: Box<dyn Device>, master: Option<usize>)
     -> Result<(), String>;
+    /// Puts a part where it sits.
+    fn part(&mut self, part: usize, on: PlannedPart) -> Result<(), String>;
     /// A region of a device on a bus.
     fn map(&mut self, device: usize, region: usize, place: &Region) -> Result<(), String>;
     /// What a derived clock is derived from.
@@ -40,6 +42,8 @@ pub trait Build {
     fn clock_input(&mut self, device: usize, input: usize, source: ClockSource) -> Result<(), String>;
     /// What drives a CPU's clock.
     fn cpu_clock(&mut self, cpu: usize, source: ClockSource) -> Result<(), String>;
+    /// What is at a place is there only while an output has this level.
+    fn shown(&mut self, place: &Region, from: Pin, level: bool) -> Result<(), String>;
     /// A wire from an output to an input. An input with several wires is high while one of them is.
     fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String>;
 }
@@ -115,6 +119,11 @@ pub fn realise(board: &Board, plan: &Plan, build: &mut impl Build, assemble: Ass
             (kind.create)(&plan.devices[i].props).and_then(|d| build.device(i, device.name.text(), &kind, d, plan.devices[i].master));
         keep(made, device.name.span, device.name.text());
     }
+    for (i, device) in plan.devices.iter().enumerate() {
+        if let Some(on) = device.on {
+            keep(build.part(i, on), board.devices[i].name.span, board.devices[i].name.text());
+        }
+    }
     for region in &plan.regions {
         if let Owner::Device(device, index) = region.owner {
             keep(build.map(device, index, region), region.at.span, &region.name);
@@ -139,6 +148,10 @@ pub fn realise(board: &Board, plan: &Plan, build: &mut impl Build, assemble: Ass
     }
     for link in &plan.links {
         keep(build.wire(link.from, link.to), link.span, &plan.pin_name(board, link.from, true));
+    }
+    for (region, from, level) in &plan.shown {
+        let place = &plan.regions[*region];
+        keep(build.shown(place, *from, *level), place.at.span, &place.name);
     }
     let mut images = Vec::new();
     for code in &board.codes {

@@ -3,7 +3,7 @@
 mod common;
 
 use emu_boards::board::{Bus, Memory, Stub};
-use emu_boards::plan::{ClockSource, Pin, Region};
+use emu_boards::plan::{ClockSource, Owner, Pin, PlannedPart, Region};
 use emu_boards::realise::{Build, realise};
 use emu_boards::{Request, load, load_text, plan};
 use emu_machine::cpu::Cpu;
@@ -40,6 +40,9 @@ impl Build for Recorder {
     fn device(&mut self, index: usize, name: &str, kind: &DeviceType, _: Box<dyn Device>, _: Option<usize>) -> Result<(), String> {
         self.note(format!("device {index} {name} {}", kind.name))
     }
+    fn part(&mut self, part: usize, on: PlannedPart) -> Result<(), String> {
+        self.note(format!("part {part} {on:?}"))
+    }
     fn map(&mut self, device: usize, region: usize, place: &Region) -> Result<(), String> {
         self.note(format!("map {device}.{region} {:#x}", place.start))
     }
@@ -51,6 +54,9 @@ impl Build for Recorder {
     }
     fn cpu_clock(&mut self, cpu: usize, source: ClockSource) -> Result<(), String> {
         self.note(format!("cpu-clock {cpu} {source:?}"))
+    }
+    fn shown(&mut self, place: &Region, from: Pin, level: bool) -> Result<(), String> {
+        self.note(format!("shown {:#x} {from:?} {level}", place.start))
     }
     fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String> {
         self.note(format!("wire {from:?} {to:?}"))
@@ -69,10 +75,12 @@ fn everything_once() {
     let count = |kind: &str| recorder.0.iter().filter(|l| l.split(' ').next() == Some(kind)).count();
     assert_eq!(count("device"), board.devices.len());
     assert_eq!(count("bus"), 1);
-    assert_eq!(count("memory"), 2);
+    assert_eq!(count("memory"), 5);
     assert_eq!(count("stub"), board.stubs.len());
-    assert_eq!(count("map"), board.devices.len() + 1);
+    assert_eq!(count("map"), plan.regions.iter().filter(|r| matches!(r.owner, Owner::Device(..))).count());
     assert_eq!(count("wire"), plan.links.len());
+    assert_eq!(count("shown"), plan.shown.len());
+    assert_eq!(count("part"), plan.devices.iter().filter(|d| d.on.is_some()).count());
     assert_eq!(count("cpu-clock"), 2);
     let first = |kind: &str| recorder.0.iter().position(|l| l.starts_with(kind)).unwrap();
     assert!(first("bus") < first("memory") && first("memory") < first("map") && first("map") < first("wire"));

@@ -56,3 +56,25 @@ fn blob_begins_like_one() {
         std::fs::write(folder, blob).unwrap();
     }
 }
+
+/// A controller's nodes for its slots are there when something is on them, and the part's node is in them.
+#[test]
+fn slots_of_the_memory_controller() {
+    let tree = |board: &str, adds: &[&str]| {
+        let adds = adds.iter().map(|s| s.to_string()).collect();
+        let board = load(&Request { board: board.into(), adds, ..Request::default() });
+        let (plan, problems) = plan(&board, &common::real_registry());
+        assert!(problems.is_empty() && board.problems.is_empty(), "{problems:?} {:?}", board.problems);
+        let text = view::device_tree_source(&board, &plan).unwrap();
+        let start = text.find("smc: memory-controller@e000e000 {").unwrap();
+        text[start..start + text[start..].find("\n\t\t};").unwrap()].to_string()
+    };
+    let nand = tree("zynq7000", &[]);
+    let controller = &nand[nand.find("nand-controller@0,0 {").unwrap()..];
+    assert!(controller.contains("\t\t\t\tnand: nand@0 {") && controller.contains("reg = <0 0 0x1000000>;"), "{nand}");
+    assert!(!nand.contains("flash@") && !nand.contains("status"), "{nand}");
+    let none = tree("zc702", &[]);
+    assert!(none.contains("status = \"disabled\";") && !none.contains("nand-controller"), "{none}");
+    let nor = tree("zc702", &["device \"nor\" type=\"intel,28f128j3\" on=\"smc.nor1\""]);
+    assert!(nor.contains("flash@2,0 {") && nor.contains("compatible = \"cfi-flash\"") && !nor.contains("status"), "{nor}");
+}

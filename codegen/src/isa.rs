@@ -196,6 +196,7 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         key_parts => key_cells,
         key => if terms.is_empty() { "0".to_string() } else { terms.join(" | ") },
         interrupts => interrupts,
+        unmasks_by_rekey => crate::unmask::by_rekey(spec).to_string(),
         wake => spec.wake.as_ref().map_or("false".to_string(), |e| cond(Flavor::Native, e)),
     }
 }

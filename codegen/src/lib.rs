@@ -22,6 +22,7 @@ pub mod regs;
 mod static_expr;
 pub mod stats;
 mod stmt;
+mod unmask;
 mod writer;
 
 use emu_dsl::spec::{Span, Spec};

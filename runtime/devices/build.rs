@@ -6,10 +6,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     let mut problems = String::new();
-    for folder in ["src/serial", "src/intc", "src/timer", "src/soc", "src/gpio", "tests/devices"] {
-        println!("cargo::rerun-if-changed={folder}");
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        for path in entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "kdl")) {
+    // Folders of a kind each, and the tests'.
+    for folder in entries(Path::new("src")).chain([PathBuf::from("tests/devices")]).filter(|path| path.is_dir()) {
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for path in entries(&folder).filter(|path| path.extension().is_some_and(|e| e == "kdl")) {
             problems += &generate(&path, &out).err().unwrap_or_default();
         }
     }
@@ -18,6 +18,10 @@ fn main() -> ExitCode {
     }
     eprint!("{problems}");
     ExitCode::FAILURE
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 fn generate(path: &Path, out: &Path) -> Result<(), String> {

@@ -95,7 +95,7 @@ if command -v arm-none-eabi-gcc > /dev/null; then
     smp() {
         arm-none-eabi-gcc -O2 -Wall -Werror -marm -march=armv7-a+mp+fp -mfloat-abi=hard -nostartfiles -T tests/guests/bare/zynq.ld \
             tests/guests/bare/start.S tests/guests/bare/smp.c -DFENCE="$1" -o "$out/smp.elf" &&
-            "$emu" --board zynq7000 --firmware "$out/smp.elf" --exit-on "$2" --fail-on "smp: failed" --timeout 120 "${@:3}"
+            "$emu" --board zynq7000 --firmware "$out/smp.elf" --exit-on "$2" --fail-on "smp: failed" --timeout "$3" "${@:4}"
     }
     # Code that changes while it is executed: by stores, by the other CPU, by DMA, by pages mapped anew; and accesses across pages.
     code() {
@@ -105,8 +105,15 @@ if command -v arm-none-eabi-gcc > /dev/null; then
     }
     for tier in off quick full; do
         check "code that changes, --jit $tier" code --jit $tier
-        check "two CPUs: litmus tests, --jit $tier" smp 1 "smp: all done" --jit $tier
-        check "two CPUs: store buffering without barriers, --jit $tier" smp 0 "smp: reordered" --jit $tier
+        check "two CPUs: litmus tests, --jit $tier" smp 1 "smp: all done" 120 --jit $tier
+        # Whether the host's CPUs show it is theirs to decide.
+        seen=0
+        smp 0 "smp: reordered" 30 --jit $tier > "$out/smp" 2>&1 < /dev/null || seen=$?
+        if [ $seen = 124 ]; then
+            skip "two CPUs: store buffering without barriers is not seen on this host, --jit $tier"
+        else
+            check "two CPUs: store buffering without barriers, --jit $tier" [ $seen = 0 ]
+        fi
     done
     check "the tiers agree, code that changes" tiers --board zynq7000 --firmware "$out/code.elf" --exit-on "code: all done"
 else
@@ -148,8 +155,10 @@ if [ -e "$zynq/zImage-zynq" ]; then
     for dtb in zynq-zc702 zynq-zed; do
         check "Linux to its shell, $dtb" "$emu" "${linux[@]}" --dtb "$zynq/$dtb.dtb" --append "console=ttyPS0,115200" --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
     done
-    check "Linux to its shell, device tree made from the board" "$emu" "${linux[@]/#boards\/zynq7000.kdl/boards/zc702.kdl}" --append "console=ttyPS0,115200" \
-        --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
+    for board in zc702 zybo zybo-z7 microzed; do
+        check "Linux to its shell, device tree made from the board, $board" "$emu" "${linux[@]/#boards\/zynq7000.kdl/boards/$board.kdl}" \
+            --append "console=ttyPS0,115200" --exit-on GUEST-SHELL --fail-on "Kernel panic" --timeout 300
+    done
     two() { "$emu" "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" --append "console=ttyPS0,115200" --exit-on "Brought up 1 node, 2 CPUs" --timeout 300; }
     check "Linux sees two CPUs" two
     check "the tiers agree, Linux on two CPUs, with the stamps of its log" stamped "${linux[@]}" --dtb "$zynq/zynq-zc702.dtb" \

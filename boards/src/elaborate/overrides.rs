@@ -97,9 +97,9 @@ pub(crate) fn named(item: &Item) -> bool {
 /// Keys of each kind that are properties of the node itself rather than of its type.
 pub(crate) fn own_keys(kind: &str) -> &'static [&'static str] {
     match kind {
-        "device" => &["type", "at", "size", "bus", "clock", "over", "priority", "master", "chardev"],
+        "device" => &["type", "on", "at", "size", "bus", "clock", "over", "priority", "master", "chardev"],
         "cpu" => &["isa", "model", "bus", "clock"],
-        "mem" => &["at", "size", "kind", "bus", "over", "priority", "file"],
+        "mem" => &["at", "size", "kind", "bus", "over", "priority", "file", "when", "unless"],
         "bus" => &["width", "endian"],
         "clock" => &["hz", "from", "mul", "div"],
         "stub" => &["at", "size", "policy", "bit", "value", "quiet", "bus", "over", "priority"],

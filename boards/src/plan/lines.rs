@@ -4,7 +4,6 @@
 //! with a copy for each CPU is that many ends. As many sources as targets are joined one to one, one source drives many
 //! targets, and many sources drive one target only if they say `shared=#true`.
 
-use super::places::count;
 use super::{Link, Pin, Plan, Planner, Unit};
 use crate::board::{Board, Wire};
 use crate::diagnostic::{Diagnostic, suggest};
@@ -30,7 +29,23 @@ impl Planner<'_> {
             cpu.wires.iter().for_each(|w| self.wire(Some(Unit::Cpu(i)), w));
         }
         board.wires.iter().for_each(|w| self.wire(None, w));
+        self.shown();
         self.double_driven();
+    }
+
+    /// The lines that show and hide places.
+    fn shown(&mut self) {
+        for index in 0..self.plan.regions.len() {
+            let Some((line, level)) = self.plan.regions[index].when.clone() else { continue };
+            match self.end(&line, true).as_deref() {
+                Some([pin]) => self.plan.shown.push((index, *pin, level)),
+                Some([]) | None => {}
+                Some(_) => {
+                    let d = Diagnostic::error("line-count", "one line shows or hides a place").at(line.span, "several").because(&line);
+                    self.report(d.help(format!("name one, as in `{} 0`", line.text().trim())));
+                }
+            }
+        }
     }
 
     fn unit_name(&self, unit: Unit) -> &str {
@@ -194,7 +209,7 @@ impl Planner<'_> {
             return None;
         };
         let spec = ports[index];
-        let lines = count(spec.count, &props).min(MAX_LINES);
+        let lines = spec.count.of(&props).min(MAX_LINES);
         let base = i128::from(spec.first);
         let (first, last) = range.unwrap_or((base, base + i128::from(lines) - 1));
         if lines == 0 {
@@ -338,7 +353,7 @@ impl Plan {
         let name = board.unit_name(pin.unit);
         let Some((ports, _, props)) = self.ports(pin.unit, output) else { return name.to_string() };
         let Some(port) = ports.get(pin.port) else { return name.to_string() };
-        let lines = count(port.count, props).max(1);
+        let lines = port.count.of(props).max(1);
         let number = u64::from(pin.index) % lines + u64::from(port.first);
         let copy = if port.per_cpu && board.cpus.len() > 1 { format!(" (cpu {})", u64::from(pin.index) / lines) } else { String::new() };
         if lines == 1 { format!("{name}.{}{copy}", port.name) } else { format!("{name}.{} {number}{copy}", port.name) }
@@ -348,7 +363,7 @@ impl Plan {
     pub fn port_of(&self, pin: Pin, output: bool) -> (&'static str, u32) {
         match self.ports(pin.unit, output) {
             Some((ports, _, props)) if pin.port < ports.len() => {
-                let lines = count(ports[pin.port].count, props).max(1) as u32;
+                let lines = ports[pin.port].count.of(props).max(1) as u32;
                 (ports[pin.port].name, if ports[pin.port].per_cpu { pin.index % lines } else { pin.index })
             }
             _ => ("", pin.index),

@@ -4,6 +4,7 @@
 
 mod clocks;
 mod lines;
+mod parts;
 mod places;
 mod props;
 
@@ -43,9 +44,20 @@ pub struct Region {
     pub at: Value,
     /// Where its size stands, if the file says it.
     pub size_span: Option<Span>,
+    /// It is there only while this line has this level; as written, until lines are resolved.
+    pub when: Option<(Value, bool)>,
 }
 
 impl Plan {
+    /// Where a part sits, as a board file says it: `i2c0`, or `mux.ch3`; and its place there. `None`: it is no part, or sits nowhere.
+    pub fn part_place(&self, board: &Board, device: usize) -> Option<String> {
+        let on = self.devices.get(device)?.on?;
+        let slots = self.devices[on.controller].kind?.slots;
+        let (slot, name) = (&slots[on.slot], board.devices[on.controller].name.text());
+        let first = slots.iter().position(|s| s.bus == slot.bus) == Some(on.slot);
+        let on_text = if first { name.to_string() } else { format!("{name}.{}", slot.name) };
+        Some(if slot.last > 0x20 { format!("{on_text} {:#04x}", on.at) } else { format!("{on_text} {}", on.at) })
+    }
     /// The firmware's table of words, as the `boot` node gives it; empty without one.
     pub fn words(&self, board: &Board) -> Vec<u32> {
         board.boot.iter().flat_map(|b| &b.words).map(|w| self.word(w).unwrap_or(0) as u32).collect()
@@ -121,6 +133,19 @@ pub struct PlannedDevice {
     pub bus: Option<usize>,
     /// Bus it is a master on, by index; `None` if it is no master.
     pub master: Option<usize>,
+    /// Where it sits, if it is a part.
+    pub on: Option<PlannedPart>,
+}
+
+/// A part's place on a peripheral bus.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlannedPart {
+    /// The controller, by index on the board.
+    pub controller: usize,
+    /// Which of its slots.
+    pub slot: usize,
+    /// Chip select, address or port.
+    pub at: u32,
 }
 
 /// A CPU with its type.
@@ -149,12 +174,15 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// What each clock of the board is derived from.
     pub clocks: Vec<Option<ClockSource>>,
+    /// Regions that are there only while an output has a level: by index, the output, the level.
+    pub shown: Vec<(usize, Pin, bool)>,
 }
 
 /// Resolves `board` against `registry`, with everything found wrong. Does not repeat [`Board::problems`].
 pub fn plan(board: &Board, registry: &Registry) -> (Plan, Vec<Diagnostic>) {
     let mut planner = Planner { board, registry, plan: Plan::default(), problems: Vec::new() };
     planner.types();
+    planner.parts();
     planner.places();
     planner.clocks();
     planner.lines();
@@ -256,7 +284,7 @@ impl Planner<'_> {
                 let d = Diagnostic::error("no-chardev", format!("`{}` has no serial port", device.name.text())).at(chardev.span, "");
                 self.report(d.help(format!("serial ports on this board: {}", with.join(", "))));
             }
-            self.plan.devices.push(PlannedDevice { kind, props, clocks: Vec::new(), bus, master });
+            self.plan.devices.push(PlannedDevice { kind, props, clocks: Vec::new(), bus, master, on: None });
         }
         for cpu in &self.board.cpus {
             let kind = self.registry.cpu(cpu.isa.text(), cpu.model.text()).copied();

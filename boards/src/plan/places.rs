@@ -5,15 +5,6 @@ use crate::board::Place;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::elaborate::glob;
 use crate::source::{FileId, Span};
-use emu_machine::schema::{Count, Props};
-
-/// How many, or how large, with the properties of a device.
-pub(crate) fn count(c: Count, props: &Props) -> u64 {
-    match c {
-        Count::Fixed(n) => n,
-        Count::Prop(name) => u64::try_from(props.int(name)).unwrap_or(0),
-    }
-}
 
 impl Planner<'_> {
     pub(super) fn places(&mut self) {
@@ -31,7 +22,7 @@ impl Planner<'_> {
         }
         for (i, device) in board.devices.iter().enumerate() {
             let planned = self.plan.devices[i].clone();
-            let Some(kind) = planned.kind else { continue };
+            let Some(kind) = planned.kind.filter(|k| k.part.is_none()) else { continue };
             let regions = || kind.regions.iter().map(|r| r.name);
             for place in &device.places {
                 let index = match &place.region {
@@ -59,7 +50,7 @@ impl Planner<'_> {
                         continue;
                     }
                 };
-                let natural = count(kind.regions[index].size, &planned.props).max(1);
+                let natural = kind.regions[index].size.of(&planned.props).max(1);
                 let size = place.size.as_ref().map_or(natural, |s| s.v);
                 if size > natural {
                     let span = place.size.as_ref().map_or(place.at.from.span, |s| s.from.span);
@@ -136,6 +127,7 @@ impl Planner<'_> {
             priority: place.priority,
             at: place.at.from.clone(),
             size_span: place.size.as_ref().map(|s| s.from.span),
+            when: place.when.clone(),
         });
     }
 
@@ -171,7 +163,7 @@ impl Planner<'_> {
             open.retain(|&k| regions[k].bus == b.bus && regions[k].last() >= b.start);
             for &k in &open {
                 let a = &regions[k];
-                if a.priority != b.priority {
+                if a.priority != b.priority || a.when.is_some() || b.when.is_some() {
                     continue;
                 }
                 if self.problems.len() > 200 {

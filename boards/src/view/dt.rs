@@ -3,7 +3,8 @@
 //! `dt` children in the board file give what only they can know: `compatible`, clock cells, labels. Addresses, interrupts,
 //! CPUs, memory, aliases and phandles come from the board itself. Inside `dt` (and `node` below it):
 //! `cells "prop" 1 "&label" "n"`, `text "prop" "a" "b"`, `flag "prop"`, `regs "region" ...` (order of `reg`), `node "name" { }`;
-//! an interrupt controller says `interrupt-cells "PORT" 0 "n" 4`, where `n` is the line of that port.
+//! an interrupt controller says `interrupt-cells "PORT" 0 "n" 4`, where `n` is the line of that port. A `node` with `slot="S"` stands for what is on that
+//! slot of the controller: it is there if a part is, and the part's node is in it. A controller that has such nodes, and no part for any, is disabled.
 
 use crate::board::Board;
 use crate::diagnostic::Diagnostic;
@@ -86,6 +87,11 @@ pub fn device_tree_blob(board: &Board, plan: &Plan) -> Result<Vec<u8>, Vec<Diagn
     let mut fdt = FdtWriter::new().map_err(fail)?;
     write(&root, &labels, &mut fdt).map_err(fail)?;
     fdt.finish().map_err(fail)
+}
+
+/// The nodes of a controller that stand for a slot.
+fn slot_nodes(dt: &Item) -> impl Iterator<Item = &Item> {
+    dt.all("node").filter(|node| node.prop("slot").is_some())
 }
 
 /// Label -> phandle, path.
@@ -234,7 +240,7 @@ impl Maker<'_> {
         soc.put("ranges", Property::Flag);
         let mut devices: Vec<(u64, Node)> = Vec::new();
         for (i, device) in board.devices.iter().enumerate() {
-            if let Some(dt) = &device.dt {
+            if let Some(dt) = device.dt.as_ref().filter(|_| self.plan.devices[i].kind.is_none_or(|k| k.part.is_none())) {
                 devices.push(self.device(i, dt));
             }
         }
@@ -322,25 +328,74 @@ impl Maker<'_> {
             first = first.or(plan.regions.iter().find(|g| g.owner == Owner::Device(i, r)).map(|g| g.start));
         }
         let base = if dt.name().is_empty() { device.name.text().trim_end_matches(|c: char| c.is_ascii_digit()) } else { dt.name() };
+        let first = first.or(plan.devices[i].on.map(|on| on.at.into()));
         let mut node = Node::new(match first {
             Some(at) => format!("{base}@{at:x}"),
             None => base.to_string(),
         });
         node.label = Some(self.label_of(i));
-        if !reg.is_empty() {
-            node.put("reg", Property::Cells(reg));
+        match plan.devices[i].on {
+            Some(on) => node.numbers("reg", &[on.at]),
+            None if reg.is_empty() => {}
+            None => node.put("reg", Property::Cells(reg)),
         }
         let interrupts = self.interrupts(i);
         if !interrupts.is_empty() {
             node.put("interrupts", Property::Cells(interrupts));
         }
         self.body(&mut node, dt);
+        self.parts(i, dt, &mut node);
         // `compatible` first, as people write it.
         if let Some(at) = node.props.iter().position(|(n, _)| n == "compatible") {
             let p = node.props.remove(at);
             node.props.insert(0, p);
         }
         (first.unwrap_or(0), node)
+    }
+
+    /// The parts of a controller that a device tree has nodes for, below it; where it has several slots, each in a node of its own (a multiplexer's
+    /// channels), or in the node that the controller has for it.
+    fn parts(&mut self, controller: usize, dt: &Item, node: &mut Node) {
+        let (board, plan) = (self.board, self.plan);
+        let slots = plan.devices[controller].kind.map_or(&[][..], |k| k.slots);
+        for (n, slot) in slots.iter().enumerate() {
+            let here = |i: usize| plan.devices[i].on.filter(|on| (on.controller, on.slot) == (controller, n));
+            let mut parts = Vec::new();
+            for (i, device) in board.devices.iter().enumerate() {
+                if let (Some(on), Some(dt)) = (here(i), &device.dt) {
+                    parts.push((on.at, self.device(i, dt).1));
+                }
+            }
+            parts.sort_by_key(|(at, _)| *at);
+            let empty = parts.is_empty();
+            let nest = |node: &mut Node| {
+                if !empty {
+                    node.numbers("#address-cells", &[1]);
+                    node.numbers("#size-cells", &[0]);
+                    node.children.extend(parts.into_iter().map(|(_, part)| part));
+                }
+            };
+            if let Some(own) = slot_nodes(dt).find(|own| own.prop("slot").is_some_and(|s| s.text() == slot.name)) {
+                if (0..board.devices.len()).any(|i| here(i).is_some()) {
+                    let mut inner = Node::new(own.name());
+                    self.body(&mut inner, own);
+                    nest(&mut inner);
+                    node.children.push(inner);
+                }
+            } else if slots.len() == 1 {
+                nest(node);
+            } else if !empty {
+                let mut inner = Node::new(format!("{}@{n:x}", slot.bus.name().to_lowercase()));
+                nest(&mut inner);
+                inner.numbers("reg", &[n as u32]);
+                node.numbers("#address-cells", &[1]);
+                node.numbers("#size-cells", &[0]);
+                node.children.push(inner);
+            }
+        }
+        if slot_nodes(dt).next().is_some() && node.children.is_empty() {
+            node.text("status", "disabled");
+        }
     }
 
     /// The cells of every line the device drives into an interrupt controller; copies for each CPU count once.
@@ -378,6 +433,7 @@ impl Maker<'_> {
             match name.text.as_str() {
                 "compatible" => node.put("compatible", Property::Text(value.text().split_whitespace().map(str::to_string).collect())),
                 "label" => node.label = Some(value.to_text()),
+                "slot" if item.kind.text == "node" => {}
                 other => {
                     let d =
                         Diagnostic::error("unknown-property", format!("`{}` has no property `{other}`", item.kind.text)).at(name.span, "");
@@ -391,6 +447,7 @@ impl Maker<'_> {
             let rest = child.args.get(1..).unwrap_or(&[]);
             match (child.kind.text.as_str(), child.name()) {
                 ("regs" | "interrupt-cells", _) => {}
+                ("node", _) if child.prop("slot").is_some() => {}
                 (kind @ ("cells" | "text" | "flag" | "node"), "") => {
                     self.problems.push(
                         Diagnostic::error("missing", format!("`{kind}` wants a name"))

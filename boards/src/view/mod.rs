@@ -32,7 +32,11 @@ fn what(board: &Board, region: &Region) -> String {
         Owner::Device(i, _) => board.devices[i].kind.to_text(),
         Owner::Memory(i, place) => {
             let kind = if board.memories[i].kind == MemoryKind::Rom { "rom" } else { "ram" };
-            if place == 0 { kind.into() } else { format!("{kind} (alias)") }
+            let kind = if place == 0 { kind.into() } else { format!("{kind} (alias)") };
+            match &region.when {
+                Some((line, high)) => format!("{kind} {} {}", if *high { "when" } else { "unless" }, line.to_text()),
+                None => kind,
+            }
         }
         Owner::Stub(i) => format!("stub, {}", policy_text(board.stubs[i].policy)),
     }
@@ -118,7 +122,11 @@ pub fn show(board: &Board, plan: &Plan) -> String {
         for (i, device) in board.devices.iter().enumerate().filter(|(i, _)| plan.devices[*i].bus == Some(b)) {
             let at: Vec<String> =
                 plan.regions.iter().filter(|r| matches!(r.owner, Owner::Device(d, _) if d == i)).map(|r| hex(board, b, r.start)).collect();
-            rows.push(vec![device.name.to_text(), "device".into(), device.kind.to_text(), at.join(" "), wires(Unit::Device(i))]);
+            let (what, at) = match plan.part_place(board, i) {
+                Some(place) => ("part", format!("on {place}")),
+                None => ("device", at.join(" ")),
+            };
+            rows.push(vec![device.name.to_text(), what.into(), device.kind.to_text(), at, wires(Unit::Device(i))]);
         }
         for stub in &board.stubs {
             rows.push(vec![stub.name.to_text(), "stub".into(), policy_text(stub.policy), hex(board, b, stub.place.at.v), String::new()]);
@@ -131,6 +139,17 @@ pub fn show(board: &Board, plan: &Plan) -> String {
     for device in &board.devices {
         if let Some(chardev) = &device.chardev {
             let _ = writeln!(out, "\nserial {} on {} by default", device.name.text(), chardev.to_text());
+        }
+    }
+    for (i, device) in board.devices.iter().enumerate() {
+        let Some(kind) = plan.devices[i].kind else { continue };
+        let name = device.name.text();
+        let others: Vec<&str> =
+            board.aliases.iter().filter(|(_, target)| target.text() == name).map(|(other, _)| other.text.as_str()).collect();
+        let also = if others.is_empty() { String::new() } else { format!(", also {}", others.join(", ")) };
+        for what in [(!kind.drives.is_empty()).then_some("drive"), (!kind.nics.is_empty()).then_some("network port")].into_iter().flatten()
+        {
+            let _ = writeln!(out, "{what} {name}{also}");
         }
     }
     if let Some(boot) = &board.boot {

@@ -34,6 +34,7 @@ struct Style {
 const CPU: Style = Style { fill: "#dce8fb", line: "#2f5fa8", what: "CPU" };
 const MEMORY: Style = Style { fill: "#dff2e3", line: "#2e7d4f", what: "memory" };
 const DEVICE: Style = Style { fill: "#fff6df", line: "#b07d1a", what: "device" };
+const PART: Style = Style { fill: "#fdeee4", line: "#b8693a", what: "part on a peripheral bus" };
 const CONTROLLER: Style = Style { fill: "#efe5fa", line: "#6f42a8", what: "interrupt controller" };
 const STUB: Style = Style { fill: "#f4f4f4", line: "#b4b4b4", what: "known, not modelled" };
 const BUS: &str = "#45536a";
@@ -67,15 +68,19 @@ struct Spot {
 impl<'a> Picture<'a> {
     fn new(board: &'a Board, plan: &'a Plan) -> Self {
         let mut feeders: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        let mut to_cpu = BTreeSet::new();
+        let (mut to_cpu, mut holds) = (BTreeSet::new(), BTreeSet::new());
         for link in &plan.links {
             match (link.from.unit, link.to.unit) {
                 (Unit::Device(from), Unit::Device(to)) => drop(feeders.entry(to).or_default().insert(from)),
-                (Unit::Device(from), Unit::Cpu(_)) => drop(to_cpu.insert(from)),
+                (Unit::Device(from), Unit::Cpu(_)) => {
+                    let resets = matches!(plan.port_of(link.to, false).0, "reset" | "stop");
+                    if resets { &mut holds } else { &mut to_cpu }.insert(from);
+                }
                 _ => {}
             }
         }
-        let controllers = feeders.iter().filter(|(d, f)| f.len() > 1 || to_cpu.contains(d)).map(|(d, _)| *d).collect();
+        let controllers =
+            feeders.iter().filter(|(d, f)| !holds.contains(d) && (f.len() > 1 || to_cpu.contains(d))).map(|(d, _)| *d).collect();
         Picture { board, plan, controllers, under: String::new(), over: String::new() }
     }
 
@@ -263,15 +268,18 @@ impl<'a> Picture<'a> {
         let (board, plan) = (self.board, self.plan);
         let device = &board.devices[d];
         let mut regions = plan.regions.iter().filter(|r| matches!(r.owner, Owner::Device(i, _) if i == d));
-        let at = regions.next().map_or(String::new(), |r| format!("{:#010x}", r.start));
+        let at = regions.next().map(|r| format!("{:#010x}", r.start));
         let mut remark = device.chardev.as_ref().map_or(String::new(), |c| format!("serial: {}", c.to_text()));
         // Lines from devices that are no controller's: resets and the like.
         let from = plan.links.iter().find(|l| l.to.unit == Unit::Device(d) && matches!(l.from.unit, Unit::Device(_)));
         if let Some(link) = from.filter(|_| remark.is_empty() && !self.controllers.contains(&d)) {
             remark = format!("{} \u{2190} {}", plan.port_of(link.to, false).0, board.unit_name(link.from.unit));
         }
-        self.block(s, &DEVICE, device.name.text(), device.kind.text(), &at, &remark);
-        if !at.is_empty() {
+        let place = plan.part_place(board, d);
+        let style = if place.is_some() { &PART } else { &DEVICE };
+        let on = at.clone().or(place).unwrap_or_default();
+        self.block(s, style, device.name.text(), device.kind.text(), &on, &remark);
+        if at.is_some() {
             self.tap(s, plan.devices[d].bus.unwrap_or(0), bars_y);
         }
     }
@@ -453,10 +461,11 @@ impl<'a> Picture<'a> {
 
     fn legend(&mut self, y: i64) {
         let mut x = MARGIN;
-        for style in [&CPU, &MEMORY, &DEVICE, &CONTROLLER, &STUB] {
+        for style in [&CPU, &MEMORY, &DEVICE, &PART, &CONTROLLER, &STUB] {
             let used = match style.what {
                 "memory" => !self.board.memories.is_empty(),
                 "interrupt controller" => !self.controllers.is_empty(),
+                "part on a peripheral bus" => self.plan.devices.iter().any(|d| d.on.is_some()),
                 "known, not modelled" => !self.board.stubs.is_empty(),
                 _ => true,
             };

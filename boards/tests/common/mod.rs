@@ -2,6 +2,7 @@
 
 use emu_machine::cpu::Cpu;
 use emu_machine::device::Device;
+use emu_machine::parts::PartBus;
 use emu_machine::schema::*;
 
 fn no_device(_: &Props) -> Result<Box<dyn Device>, String> {
@@ -31,6 +32,10 @@ const fn regs<const SIZE: u64>() -> &'static [RegionSpec] {
 
 const fn clock<const REQUIRED: bool>() -> &'static [ClockSpec] {
     &[ClockSpec { name: "ref", required: REQUIRED, doc: "reference clock" }]
+}
+
+const fn slot(name: &'static str, bus: PartBus, first: u32, last: u32) -> SlotSpec {
+    SlotSpec { name, bus, first, last, doc: "where a part sits" }
 }
 
 macro_rules! clocks_out {
@@ -103,6 +108,15 @@ pub fn registry() -> Registry {
                 ]
             },
             ..device("test,props")
+        },
+        DeviceType { regions: regs::<0x1000>(), slots: const { &[slot("bus", PartBus::I2c, 0x08, 0x77)] }, ..device("test,i2c") },
+        DeviceType { regions: regs::<0x1000>(), slots: const { &[slot("cs", PartBus::Spi, 0, 2)] }, ..device("test,spi") },
+        DeviceType { part: Some(PartBus::I2c), outputs: IRQ, ..device("test,eeprom") },
+        DeviceType { part: Some(PartBus::Spi), drives: &["flash"], ..device("test,flash") },
+        DeviceType {
+            part: Some(PartBus::I2c),
+            slots: const { &[slot("ch0", PartBus::I2c, 0x08, 0x77), slot("ch1", PartBus::I2c, 0x08, 0x77)] },
+            ..device("test,mux")
         },
     ];
     let cpus = vec![CpuType {

@@ -1,9 +1,19 @@
-//! Device trees as data: reads a flattened device tree, changes it, writes it (with the `vm-fdt` crate).
+//! Device trees as data: reads a flattened device tree, changes it, writes it. Names are taken as they come: Linux's own trees have nodes that the
+//! specification's rules for names would refuse (`__symbols__`, where a tree is made for overlays).
 //!
 //! Source: Devicetree Specification v0.4, chapter 5 (flattened format). Structure is copied into an owned tree, so that a
 //! boot protocol can set `/chosen` and `/memory` without caring for offsets.
 
-use vm_fdt::{FdtReserveEntry, FdtWriter};
+use std::collections::HashMap;
+
+const MAGIC: u32 = 0xd00d_feed;
+/// Bytes of the header, version 17.
+const HEADER: usize = 40;
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROPERTY: u32 = 3;
+const NOTHING: u32 = 4;
+const END: u32 = 9;
 
 /// Deepest nesting accepted.
 const MAX_DEPTH: usize = 64;
@@ -120,7 +130,7 @@ impl Tree {
     /// # Errors
     /// A message saying what is damaged.
     pub fn parse(bytes: &[u8]) -> Result<Tree, String> {
-        if be32(bytes, 0)? != 0xd00d_feed {
+        if be32(bytes, 0)? != MAGIC {
             return Err("no device tree blob: its first four bytes are not d00dfeed".into());
         }
         let total = be32(bytes, 4)? as usize;
@@ -144,14 +154,14 @@ impl Tree {
         let mut open: Vec<Node> = Vec::new();
         loop {
             match reader.word()? {
-                1 => {
+                BEGIN_NODE => {
                     if open.len() >= MAX_DEPTH {
                         return Err(format!("nested deeper than {MAX_DEPTH} nodes"));
                     }
                     let name = reader.text()?;
                     open.push(Node { name, ..Node::default() });
                 }
-                2 => {
+                END_NODE => {
                     let node = open.pop().ok_or("a node ends that never began")?;
                     match open.last_mut() {
                         Some(parent) => parent.children.push(node),
@@ -161,13 +171,13 @@ impl Tree {
                         }
                     }
                 }
-                3 => {
+                PROPERTY => {
                     let (len, name) = (reader.word()? as usize, reader.word()? as usize);
                     let name = String::from_utf8_lossy(c_text(bytes, strings.saturating_add(name))?).into_owned();
                     let value = reader.take(len)?.to_vec();
                     open.last_mut().ok_or("a property outside any node")?.properties.push((name, value));
                 }
-                4 => {}
+                NOTHING => {}
                 other => return Err(format!("unknown token {other:#x} in its structure")),
             }
         }
@@ -176,29 +186,75 @@ impl Tree {
     /// Writes the tree, version 17.
     ///
     /// # Errors
-    /// What the writer refuses: names with zero bytes, overlapping reservations.
+    /// A name has a zero byte in it, or the tree is larger than 4 GiB.
     pub fn write(&self) -> Result<Vec<u8>, String> {
-        let fail = |e: vm_fdt::Error| format!("cannot be written: {e}");
-        let mut entries = Vec::new();
-        for &(address, size) in &self.reservations {
-            entries.push(FdtReserveEntry::new(address, size).map_err(fail)?);
-        }
-        let mut writer = FdtWriter::new_with_mem_reserv(&entries).map_err(fail)?;
-        writer.set_boot_cpuid_phys(self.boot_cpu);
-        write_node(&mut writer, &self.root).map_err(fail)?;
-        writer.finish().map_err(fail)
+        let mut writer = Writer::default();
+        writer.node(&self.root)?;
+        writer.word(END);
+        let reservations: Vec<u8> =
+            self.reservations.iter().chain([&(0, 0)]).flat_map(|&(at, size)| [at.to_be_bytes(), size.to_be_bytes()].concat()).collect();
+        let structure = HEADER + reservations.len();
+        let strings = structure + writer.structure.len();
+        let total = strings + writer.strings.len();
+        u32::try_from(total).map_err(|_| "cannot be written: it is larger than 4 GiB")?;
+        let lengths = [writer.strings.len(), writer.structure.len()];
+        let words = [MAGIC as usize, total, structure, strings, HEADER, 17, 16, self.boot_cpu as usize, lengths[0], lengths[1]];
+        let header: Vec<u8> = words.iter().flat_map(|&word| (word as u32).to_be_bytes()).collect();
+        Ok([header, reservations, writer.structure, writer.strings].concat())
     }
 }
 
-fn write_node(writer: &mut FdtWriter, node: &Node) -> Result<(), vm_fdt::Error> {
-    let open = writer.begin_node(&node.name)?;
-    for (name, value) in &node.properties {
-        writer.property(name, value)?;
+/// The two blocks of a tree that is being written.
+#[derive(Default)]
+struct Writer {
+    structure: Vec<u8>,
+    strings: Vec<u8>,
+    /// Where in `strings` a property's name already is.
+    places: HashMap<String, u32>,
+}
+
+impl Writer {
+    fn word(&mut self, word: u32) {
+        self.structure.extend(word.to_be_bytes());
     }
-    for child in &node.children {
-        write_node(writer, child)?;
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.structure.extend(bytes);
+        self.structure.resize(self.structure.len().next_multiple_of(4), 0);
     }
-    writer.end_node(open)
+
+    fn node(&mut self, node: &Node) -> Result<(), String> {
+        self.word(BEGIN_NODE);
+        let name = terminated(&node.name)?;
+        self.bytes(&name);
+        for (name, value) in &node.properties {
+            let place = match self.places.get(name) {
+                Some(&place) => place,
+                None => {
+                    let place = self.strings.len() as u32;
+                    self.strings.extend(terminated(name)?);
+                    self.places.insert(name.clone(), place);
+                    place
+                }
+            };
+            self.word(PROPERTY);
+            self.word(value.len() as u32);
+            self.word(place);
+            self.bytes(value);
+        }
+        for child in &node.children {
+            self.node(child)?;
+        }
+        self.word(END_NODE);
+        Ok(())
+    }
+}
+
+fn terminated(name: &str) -> Result<Vec<u8>, String> {
+    if name.contains('\0') {
+        return Err(format!("cannot be written: the name {name:?} has a zero byte in it"));
+    }
+    Ok([name.as_bytes(), b"\0"].concat())
 }
 
 #[cfg(test)]
@@ -218,6 +274,21 @@ mod tests {
     fn what_is_written_reads_back() {
         let tree = sample();
         assert_eq!(Tree::parse(&tree.write().unwrap()).unwrap(), tree);
+    }
+
+    #[test]
+    fn a_tree_for_overlays_reads_back() {
+        let mut tree = sample();
+        tree.reservations.push((0x1000, 0x2000));
+        tree.root.child("__symbols__").set_text("uart1", "/axi/serial@e0001000");
+        tree.root.child("cpu@0@1").set("odd", vec![1, 2, 3]);
+        tree.root.child("cpu@0@1").set_text("compatible", "the same name twice");
+        let bytes = tree.write().unwrap();
+        assert_eq!(Tree::parse(&bytes).unwrap(), tree);
+        // Every name once.
+        assert_eq!(bytes.windows(11).filter(|w| w == b"compatible\0").count(), 1);
+        tree.root.child("a\0b");
+        assert!(tree.write().unwrap_err().contains("zero byte"));
     }
 
     #[test]

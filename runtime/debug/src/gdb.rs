@@ -2,27 +2,37 @@
 //!
 //! Source: Debugging with GDB, appendix E (remote protocol). Memory is read and written at the virtual addresses of the chosen CPU; devices
 //! are accessed as the debugger, so reading a register may have the effects a device gives it. Breakpoints change no memory. A watchpoint is
-//! reported after the access. While one CPU is stepped the others stand still.
+//! reported after the access. While one CPU is stepped the others stand still. Monitor and control socket work meanwhile; a machine they hold does not
+//! go on for a debugger either.
 //!
-//! Not modelled: extended mode (attach, run), tracepoints, reverse execution, file transfer.
+//! Where instructions are time and every run is the same (`--time deterministic`), the debugger can go back as far as to where it connected: `reverse-stepi`,
+//! `reverse-continue` ([`Machine::reverse_step`]); a step of one CPU is then its next instruction in the order of turns, in which the others go on. Who is in the past changes nothing there.
+//!
+//! Not modelled: extended mode (attach, run), tracepoints, file transfer.
 
 use emu_ir::gdb::{GdbDesc, GdbReg, number};
 use emu_ir::interp::{DebugPoints, Watch};
 use emu_machine::cpu::CpuStop;
+use emu_machine::history::Back;
 use emu_machine::{Exit, Machine};
 use gdbstub::arch::{Arch, Registers as ArchRegisters};
 use gdbstub::common::{Signal, Tid};
-use gdbstub::conn::{Connection, ConnectionExt};
-use gdbstub::stub::run_blocking::{BlockingEventLoop, Event, WaitForStopReasonError};
-use gdbstub::stub::{DisconnectReason, GdbStub, MultiThreadStopReason};
+use gdbstub::conn::ConnectionExt;
+use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::*;
+use gdbstub::target::ext::base::reverse_exec::*;
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
 use gdbstub::target::ext::breakpoints::*;
 use gdbstub::target::ext::target_description_xml_override::*;
 use gdbstub::target::ext::thread_extra_info::*;
 use gdbstub::target::{TargetError, TargetResult};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt::{Debug, Display};
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// How a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +92,10 @@ pub struct Target<'m> {
     points: DebugPoints,
     /// The CPU to step; all run if there is none.
     step: Option<usize>,
+    /// The way is back: a step of this CPU, or (`None`) to the last stop.
+    back: Option<Option<usize>>,
+    /// There is a history to go back in.
+    history: bool,
     /// CPUs that stopped at a breakpoint and go over it when they run again.
     at_breakpoint: Vec<usize>,
     /// The machine's end, once it came.
@@ -107,7 +121,11 @@ impl Target<'_> {
 
     /// Runs until something the debugger should hear of; `None`: not yet.
     fn go(&mut self) -> Result<Option<MultiThreadStopReason<u64>>, String> {
+        if let Some(back) = self.back {
+            return self.go_back(back).map(Some);
+        }
         let exit = match self.step {
+            _ if self.machine.is_held() => self.machine.round()?,
             Some(cpu) => {
                 let exit = self.machine.step(cpu)?;
                 if exit.is_none() {
@@ -127,6 +145,20 @@ impl Target<'_> {
             }
         };
         Ok(exit.map(|e| self.reason(e)))
+    }
+
+    fn go_back(&mut self, step: Option<usize>) -> Result<MultiThreadStopReason<u64>, String> {
+        self.at_breakpoint.clear();
+        let back = match step {
+            Some(cpu) => self.machine.reverse_step(cpu)?,
+            None => self.machine.reverse_continue()?,
+        };
+        let here = tid(step.unwrap_or(0));
+        Ok(match back {
+            Back::There => MultiThreadStopReason::SignalWithThread { tid: here, signal: Signal::SIGTRAP },
+            Back::Hit(cpu, stop) => self.reason(Exit::Debug(cpu, stop)),
+            Back::Begin => MultiThreadStopReason::ReplayLog { tid: Some(here), pos: ReplayLogPosition::Begin },
+        })
     }
 
     fn reason(&mut self, exit: Exit) -> MultiThreadStopReason<u64> {
@@ -151,6 +183,7 @@ impl Target<'_> {
                 self.exit = Some(exit);
                 MultiThreadStopReason::Exited(0)
             }
+            Exit::Reached => MultiThreadStopReason::ReplayLog { tid: Some(Tid::MIN), pos: ReplayLogPosition::End },
             Exit::Paused => MultiThreadStopReason::SignalWithThread { tid: Tid::MIN, signal: Signal::SIGINT },
         }
     }
@@ -183,11 +216,13 @@ impl MultiThreadBase for Target<'_> {
 
     fn write_registers(&mut self, regs: &Registers, tid: Tid) -> TargetResult<(), Self> {
         let desc = self.desc;
-        let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
+        let big = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?.big_endian();
         let mut rest = regs.0.as_slice();
-        for r in desc.regs() {
+        for (n, r) in desc.regs().enumerate() {
             let Some((value, after)) = rest.split_at_checked(r.bits as usize / 8) else { break };
-            cpu.set_debug_register(r, number(value, cpu.big_endian()));
+            if !self.machine.set_debug_register(index(tid), n, number(value, big)) {
+                return Err(TargetError::NonFatal);
+            }
             rest = after;
         }
         Ok(())
@@ -232,10 +267,10 @@ impl SingleRegisterAccess<Tid> for Target<'_> {
     }
 
     fn write_register(&mut self, tid: Tid, RegId(id): RegId, value: &[u8]) -> TargetResult<(), Self> {
-        let r = self.register(id).filter(|r| value.len() == r.bits as usize / 8).ok_or(TargetError::NonFatal)?;
+        let _ = self.register(id).filter(|r| value.len() == r.bits as usize / 8).ok_or(TargetError::NonFatal)?;
         let cpu = self.machine.cpu(index(tid)).ok_or(TargetError::NonFatal)?;
-        cpu.set_debug_register(r, number(value, cpu.big_endian()));
-        Ok(())
+        let value = number(value, cpu.big_endian());
+        if self.machine.set_debug_register(index(tid), id, value) { Ok(()) } else { Err(TargetError::NonFatal) }
     }
 }
 
@@ -244,7 +279,7 @@ impl MultiThreadResume for Target<'_> {
         Ok(())
     }
     fn clear_resume_actions(&mut self) -> Result<(), String> {
-        self.step = None;
+        (self.step, self.back) = (None, None);
         Ok(())
     }
     fn set_resume_action_continue(&mut self, _: Tid, _: Option<Signal>) -> Result<(), String> {
@@ -252,6 +287,12 @@ impl MultiThreadResume for Target<'_> {
     }
     fn support_single_step(&mut self) -> Option<MultiThreadSingleStepOps<'_, Self>> {
         Some(self)
+    }
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, Tid, Self>> {
+        if self.history { Some(self) } else { None }
+    }
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, Tid, Self>> {
+        if self.history { Some(self) } else { None }
     }
     fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
         Some(self)
@@ -268,6 +309,20 @@ impl MultiThreadSchedulerLocking for Target<'_> {
 impl MultiThreadSingleStep for Target<'_> {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), String> {
         self.step = Some(index(tid));
+        Ok(())
+    }
+}
+
+impl ReverseStep<Tid> for Target<'_> {
+    fn reverse_step(&mut self, tid: Tid) -> Result<(), String> {
+        self.back = Some(Some(index(tid)));
+        Ok(())
+    }
+}
+
+impl ReverseCont<Tid> for Target<'_> {
+    fn reverse_cont(&mut self) -> Result<(), String> {
+        self.back = Some(None);
         Ok(())
     }
 }
@@ -358,32 +413,77 @@ impl TargetDescriptionXmlOverride for Target<'_> {
     }
 }
 
-/// Runs the machine in rounds, and looks at the connection between them.
-struct EventLoop<'m, C>(std::marker::PhantomData<(&'m (), C)>);
+/// A connection that can be waited for while other things are done.
+pub trait Ready {
+    /// Returns when there is something to read, or after this time.
+    fn ready(&mut self, most: Duration);
+}
 
-impl<'m, C: ConnectionExt> BlockingEventLoop for EventLoop<'m, C> {
-    type Target = Target<'m>;
-    type Connection = C;
-    type StopReason = MultiThreadStopReason<u64>;
-
-    #[allow(clippy::type_complexity)] // the trait's
-    fn wait_for_stop_reason(
-        target: &mut Target<'m>,
-        conn: &mut C,
-    ) -> Result<Event<Self::StopReason>, WaitForStopReasonError<String, <C as Connection>::Error>> {
-        loop {
-            if conn.peek().map_err(WaitForStopReasonError::Connection)?.is_some() {
-                let byte = conn.read().map_err(WaitForStopReasonError::Connection)?;
-                return Ok(Event::IncomingData(byte));
-            }
-            if let Some(reason) = target.go().map_err(WaitForStopReasonError::Target)? {
-                return Ok(Event::TargetStopped(reason));
-            }
-        }
+impl<C: AsFd> Ready for C {
+    fn ready(&mut self, most: Duration) {
+        // An error is one of the read that follows.
+        let time = Timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) };
+        _ = poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&time));
     }
+}
 
-    fn on_interrupt(_: &mut Target<'m>) -> Result<Option<Self::StopReason>, String> {
-        Ok(Some(MultiThreadStopReason::SignalWithThread { tid: Tid::MIN, signal: Signal::SIGINT }))
+/// How long the debugger is waited for before others have their turn.
+const TURN: Duration = Duration::from_millis(10);
+
+/// Why a session failed.
+enum Failed {
+    /// The machine cannot go on.
+    Machine(String),
+    /// The connection, or what came over it.
+    Connection(String),
+}
+
+impl<E: Debug + Display> From<GdbStubError<String, E>> for Failed {
+    fn from(e: GdbStubError<String, E>) -> Failed {
+        let text = e.to_string();
+        if e.is_target_error() { Failed::Machine(e.into_target_error().unwrap_or(text)) } else { Failed::Connection(text) }
+    }
+}
+
+/// Speaks with the debugger until it leaves. The machine runs in rounds between looks at the connection; while it stands still, it does what others ask of
+/// it. `None`: it ended meanwhile.
+fn speak<C: ConnectionExt + Ready>(conn: C, target: &mut Target<'_>) -> Result<Option<DisconnectReason>, Failed>
+where
+    C::Error: Debug + Display,
+{
+    let broken = |e: C::Error| Failed::Connection(e.to_string());
+    let mut gdb = GdbStub::new(conn).run_state_machine(target)?;
+    loop {
+        gdb = match gdb {
+            GdbStubStateMachine::Idle(mut gdb) => {
+                while gdb.borrow_conn().peek().map_err(broken)?.is_none() {
+                    target.machine.serve_tasks(Some(Duration::ZERO));
+                    if let Some(code) = target.machine.ended() {
+                        target.exit = Some(Exit::Stopped(code));
+                        return Ok(None);
+                    }
+                    gdb.borrow_conn().ready(TURN);
+                }
+                let byte = gdb.borrow_conn().read().map_err(broken)?;
+                gdb.incoming_data(target, byte)?
+            }
+            GdbStubStateMachine::Running(mut gdb) => {
+                if gdb.borrow_conn().peek().map_err(broken)?.is_some() {
+                    let byte = gdb.borrow_conn().read().map_err(broken)?;
+                    gdb.incoming_data(target, byte)?
+                } else {
+                    match target.go().map_err(Failed::Machine)? {
+                        Some(reason) => gdb.report_stop(target, reason)?,
+                        None => gdb.into(),
+                    }
+                }
+            }
+            GdbStubStateMachine::CtrlCInterrupt(gdb) => {
+                let reason = MultiThreadStopReason::SignalWithThread { tid: Tid::MIN, signal: Signal::SIGINT };
+                gdb.interrupt_handled(target, Some(reason))?
+            }
+            GdbStubStateMachine::Disconnected(gdb) => return Ok(Some(gdb.get_reason())),
+        };
     }
 }
 
@@ -391,22 +491,25 @@ impl<'m, C: ConnectionExt> BlockingEventLoop for EventLoop<'m, C> {
 ///
 /// # Errors
 /// The connection's or the machine's, in words; also a debugger that does not speak the protocol.
-pub fn serve<C: ConnectionExt>(machine: &mut Machine, conn: C) -> Result<End, String>
+pub fn serve<C: ConnectionExt + Ready>(machine: &mut Machine, conn: C) -> Result<End, String>
 where
-    C::Error: std::fmt::Debug + std::fmt::Display,
+    C::Error: Debug + Display,
 {
     let desc = machine.cpu(0).map_or(&GdbDesc::NONE, |c| c.debug_registers());
+    let history = machine.keep_history()?;
+    let points = DebugPoints::default();
     let mut target =
-        Target { machine, desc, xml: desc.xml(), points: DebugPoints::default(), step: None, at_breakpoint: Vec::new(), exit: None };
-    let result = GdbStub::new(conn).run_blocking::<EventLoop<'_, C>>(&mut target);
+        Target { machine, desc, xml: desc.xml(), points, step: None, back: None, history, at_breakpoint: Vec::new(), exit: None };
+    let result = speak(conn, &mut target);
     let exit = target.exit;
     target.machine.set_debug_points(&DebugPoints::default());
+    target.machine.forget_history();
     match (result, exit) {
         (_, Some(exit)) => Ok(End::Exited(exit)),
-        (Ok(DisconnectReason::Kill), _) => Ok(End::Killed),
+        (Ok(Some(DisconnectReason::Kill)), _) => Ok(End::Killed),
         (Ok(_), _) => Ok(End::Detached),
-        (Err(e), _) if e.is_target_error() => Err(e.into_target_error().unwrap_or_default()),
-        (Err(e), _) => {
+        (Err(Failed::Machine(e)), _) => Err(e),
+        (Err(Failed::Connection(e)), _) => {
             eprintln!("the debugger's connection ended: {e}");
             Ok(End::Detached)
         }

@@ -4,11 +4,18 @@
 //! back ends, all through [`emu_machine::device::Cx`].
 
 pub mod clocked;
+pub mod dma;
+pub mod flash;
 pub mod gpio;
+pub mod i2c;
 pub mod intc;
+pub mod net;
 pub mod serial;
 pub mod soc;
+pub mod spi;
+pub mod storage;
 pub mod timer;
+pub mod usb;
 
 use emu_machine::schema::DeviceType;
 
@@ -16,7 +23,7 @@ use emu_machine::schema::DeviceType;
 macro_rules! regs {
     ($name:literal) => {
         #[allow(missing_docs, clippy::all)]
-        mod regs {
+        pub(super) mod regs {
             include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));
         }
     };
@@ -48,7 +55,7 @@ pub(crate) use snapshot;
 
 /// All device types.
 pub fn registry() -> Vec<DeviceType> {
-    vec![
+    let mut all = vec![
         serial::cdns_uart::TYPE,
         serial::ns16550::TYPE,
         serial::uartlite::TYPE,
@@ -66,6 +73,34 @@ pub fn registry() -> Vec<DeviceType> {
         soc::zynq_ddrc::TYPE,
         soc::zynq_devcfg::TYPE,
         soc::zynq_xadc::TYPE,
+        dma::pl330::TYPE,
         gpio::zynq_gpio::TYPE,
-    ]
+        gpio::led::TYPE,
+        gpio::switch::SWITCH,
+        gpio::switch::BUTTON,
+        storage::sdhci::TYPE,
+        flash::pl353_smc::TYPE,
+        net::gem::TYPE,
+        usb::chipidea::TYPE,
+        usb::hub::TYPE,
+        usb::hub::TYPE_8,
+        usb::keyboard::TYPE,
+        usb::mouse::TYPE,
+        usb::storage::TYPE,
+        usb::tablet::TYPE,
+        net::xlnx_can::TYPE,
+        i2c::cdns_i2c::TYPE,
+        i2c::lm75::TYPE,
+        i2c::pca954x::PCA9544,
+        i2c::pca954x::PCA9546,
+        i2c::pca954x::PCA9548,
+        i2c::pcf8563::TYPE,
+        spi::cdns_spi::TYPE,
+        spi::zynq_qspi::TYPE,
+    ];
+    all.extend(i2c::eeprom::TYPES);
+    all.extend(flash::serial::TYPES);
+    all.extend(flash::nand::TYPES);
+    all.extend(flash::cfi::TYPES);
+    all
 }

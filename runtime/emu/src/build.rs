@@ -1,7 +1,7 @@
 //! From the board to the machine: the builder the board's realiser drives.
 
 use emu_boards::board::{Bus, Memory, MemoryKind, Stub, StubPolicy, Unmapped};
-use emu_boards::plan::{ClockSource, Pin, Plan, Region, Unit};
+use emu_boards::plan::{ClockSource, Pin, Plan, PlannedPart, Region, Unit};
 use emu_boards::realise::Build;
 use emu_machine::builder::Builder;
 use emu_machine::cpu::Cpu;
@@ -73,7 +73,9 @@ impl Build for Adapter<'_> {
         Ok(())
     }
 
-    fn cpu(&mut self, _: usize, name: &str, cpu: Box<dyn Cpu>, bus: usize, runs: bool) -> Result<(), String> {
+    fn cpu(&mut self, index: usize, name: &str, cpu: Box<dyn Cpu>, bus: usize, runs: bool) -> Result<(), String> {
+        let planned = self.plan.cpus.get(index);
+        self.builder.identify(&planned.map(|p| (p.kind.map(|k| k.isa), &p.props)));
         self.builder.cpu(name, cpu, bus, runs);
         Ok(())
     }
@@ -86,8 +88,13 @@ impl Build for Adapter<'_> {
         device: Box<dyn Device>,
         master: Option<usize>,
     ) -> Result<(), String> {
-        self.builder.device(name, kind, &self.plan.devices[index].props, device, master);
-        Ok(())
+        let props = &self.plan.devices[index].props;
+        let number = self.builder.device(name, kind, props, device, master);
+        self.builder.own_memories(number, props)
+    }
+
+    fn part(&mut self, part: usize, on: PlannedPart) -> Result<(), String> {
+        self.builder.part(part, on.controller, on.slot, on.at)
     }
 
     fn map(&mut self, device: usize, region: usize, place: &Region) -> Result<(), String> {
@@ -109,6 +116,11 @@ impl Build for Adapter<'_> {
         Ok(())
     }
 
+    fn shown(&mut self, place: &Region, from: Pin, level: bool) -> Result<(), String> {
+        let region = self.builder.place(place.bus, place.start).ok_or("there is no such place")?;
+        self.connect(from, Input::Place { bus: place.bus, region, shown: level })
+    }
+
     fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String> {
         let to = match to.unit {
             Unit::Device(device) => Input::Device { device, port: to.port, index: to.index },
@@ -122,6 +134,12 @@ impl Build for Adapter<'_> {
                 }
             }
         };
+        self.connect(from, to)
+    }
+}
+
+impl Adapter<'_> {
+    fn connect(&mut self, from: Pin, to: Input) -> Result<(), String> {
         match from.unit {
             Unit::Device(device) => self.builder.wire(device, from.port, from.index, to),
             Unit::Cpu(cpu) => self.builder.wire_cpu(cpu, from.port, from.index, to),

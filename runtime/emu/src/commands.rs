@@ -1,9 +1,8 @@
 //! The subcommands that look at boards, devices and instruction sets.
 
-use crate::{BoardArgs, cpus, doc, registry};
+use crate::{BoardArgs, cpus, devices, doc, registry};
 use clap::Subcommand;
 use emu_boards::view;
-use emu_machine::schema::{Count, DeviceType, PropKind};
 use std::io::{BufRead, Write};
 
 /// A reader who has seen enough closes the pipe; that is no error.
@@ -81,6 +80,8 @@ pub enum Device {
         /// Only those whose name contains this
         part: Option<String>,
     },
+    /// The book's page of all device types, as Markdown
+    Doc,
     /// Ports, properties and registers of a type
     Help {
         /// Type
@@ -202,44 +203,6 @@ pub fn board(command: &Board) -> Outcome {
     Ok(0)
 }
 
-fn count(c: Count) -> String {
-    match c {
-        Count::Fixed(n) => n.to_string(),
-        Count::Prop(p) => format!("`{p}`"),
-    }
-}
-
-fn help(d: &DeviceType) {
-    println!("{}: {}", d.name, d.doc);
-    for r in d.regions {
-        println!("  region {}: {} bytes", r.name, count(r.size));
-    }
-    for p in d.props {
-        let kind = match p.kind {
-            PropKind::Int { min, max } => format!("{min:#x} to {max:#x}"),
-            PropKind::Size { min, max } => format!("{min} to {max} bytes"),
-            PropKind::Bool => "#true or #false".into(),
-            PropKind::Text => "text".into(),
-            PropKind::Choice(all) => all.join(", "),
-        };
-        println!("  property {} ({kind}; {}): {}", p.name, p.default.map_or("must be given".into(), |d| format!("default {d}")), p.doc);
-    }
-    for (what, ports) in [("input", d.inputs), ("output", d.outputs)] {
-        for p in ports {
-            println!("  {what} {} ({} lines{}): {}", p.name, count(p.count), if p.per_cpu { " for each CPU" } else { "" }, p.doc);
-        }
-    }
-    for (what, clocks) in [("clock input", d.clocks_in), ("clock output", d.clocks_out)] {
-        clocks.iter().for_each(|c| println!("  {what} {}: {}", c.name, c.doc));
-    }
-    for r in d.registers {
-        println!("  {:#06x} {} (reset {:#x}) {}", r.offset, r.name, r.reset, r.doc);
-        for (name, lo, len, access) in r.fields {
-            println!("         {name} [{}:{lo}] {access}", lo + len - 1);
-        }
-    }
-}
-
 /// Device types.
 pub fn device(command: &Device) -> Outcome {
     let registry = registry();
@@ -249,8 +212,9 @@ pub fn device(command: &Device) -> Outcome {
                 println!("{:24} {}", d.name, d.doc);
             }
         }
+        Device::Doc => print!("{}", devices::page(&registry.devices)),
         Device::Help { name } => match registry.device(name) {
-            Some(d) => help(d),
+            Some(d) => print!("{}", devices::help(d)),
             None => return Err(usage(format!("there is no device type `{name}`\n  help: `emu device list` shows all"))),
         },
     }

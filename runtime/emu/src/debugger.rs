@@ -74,38 +74,41 @@ impl Listener {
         }
     }
 
-    fn blocking(&self, on: bool) {
-        _ = match self {
-            Listener::Tcp(l) => l.set_nonblocking(!on),
-            Listener::Unix(l) => l.set_nonblocking(!on),
+    /// Serves a debugger if one wants to connect. What it finds held only for it (`paused`) goes on as it says.
+    fn serve(&self, machine: &mut Machine, paused: bool) -> Option<Result<End, String>> {
+        let begin = |machine: &mut Machine| {
+            if paused {
+                machine.resume();
+            }
         };
-    }
-
-    /// Serves a debugger if one wants to connect (or, when blocking, waits for one).
-    fn serve(&self, machine: &mut Machine) -> Option<Result<End, String>> {
         match self {
             Listener::Tcp(l) => l.accept().ok().map(|(c, _)| {
                 _ = c.set_nonblocking(false);
                 _ = c.set_nodelay(true);
+                begin(machine);
                 serve(machine, c)
             }),
             Listener::Unix(l) => l.accept().ok().map(|(c, _)| {
                 _ = c.set_nonblocking(false);
+                begin(machine);
                 serve(machine, c)
             }),
         }
     }
 }
 
-/// Runs the machine, and serves debuggers, one at a time. `paused`: nothing runs before the first has connected.
+/// Runs the machine, and serves debuggers, one at a time. `paused`: it is held until the first has connected, or the monitor lets it go.
 ///
 /// # Errors
 /// As [`Machine::run`].
-pub fn run(machine: &mut Machine, listener: &Listener, paused: bool) -> Result<Exit, String> {
-    listener.blocking(paused);
+pub fn run(machine: &mut Machine, listener: &Listener, mut paused: bool) -> Result<Exit, String> {
+    _ = match listener {
+        Listener::Tcp(l) => l.set_nonblocking(true),
+        Listener::Unix(l) => l.set_nonblocking(true),
+    };
     loop {
-        let session = listener.serve(machine);
-        listener.blocking(false);
+        let session = listener.serve(machine, paused);
+        paused &= session.is_none();
         match session {
             Some(Ok(End::Exited(exit))) => return Ok(exit),
             Some(Ok(End::Killed)) => return Ok(Exit::Stopped(0)),

@@ -29,9 +29,6 @@ pub struct Explain {
     /// Show so many regions of each CPU, those that executed most instructions (`--jit full`)
     #[arg(long, value_name = "COUNT", requires = "board", conflicts_with = "at")]
     hottest: Option<usize>,
-    /// Look when the CPUs have executed about so many instructions, not at the end
-    #[arg(long, value_name = "INSTRUCTIONS", requires = "board")]
-    after: Option<u64>,
     /// Instruction set of the words: no board
     #[arg(long, value_name = "ISA", conflicts_with = "board", requires = "words")]
     isa: Option<String>,
@@ -62,7 +59,7 @@ pub fn jit(command: &Jit) -> Result<i32, (i32, String)> {
     let Jit::Explain(explain) = command;
     match &explain.isa {
         Some(isa) => words(explain, isa).map(|text| print!("{text}")).map(|()| 0).map_err(|e| (USAGE, e)),
-        None => crate::run(&explain.run, explain.after, &mut |machine, board| on_board(machine, board, explain)),
+        None => crate::run(&explain.run, explain.hottest.is_some(), &mut |machine, board| on_board(machine, board, explain)),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Wanted {
     pub append: Option<String>,
     /// `--firmware`
     pub firmware: Option<String>,
+    /// Nothing need be started: the board's own firmware is left out.
+    pub nothing: bool,
 }
 
 fn file(what: &'static str, name: &str) -> Result<NamedBytes, String> {
@@ -65,6 +67,9 @@ pub fn start(wanted: &Wanted, board: &Board, plan: &Plan, code: &[emu_boards::re
     let mut images: Vec<Image> =
         code.iter().map(|i| Image { bus: i.bus, at: i.at, bytes: i.bytes.clone(), name: i.name.clone() }).collect();
     let mut starts = Vec::new();
+    if wanted.nothing && wanted.kernel.is_none() && wanted.firmware.is_none() {
+        return Ok((images, starts));
+    }
     let boot = if wanted.kernel.is_some() { kernel(wanted, board, plan)? } else { firmware(wanted, board, plan)? };
     images.extend(boot.loads.into_iter().map(|l| Image { bus: 0, at: l.at, bytes: l.bytes, name: l.name }));
     let registers = boot.registers.into_iter().map(|(n, v)| (n.to_string(), v)).collect();

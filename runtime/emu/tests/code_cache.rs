@@ -121,7 +121,8 @@ fn fifty_runs_are_killed_and_the_cache_is_whole() {
                 }
             }
         }
-        let mut child = demo(&at, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            demo(&at, &["--jit", ["quick", "full"][round / 2 % 2]]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let moment = whole.mul_f64((dice >> 40) as f64 / f64::from(1 << 24) * 1.2);
         std::thread::sleep(if round % 2 == 0 { moment } else { moment.max(whole.mul_f64(0.9)) } + Duration::from_micros(dice % 1000));
@@ -130,8 +131,12 @@ fn fifty_runs_are_killed_and_the_cache_is_whole() {
         let examined = examine(&at).unwrap();
         assert_eq!(examined.bad, 0, "after {round}: {examined:?}");
     }
-    let (first, second) = (counters(&run(demo(&at, &["--stats"]))), counters(&run(demo(&at, &["--stats"]))));
-    assert_eq!((first["rejected"], second["rejected"], second["blocks"]), (0, 0, 0), "{first:?} {second:?}");
+    for jit in ["quick", "full"] {
+        let [first, second] = [0; 2].map(|_| counters(&run(demo(&at, &["--stats", "--jit", jit]))));
+        assert_eq!((first["rejected"], second["rejected"]), (0, 0), "{first:?} {second:?}");
+        // When regions come, and with them blocks that count no more, is another matter.
+        assert!(second["blocks"] == 0 || jit == "full", "{first:?} {second:?}");
+    }
 }
 
 /// A dynamic program with threads, a forked child and a shell that executes others, twice; skipped where there is no compiler for ARM.

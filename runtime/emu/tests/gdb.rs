@@ -1,10 +1,12 @@
 //! GDB itself on the demo board, and a client of ours that speaks the protocol badly.
 
+mod socket;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A demo board that waits for a debugger on a socket of its own.
 struct Board {
@@ -28,15 +30,12 @@ impl Board {
             .stderr(Stdio::null())
             .spawn()
             .expect("the emulator starts");
-        let end = Instant::now() + Duration::from_secs(30);
-        while !socket.exists() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        socket::wait(&socket);
         Board { child, socket }
     }
 
     fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(&self.socket).expect("the server listens");
+        let stream = socket::connect(&self.socket);
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
@@ -244,5 +243,57 @@ fn gdb_debugs_the_demo() {
     ] {
         assert!(text.contains(wanted), "no `{wanted}` in:\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
     }
+    board.finish();
+}
+
+#[test]
+fn a_client_goes_back_where_runs_are_the_same() {
+    let board = Board::with("reverse", &["--board", "zynq7000", "--time", "deterministic"]);
+    let mut s = board.connect();
+    assert!(ask(&mut s, "qSupported:multiprocess+;swbreak+;vContSupported+").contains("ReverseStep+"));
+    assert_eq!((ask(&mut s, "Hgp1.1"), ask(&mut s, "Hcp1.1")), ("OK".into(), "OK".into()));
+    // The demo wakes CPU1 by a store to 0xfffffff0: undone, the word is zero again.
+    assert_eq!(ask(&mut s, "Z2,fffffff0,4"), "OK");
+    assert!(ask(&mut s, "vCont;c").contains("watch:fffffff0"));
+    let stored = ask(&mut s, "mfffffff0,4");
+    assert_ne!(stored, "00000000");
+    let behind = ask(&mut s, "pf");
+    assert_eq!(ask(&mut s, "z2,fffffff0,4"), "OK");
+    let mut places = Vec::new();
+    for _ in 0..100 {
+        places.push(ask(&mut s, "g"));
+        assert!(ask(&mut s, "vCont;s:p1.1").starts_with("T05"));
+    }
+    for (n, place) in places.iter().enumerate().rev() {
+        assert!(ask(&mut s, "bs").starts_with("T05"));
+        assert_eq!(ask(&mut s, "g"), *place, "step {n}");
+    }
+    // In the past nobody changes anything once something else came; here nothing did. Back to the store, and before it.
+    assert_eq!((ask(&mut s, "pf"), ask(&mut s, "mfffffff0,4")), (behind, stored.clone()));
+    assert_eq!(ask(&mut s, "Z2,fffffff0,4"), "OK");
+    assert!(ask(&mut s, "vCont;s:p1.1").starts_with("T05"));
+    assert!(ask(&mut s, "bc").contains("watch:fffffff0"));
+    assert_eq!(ask(&mut s, "mfffffff0,4"), "00000000");
+    assert_eq!(ask(&mut s, "z2,fffffff0,4"), "OK");
+    // To a breakpoint of long ago, and to the beginning.
+    assert_eq!(ask(&mut s, "Z0,100020,4"), "OK");
+    assert!(ask(&mut s, "bc").contains("swbreak"));
+    assert_eq!(ask(&mut s, "pf"), "20001000");
+    assert!(ask(&mut s, "bc").contains("replaylog:begin"));
+    assert_eq!(ask(&mut s, "pf"), "00001000");
+    // Forward again, to the same store.
+    assert_eq!((ask(&mut s, "z0,100020,4"), ask(&mut s, "Z2,fffffff0,4")), ("OK".into(), "OK".into()));
+    assert!(ask(&mut s, "vCont;c").contains("watch:fffffff0"));
+    assert_eq!(ask(&mut s, "mfffffff0,4"), stored);
+    assert_eq!(ask(&mut s, "D;1"), "OK");
+    board.finish();
+}
+
+#[test]
+fn where_runs_differ_nobody_goes_back() {
+    let board = Board::start("forward");
+    let mut s = board.connect();
+    assert!(!ask(&mut s, "qSupported:multiprocess+;swbreak+;vContSupported+").contains("ReverseStep+"));
+    drop(s);
     board.finish();
 }

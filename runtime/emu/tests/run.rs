@@ -2,11 +2,13 @@
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+mod socket;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A folder of a test's own.
 struct Folder(PathBuf);
@@ -156,10 +158,7 @@ fn debugged(folder: &Folder, arguments: &[&str]) -> std::process::Child {
     let mut all = vec!["--gdb", &socket];
     all.extend(arguments);
     let child = folder.emu(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let end = Instant::now() + Duration::from_secs(30);
-    while !folder.0.join("socket").exists() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    socket::wait(&folder.0.join("socket"));
     child
 }
 
@@ -199,7 +198,7 @@ fn a_client_debugs_a_program() {
     let folder = Folder::new("client");
     let Some(program) = folder.program("lines.c") else { return };
     let mut child = debugged(&folder, &["lines"]);
-    let mut s = UnixStream::connect(folder.0.join("socket")).unwrap();
+    let mut s = socket::connect(&folder.0.join("socket"));
     s.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let supported = ask(&mut s, "qSupported:multiprocess+;swbreak+;vContSupported+");
     has(&supported, &["qXfer:auxv:read+", "qXfer:exec-file:read+", "qXfer:features:read+"]);
@@ -288,7 +287,7 @@ fn gdb_interrupts_and_leaves_a_program() {
     }
     let mut child = debugged(&folder, &["crash", "2", "two"]);
     for _ in 0..20 {
-        let mut s = UnixStream::connect(folder.0.join("socket")).unwrap();
+        let mut s = socket::connect(&folder.0.join("socket"));
         s.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         assert!(ask(&mut s, "qSupported:multiprocess+;vContSupported+").contains("PacketSize"));
         s.write_all(b"$vCont;c#a8").unwrap();
@@ -297,7 +296,7 @@ fn gdb_interrupts_and_leaves_a_program() {
         assert!(answer(&mut s).starts_with("T02"));
         assert_eq!(ask(&mut s, "D;1"), "OK");
     }
-    let mut s = UnixStream::connect(folder.0.join("socket")).unwrap();
+    let mut s = socket::connect(&folder.0.join("socket"));
     s.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert!(ask(&mut s, "qSupported:multiprocess+").contains("PacketSize"));
     assert_eq!(ask(&mut s, "qfThreadInfo").split(',').count(), 2);

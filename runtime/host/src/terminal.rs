@@ -49,6 +49,15 @@ pub const HELP: &str = "\r\nCtrl-A h  this help\r\nCtrl-A x  quit\r\nCtrl-A c  m
 
 const CTRL_A: u8 = 1;
 
+/// What was typed, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Typed {
+    /// Input.
+    Bytes(Vec<u8>),
+    /// An escape.
+    Command(Command),
+}
+
 /// Separates escapes from input.
 #[derive(Clone, Debug, Default)]
 pub struct Escape {
@@ -56,28 +65,28 @@ pub struct Escape {
 }
 
 impl Escape {
-    /// Takes typed bytes; gives what goes to the guest, and the commands among them.
-    pub fn feed(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<Command>) {
-        let (mut out, mut commands) = (Vec::new(), Vec::new());
+    /// Takes typed bytes; gives the input, and the commands among it.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Typed> {
+        let mut all = Vec::new();
         for &byte in bytes {
-            if !self.seen {
-                if byte == CTRL_A {
-                    self.seen = true;
-                } else {
-                    out.push(byte);
+            let escaped = self.seen;
+            self.seen = !escaped && byte == CTRL_A;
+            let command = match byte {
+                CTRL_A if !escaped => continue,
+                b'x' if escaped => Command::Quit,
+                b'h' | b'?' if escaped => Command::Help,
+                b'c' if escaped => Command::Monitor,
+                _ => {
+                    match all.last_mut() {
+                        Some(Typed::Bytes(bytes)) => bytes.push(byte),
+                        _ => all.push(Typed::Bytes(vec![byte])),
+                    }
+                    continue;
                 }
-                continue;
-            }
-            self.seen = false;
-            match byte {
-                b'x' => commands.push(Command::Quit),
-                b'h' | b'?' => commands.push(Command::Help),
-                b'c' => commands.push(Command::Monitor),
-                CTRL_A => out.push(CTRL_A),
-                other => out.push(other),
-            }
+            };
+            all.push(Typed::Command(command));
         }
-        (out, commands)
+        all
     }
 }
 
@@ -88,7 +97,9 @@ mod tests {
     #[test]
     fn escapes_are_found_across_reads() {
         let mut escape = Escape::default();
-        assert_eq!(escape.feed(b"ab\x01"), (b"ab".to_vec(), vec![]));
-        assert_eq!(escape.feed(b"xc\x01\x01"), (b"c\x01".to_vec(), vec![Command::Quit]));
+        let bytes = |bytes: &[u8]| Typed::Bytes(bytes.to_vec());
+        assert_eq!(escape.feed(b"ab\x01"), [bytes(b"ab")]);
+        assert_eq!(escape.feed(b"xc\x01\x01d\x01"), [Typed::Command(Command::Quit), bytes(b"c\x01d")]);
+        assert_eq!(escape.feed(b"cinfo"), [Typed::Command(Command::Monitor), bytes(b"info")]);
     }
 }

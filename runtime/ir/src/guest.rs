@@ -190,6 +190,10 @@ pub trait Isa: Send + Sync + 'static {
     fn exception_name(&self, id: u16) -> &'static str;
     /// The interrupt to take now, given the input line levels: highest priority first, masked ones not.
     fn interrupt(&self, state: &[u64], lines: u64) -> Option<Exception>;
+    /// True if an interrupt that is masked is unmasked only by instructions that end with a jump after which the key may be another ([`Builder::jump_rekey`]).
+    fn unmasks_by_rekey(&self) -> bool {
+        false
+    }
     /// True if a sleeping CPU (WFI) wakes with these line levels, masked or not.
     fn wakes(&self, state: &[u64], lines: u64) -> bool;
     /// Walks the translation tables.

@@ -202,6 +202,9 @@ impl<I: Isa> Isa for Noting<I> {
     fn interrupt(&self, state: &[u64], lines: u64) -> Option<Exception> {
         self.isa.interrupt(state, lines)
     }
+    fn unmasks_by_rekey(&self) -> bool {
+        self.isa.unmasks_by_rekey()
+    }
     fn wakes(&self, state: &[u64], lines: u64) -> bool {
         self.isa.wakes(state, lines)
     }

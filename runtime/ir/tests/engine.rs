@@ -312,6 +312,40 @@ fn remapping_reaches_code_and_data() {
 }
 
 #[test]
+fn a_loop_over_two_pages_follows_remapping() {
+    let program = [
+        asm(I::Li, 8, 0, 0x4000),
+        asm(I::Li, 9, 0, 0x5000),
+        asm(I::Lui, 7, 0, (WINDOW_AT >> 16) as u32),
+        asm(I::AddI, 7, 7, 0x1100),
+        asm(I::Li, 6, 0, 0x101c),
+        asm(I::Li, 10, 0, 4),
+        asm(I::Li, 5, 0, 1),
+        // 0x101c
+        asm(I::Window, 0, 8, 0),
+        asm(I::Xor, 8, 8, 9),
+        asm(I::Xor, 9, 8, 9),
+        asm(I::Xor, 8, 8, 9),
+        asm(I::Li, 2, 0, 50),
+        asm(I::SubS, 10, 10, 5),
+        asm(I::Blt, 0, 0, 2),
+        asm(I::Jr, 0, 7, 0),
+        asm(I::B, 0, 0, 0),
+    ];
+    let bus = Bus::new(&program);
+    bus.load(0x1100, &[asm(I::B, 0, 0, back(0x440)), asm(I::SubS, 2, 2, 5), asm(I::Bne, 0, 0, back(2)), asm(I::Jr, 0, 6, 0)]);
+    bus.load(0x4000, &[asm(I::AddI, 1, 1, 1), asm(I::B, 0, 0, 0x440)]);
+    bus.load(0x5000, &[asm(I::AddI, 1, 1, 100), asm(I::B, 0, 0, 0x440)]);
+    let mut engine = engine();
+    bus.limit.set(2000);
+    engine.run(&bus);
+    assert_eq!((reg(&engine, 1), reg(&engine, 10)), (2 * 50 + 2 * 5000, u32::MAX));
+    if module_path!().starts_with("region") {
+        assert!(engine.stats().regions > 0);
+    }
+}
+
+#[test]
 fn code_of_all_address_spaces_is_known_in_each() {
     let program = [
         asm(I::Li, 1, 0, 1),

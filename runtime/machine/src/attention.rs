@@ -13,7 +13,10 @@ use crate::machine::{Core, lock};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a vCPU that waits for an event waits awake.
+const LINGER: Duration = Duration::from_micros(20);
 
 /// The shared part of a CPU's slot.
 #[derive(Debug, Default)]
@@ -87,6 +90,21 @@ impl Core {
     /// Asks all vCPUs but one.
     pub fn attend_others(&self, me: usize, bits: u32) {
         (0..self.cpus.len()).filter(|cpu| *cpu != me).for_each(|cpu| self.attend(cpu, bits));
+    }
+
+    /// Waits awake for one of these bits, a moment; true: it is there. To put a thread to sleep and to wake it costs more than what most locks are held for.
+    pub fn linger(&self, cpu: usize, bits: u32) -> bool {
+        let attention = &self.cpus[cpu].attention;
+        let begun = Instant::now();
+        while begun.elapsed() < LINGER {
+            for _ in 0..64 {
+                if attention.load(SeqCst) & bits != 0 {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        false
     }
 
     /// Sleeps on the host until one of these bits is in the vCPU's attention word, or for a time.

@@ -76,7 +76,7 @@ impl Bus {
 }
 
 /// Toggling words a stub remembers; a guest that reads more of them must not fill the host's memory.
-const MOST_TOGGLES: usize = 4096;
+pub(crate) const MOST_TOGGLES: usize = 4096;
 
 /// The low `size` bytes set.
 fn ones(size: u8) -> u64 {
@@ -204,7 +204,8 @@ impl Core {
 
     fn stub_read(&self, bus: &Bus, n: usize, offset: u64, size: u8, access: Access) -> Result<u64, BusError> {
         let s = &self.stubs[n];
-        if s.reads.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
+        let looks_only = access.initiator == Initiator::Debug;
+        if !looks_only && s.reads.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
             self.log_once(&format!("{}: not modelled: first read, at offset {offset:#x}", s.name), Some(access.initiator));
         }
         Ok(ones(size)
@@ -217,8 +218,13 @@ impl Core {
                         words.clear();
                     }
                     let word = words.entry(offset).or_insert(0);
-                    *word = !*word;
-                    *word
+                    match looks_only {
+                        true => !*word,
+                        false => {
+                            *word = !*word;
+                            *word
+                        }
+                    }
                 }
                 StubPolicy::PollReady(bit) => bus.device_value(1u64.checked_shl(bit).unwrap_or(0), size),
                 StubPolicy::Ram => s.kept.as_ref().and_then(|kept| kept.read(offset, size)).unwrap_or(0),
@@ -249,8 +255,12 @@ impl Core {
 pub(crate) struct CpuBus<'a> {
     pub core: &'a Core,
     pub cpu: usize,
-    /// Instructions of this turn at most.
+    /// Instructions it executes now, at most.
     pub limit: Cell<u64>,
+    /// Instructions of its whole turn; the limit may be less, as somebody wants to look.
+    pub turn: Cell<u64>,
+    /// It was asked to end its turn.
+    pub exited: Cell<bool>,
 }
 
 impl PhysBus for CpuBus<'_> {
@@ -275,15 +285,20 @@ impl PhysBus for CpuBus<'_> {
     }
 }
 
-impl CpuBus<'_> {
+impl<'a> CpuBus<'a> {
+    /// A vCPU's bus, for a turn of at most so many instructions.
+    pub fn new(core: &'a Core, cpu: usize, limit: u64) -> CpuBus<'a> {
+        CpuBus { core, cpu, limit: Cell::new(limit), turn: Cell::new(limit), exited: Cell::new(false) }
+    }
+
     /// After a device access: what it armed may be due before the turn was to end; a reset or power-off ends it; another CPU that it stopped has stopped.
     fn after(&self) {
         if !self.core.clock.is_realtime()
             && let Some(next) = lock(&self.core.timers).next()
             && let Some(n) = self.core.clock.until(next)
-            && n < self.limit.get()
         {
-            self.limit.set(n);
+            self.limit.set(self.limit.get().min(n));
+            self.turn.set(self.turn.get().min(n));
         }
         if self.core.is_ending() {
             self.core.attend(self.cpu, Attention::EXIT);
@@ -298,6 +313,7 @@ impl GuestBus for CpuBus<'_> {
     }
 
     fn acknowledge(&self, bits: u32) {
+        self.exited.set(self.exited.get() || bits & Attention::EXIT != 0);
         self.core.acknowledge(self.cpu, bits);
     }
 

@@ -37,6 +37,10 @@ pub trait Cpu: Send {
     fn digest(&self) -> u64;
     /// The program counter.
     fn pc(&self) -> u64;
+    /// The block key it executes with: modes and decoder contexts, as a disassembler wants them.
+    fn block_key(&self) -> u64 {
+        0
+    }
     /// Sets the program counter.
     fn set_pc(&mut self, pc: u64);
     /// The register called `name`, zero-extended.
@@ -53,6 +57,8 @@ pub trait Cpu: Send {
     fn use_tiers(&mut self, _: &Tiers) -> bool {
         false
     }
+    /// Counts instructions or not, see [`emu_ir::interp::Engine::count`].
+    fn count(&mut self, _counted: bool) {}
     /// Limits its code cache, see [`emu_ir::interp::Engine::set_code_cache`].
     fn set_code_cache(&mut self, _bytes: usize) {}
     /// A debugger sees its registers with the most significant byte first.

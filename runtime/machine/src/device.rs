@@ -2,8 +2,11 @@
 //!
 //! A device sees its registers, named lines, clocks, a bus for DMA, timers and back ends; never another device,
 //! a board or a CPU. It is called with a [`Cx`]; what it asks for through it (line changes, timers, clock changes)
-//! takes effect when the call has returned, so no device ever runs inside another's call.
+//! takes effect when the call has returned, so no device ever runs inside another's call; but see [`crate::parts`].
 
+use crate::backend::DiskResult;
+use crate::input::InputEvent;
+use crate::parts::{I2cPart, NandPart, NorPart, SpiPart, UsbPart};
 use emu_memory::{Access, BusError};
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +30,17 @@ pub trait Device: Send {
     /// disarmed before the call.
     fn reset(&mut self, cx: &mut Cx<'_>);
 
-    /// A read by the bus.
-    fn read(&mut self, region: usize, offset: u64, size: u8, access: Access, cx: &mut Cx<'_>) -> Result<u64, BusError>;
+    /// A read by the bus. Parts have no registers.
+    fn read(&mut self, region: usize, offset: u64, size: u8, access: Access, cx: &mut Cx<'_>) -> Result<u64, BusError> {
+        let _ = (region, offset, size, access, cx);
+        Err(BusError::Decode)
+    }
 
     /// A write by the bus.
-    fn write(&mut self, region: usize, offset: u64, size: u8, value: u64, access: Access, cx: &mut Cx<'_>) -> Result<(), BusError>;
+    fn write(&mut self, region: usize, offset: u64, size: u8, value: u64, access: Access, cx: &mut Cx<'_>) -> Result<(), BusError> {
+        let _ = (region, offset, size, value, access, cx);
+        Err(BusError::Decode)
+    }
 
     /// The level of input line `index` of input group `port` changed.
     fn line_changed(&mut self, port: usize, index: u32, level: bool, cx: &mut Cx<'_>) {
@@ -52,6 +61,68 @@ pub trait Device: Send {
     /// taken wait; the device takes them later from within any call (typically the read that makes room).
     fn input_ready(&mut self, port: usize, cx: &mut Cx<'_>) {
         let _ = (port, cx);
+    }
+
+    /// Character back end `port`, which was full, takes bytes again.
+    fn output_ready(&mut self, port: usize, cx: &mut Cx<'_>) {
+        let _ = (port, cx);
+    }
+
+    /// The request `tag` to drive `port`, made by [`Cx::disk_submit`], is answered. Answers come in the order of requests; after a reset
+    /// none comes to requests of before.
+    fn disk_done(&mut self, port: usize, tag: u32, result: DiskResult, cx: &mut Cx<'_>) {
+        let _ = (port, tag, result, cx);
+    }
+
+    /// Drive `port` has another medium, or none; also called once before the first reset if it has one.
+    fn medium_changed(&mut self, port: usize, cx: &mut Cx<'_>) {
+        let _ = (port, cx);
+    }
+
+    /// Frames wait at network port `port`: take them with [`Cx::receive_frame`], as many as there is room for. Frames not taken wait; the
+    /// device takes them later from within any call (typically the write that makes room).
+    fn frame_ready(&mut self, port: usize, cx: &mut Cx<'_>) {
+        let _ = (port, cx);
+    }
+
+    /// The link of network port `port` went up or down, see [`Cx::link`].
+    fn link_changed(&mut self, port: usize, cx: &mut Cx<'_>) {
+        let _ = (port, cx);
+    }
+
+    /// Somebody used a keyboard or a pointer; only events that the kind of input in [`crate::schema::DeviceType::input`] takes.
+    fn input(&mut self, event: InputEvent, cx: &mut Cx<'_>) {
+        let _ = (event, cx);
+    }
+
+    /// As a part on an SPI bus, if it is one.
+    fn spi(&mut self) -> Option<&mut dyn SpiPart> {
+        None
+    }
+
+    /// As a part on an I2C bus, if it is one.
+    fn i2c(&mut self) -> Option<&mut dyn I2cPart> {
+        None
+    }
+
+    /// As a part on a USB, if it is one.
+    fn usb(&mut self) -> Option<&mut dyn UsbPart> {
+        None
+    }
+
+    /// As a NAND flash chip, if it is one.
+    fn nand(&mut self) -> Option<&mut dyn NandPart> {
+        None
+    }
+
+    /// As a chip with address and data lines, if it is one.
+    fn nor(&mut self) -> Option<&mut dyn NorPart> {
+        None
+    }
+
+    /// The part at `at` of slot `slot` has raised its hand ([`Cx::notify`]).
+    fn part_changed(&mut self, slot: usize, at: u32, cx: &mut Cx<'_>) {
+        let _ = (slot, at, cx);
     }
 
     /// The device's state as plain data, for snapshots. Times are guest time.

@@ -4,7 +4,9 @@
 //! how often it rose. Who listens is told when the driver's lock is free, and compares with what it was told last, under its own lock: in whatever
 //! order threads arrive, it hears of every pulse and last of the level there is. A CPU is not told, but asked to look.
 
+use crate::backend::Drive;
 use crate::device::Hertz;
+use crate::driven::Watched;
 use crate::machine::Core;
 use emu_memory::Attention;
 use std::collections::VecDeque;
@@ -33,6 +35,15 @@ pub enum Input {
     CpuReset(usize),
     /// Clock stopped while high.
     CpuStop(usize),
+    /// A region of an address space is there while the level is this one.
+    Place {
+        /// Bus.
+        bus: usize,
+        /// Region of its space.
+        region: usize,
+        /// The level.
+        shown: bool,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +51,7 @@ pub(crate) struct OutputLine {
     pub level: AtomicBool,
     /// Inputs it goes to, by number.
     pub to: Vec<usize>,
+    pub watched: Watched,
 }
 
 /// One rise, in the upper half of an input's state; the lower half counts drivers that are high.
@@ -59,11 +71,12 @@ pub(crate) struct InputLine {
     now: AtomicU64,
     /// The state its device has heard of; changes under that device's lock.
     told: AtomicU64,
+    pub watched: Watched,
 }
 
 impl InputLine {
     pub fn new(at: Input) -> InputLine {
-        InputLine { at, now: AtomicU64::new(0), told: AtomicU64::new(0) }
+        InputLine { at, now: AtomicU64::new(0), told: AtomicU64::new(0), watched: Watched::default() }
     }
 
     pub fn is_high(&self) -> bool {
@@ -99,6 +112,13 @@ impl InputLine {
         (0..changes).map(move |n| (n % 2 == 0) != was)
     }
 
+    /// Goes on with so many drivers high and so many rises, of which its device knows.
+    pub fn set(&self, high: u32, rises: u32) {
+        let state = u64::from(rises) * RISE + u64::from(high);
+        self.now.store(state, Ordering::Release);
+        self.told.store(state, Ordering::Relaxed);
+    }
+
     /// The level, of which its device hears as if it had known nothing.
     fn level_anew(&self) -> bool {
         let now = self.now.load(Ordering::Acquire);
@@ -114,6 +134,8 @@ pub(crate) enum Follow {
     Input(usize),
     /// A clock output changed.
     Clocks,
+    /// A device is to hear of a part that raised its hand.
+    Part { device: usize, slot: usize, at: u32 },
 }
 
 impl Core {
@@ -130,6 +152,7 @@ impl Core {
             match follow {
                 Follow::Input(input) => self.tell(input, &mut queue),
                 Follow::Clocks => self.spread_clocks(&mut queue),
+                Follow::Part { device, slot, at } => self.call_only(device, None, &mut queue, |d, cx| d.part_changed(slot, at, cx)),
             }
         }
     }
@@ -145,9 +168,16 @@ impl Core {
     /// Gives a line a level; who listens at inputs that changed is in the queue. For who holds the driving device's lock.
     pub fn set_output(&self, line: &OutputLine, level: bool, queue: &mut VecDeque<Follow>) {
         if line.level.swap(level, Ordering::AcqRel) != level {
-            let driven = |input: &usize| self.inputs.get(*input).is_some_and(|i| i.drive(level));
+            self.note(&line.watched, level);
+            let driven = |input: &usize| self.inputs.get(*input).is_some_and(|i| i.drive(level) && self.changed(i, level));
             queue.extend(line.to.iter().copied().filter(driven).map(Follow::Input));
         }
+    }
+
+    /// An input took another level.
+    fn changed(&self, line: &InputLine, level: bool) -> bool {
+        self.note(&line.watched, level);
+        true
     }
 
     fn tell(&self, input: usize, queue: &mut VecDeque<Follow>) {
@@ -158,7 +188,24 @@ impl Core {
             }),
             Input::Cpu { cpu, .. } => self.attend(cpu, Attention::LINES),
             Input::CpuReset(cpu) | Input::CpuStop(cpu) => self.attend(cpu, Attention::EXIT),
+            Input::Place { .. } => self.show(line),
         }
+    }
+
+    /// A place of an address space appears, or goes, as its line says.
+    fn show(&self, line: &InputLine) {
+        let Input::Place { bus, region, shown } = line.at else { return };
+        let Some(space) = self.buses.get(bus).map(|bus| &bus.space) else { return };
+        let hidden = line.is_high() != shown;
+        if space.regions().get(region).is_some_and(|region| region.hidden.swap(hidden, Ordering::AcqRel) != hidden) {
+            space.commit();
+            self.attend_all(Attention::FLUSH_TLB);
+        }
+    }
+
+    /// All places appear, or go, as their lines say.
+    pub fn show_places(&self) {
+        self.inputs.iter().for_each(|line| self.show(line));
     }
 
     /// The levels of a vCPU's input lines, by bit.
@@ -170,6 +217,7 @@ impl Core {
     /// Resets all devices. Outputs begin low; only when every device has been reset are inputs that are high, or no longer high, told so.
     pub fn reset_devices(&self) {
         crate::machine::lock(&self.timers).disarm_all();
+        self.devices.iter().flat_map(|d| &d.drives).for_each(Drive::forget);
         let before: Vec<bool> = self.inputs.iter().map(InputLine::is_high).collect();
         let mut queue = VecDeque::new();
         let cpu_outputs = self.cpus.iter().flat_map(|c| c.outputs.values());
@@ -180,7 +228,7 @@ impl Core {
             self.call_only(device, None, &mut queue, |d, cx| d.reset(cx));
         }
         // What changed meanwhile is not told one by one.
-        queue.retain(|follow| matches!(follow, Follow::Clocks));
+        queue.retain(|follow| !matches!(follow, Follow::Input(_)));
         let concerned: Vec<bool> = self.inputs.iter().zip(before).map(|(line, before)| before | line.level_anew()).collect();
         for (input, line) in self.inputs.iter().enumerate().filter(|(input, _)| concerned[*input]) {
             match line.at {

@@ -3,6 +3,8 @@
 //! The board checker works on these descriptions alone; nothing is instantiated to check a board.
 
 use crate::device::Device;
+use crate::input::InputKind;
+use crate::parts::PartBus;
 use std::collections::BTreeMap;
 
 /// The value of a property, after a board file was elaborated.
@@ -91,6 +93,16 @@ pub enum Count {
     Prop(&'static str),
 }
 
+impl Count {
+    /// How many, with these properties; 0 if the property is negative.
+    pub fn of(self, props: &Props) -> u64 {
+        match self {
+            Count::Fixed(n) => n,
+            Count::Prop(name) => u64::try_from(props.int(name)).unwrap_or(0),
+        }
+    }
+}
+
 /// One MMIO region of a device type. A type with one region calls it `"regs"` and the board gives its place by `at=`;
 /// with several, by `map "name" at=`.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +167,49 @@ pub struct ClockSpec {
     pub doc: &'static str,
 }
 
+/// A group of places for parts on a peripheral bus, see [`crate::parts`].
+#[derive(Clone, Copy, Debug)]
+pub struct SlotSpec {
+    /// Its name; a board's `on="CONTROLLER"` means the only or first one, `on="CONTROLLER.NAME"` any.
+    pub name: &'static str,
+    /// What bus it is.
+    pub bus: PartBus,
+    /// The least `at` of a part.
+    pub first: u32,
+    /// The greatest `at` of a part.
+    pub last: u32,
+    /// One line for `emu device help`.
+    pub doc: &'static str,
+}
+
+/// Memory that belongs to a device (a flash chip's array): part of snapshots, all zeros at first, kept over resets.
+#[derive(Clone, Copy, Debug)]
+pub struct MemorySpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub size: Count,
+}
+
+/// What kind of frames go through a device's network ports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Network {
+    /// Ethernet: from the destination address to the end of the payload, without FCS.
+    #[default]
+    Ethernet,
+    /// A CAN bus: a `struct can_frame` of Linux's SocketCAN, 16 bytes, numbers little-endian.
+    Can,
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Network::Ethernet => "Ethernet",
+            Network::Can => "CAN",
+        })
+    }
+}
+
 /// A device type: what a board file's `type="..."` names.
 #[derive(Clone, Copy)]
 pub struct DeviceType {
@@ -180,8 +235,22 @@ pub struct DeviceType {
     pub clocks_out: &'static [ClockSpec],
     /// Character back ends (serial ports).
     pub chardevs: &'static [&'static str],
+    /// Drives: places for a disk or a card.
+    pub drives: &'static [&'static str],
+    /// Network ports.
+    pub nics: &'static [&'static str],
+    /// It is a keyboard or a pointer.
+    pub input: Option<InputKind>,
+    /// What goes through them.
+    pub network: Network,
     /// True if it is a DMA master.
     pub dma: bool,
+    /// Where parts can sit; the index is the slot of [`crate::parts`].
+    pub slots: &'static [SlotSpec],
+    /// The bus it sits on, if it is a part: then it has no regions, and the board says `on=`.
+    pub part: Option<PartBus>,
+    /// Memory of its own; the index is what `Cx::memory` takes.
+    pub memories: &'static [MemorySpec],
     /// Makes one. Errors name the property and the rule.
     pub create: fn(&Props) -> Result<Box<dyn Device>, String>,
 }
@@ -201,7 +270,14 @@ impl DeviceType {
             clocks_in: &[],
             clocks_out: &[],
             chardevs: &[],
+            drives: &[],
+            nics: &[],
+            input: None,
+            network: Network::Ethernet,
             dma: false,
+            slots: &[],
+            part: None,
+            memories: &[],
             create,
         }
     }
@@ -220,6 +296,12 @@ pub struct RegisterDoc {
     pub width: u32,
     /// Reset value.
     pub reset: u64,
+    /// Access kind of all bits, or of fields that do not say otherwise: `rw`, `ro`, `wo`, `w1c` ...
+    pub access: &'static str,
+    /// How many there are, one `stride` bytes after the other.
+    pub count: u64,
+    /// Bytes from one to the next.
+    pub stride: u64,
     /// One line.
     pub doc: &'static str,
     /// Fields: name, least bit, width in bits, access kind.

@@ -4,6 +4,7 @@
 //! poll of its vCPU's attention word, and only then is anything changed. The thread that started them serves timers and input meanwhile, and sleeps until the
 //! next is due; who arms an earlier timer wakes it. A vCPU that sleeps, or is held, sleeps on the host.
 
+use crate::bus::CpuBus;
 use crate::cpu::CpuStop;
 use crate::machine::{Core, lock};
 use crate::run::{CpuSlot, Exit, Machine};
@@ -32,8 +33,11 @@ impl Drop for EndsAll<'_> {
 impl Machine {
     /// Runs all vCPUs for a time, or until there is a reason to stop; why the run is to end, if it is.
     pub(crate) fn run_threads(&mut self, time: Option<Duration>) -> Result<Option<Exit>, String> {
-        if let Some(exit) = self.prepare()? {
+        if let Some(exit) = self.prepare(time)? {
             return Ok(Some(exit));
+        }
+        if self.is_held() {
+            return Ok(None);
         }
         if let Some((cpu, stop)) = self.stops.pop_front() {
             return Ok(Some(Exit::Debug(cpu, stop)));
@@ -80,11 +84,12 @@ impl CpuSlot {
                 let lines = Attention::LINES | Attention::EXIT;
                 match self.cpu.wakes_on_event() {
                     true if vain >= MOST_VAIN => core.sleep(cpu, lines, Some(DOZE)),
+                    true if core.linger(cpu, lines | Attention::EVENT) => {}
                     true => core.sleep(cpu, lines | Attention::EVENT, None),
                     false => core.sleep(cpu, lines, None),
                 }
             }
-            let (stop, _) = self.execute(core, cpu, u64::MAX, false);
+            let (stop, _) = self.execute(&CpuBus::new(core, cpu, u64::MAX), false);
             match stop {
                 CpuStop::Ran | CpuStop::Asleep => {}
                 stop => return Some(stop),

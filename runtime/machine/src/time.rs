@@ -2,7 +2,7 @@
 
 use crate::device::Nanos;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How guest time passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,11 +19,22 @@ pub enum TimeMode {
 /// Instructions per second of guest time when nothing else is said.
 pub const DEFAULT_IPS: u64 = 100_000_000;
 
+/// The date, in seconds since 1970, at which a machine of which every run is to be the same begins: 2000-01-01.
+pub(crate) const FIXED_DATE: u64 = 946_684_800;
+
+/// Guest time does not stand still.
+const RUNS: u64 = u64::MAX;
+
 /// The machine's clock.
 #[derive(Debug)]
 pub(crate) struct Clock {
     mode: TimeMode,
     started: Instant,
+    /// Seconds since 1970 at guest time 0.
+    date: u64,
+    /// Real time: nanoseconds since `started` that did not pass for the guest, modulo 2^64; and the guest time at which it stands still, or [`RUNS`].
+    lost: AtomicU64,
+    frozen: AtomicU64,
     /// Virtual modes: guest time of the last jump, or 0.
     base: AtomicU64,
     /// Virtual modes: instructions executed since then, without the current turn's.
@@ -32,12 +43,58 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub fn new(mode: TimeMode) -> Clock {
-        Clock { mode, started: Instant::now(), base: AtomicU64::new(0), count: AtomicU64::new(0) }
+        Clock {
+            mode,
+            started: Instant::now(),
+            date: match mode {
+                TimeMode::Deterministic(_) => FIXED_DATE,
+                _ => SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+            },
+            lost: AtomicU64::new(0),
+            frozen: AtomicU64::new(RUNS),
+            base: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+        }
     }
 
     /// True if guest time is the host's.
     pub fn is_realtime(&self) -> bool {
         self.mode == TimeMode::Realtime
+    }
+
+    /// Seconds since 1970 at guest time 0.
+    pub fn date(&self) -> u64 {
+        self.date
+    }
+
+    /// True if every run is the same.
+    pub fn is_deterministic(&self) -> bool {
+        matches!(self.mode, TimeMode::Deterministic(_))
+    }
+
+    /// Guest time between turns; virtual modes: also that of the last jump, and instructions since then.
+    pub fn save(&self) -> (Nanos, Option<(Nanos, u64)>) {
+        let counted = self.rate().map(|_| (Nanos(self.base.load(Relaxed)), self.count.load(Relaxed)));
+        (self.now(0), counted)
+    }
+
+    /// Goes on from a saved time, of the same mode or another.
+    pub fn load(&self, now: Nanos, counted: Option<(Nanos, u64)>) {
+        if self.is_realtime() {
+            match self.frozen.load(Relaxed) {
+                RUNS => self.lost.store(self.host().wrapping_sub(now.0), Relaxed),
+                _ => self.frozen.store(now.0.min(RUNS - 1), Relaxed),
+            }
+            return;
+        }
+        let (base, count) = counted.unwrap_or((now, 0));
+        self.base.store(base.0, Relaxed);
+        self.count.store(count, Relaxed);
+        if self.now(0) != now {
+            // Another rate.
+            self.base.store(now.0, Relaxed);
+            self.count.store(0, Relaxed);
+        }
     }
 
     fn rate(&self) -> Option<u64> {
@@ -50,13 +107,34 @@ impl Clock {
     /// Guest time `executed` instructions into the current turn.
     pub fn now(&self, executed: u64) -> Nanos {
         Nanos(match self.rate() {
-            None => u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            None => match self.frozen.load(Relaxed) {
+                RUNS => self.host().wrapping_sub(self.lost.load(Relaxed)),
+                frozen => frozen,
+            },
             Some(ips) => {
                 let count = u128::from(self.count.load(Relaxed)) + u128::from(executed);
                 let passed = count * 1_000_000_000 / u128::from(ips);
                 self.base.load(Relaxed).saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
             }
         })
+    }
+
+    /// Nanoseconds of the host since the machine was made.
+    fn host(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Real time stands still for the guest, until [`Clock::thaw`].
+    pub fn freeze(&self) {
+        self.frozen.store(self.now(0).0, Relaxed);
+    }
+
+    /// Real time goes on where it stood.
+    pub fn thaw(&self) {
+        let frozen = self.frozen.swap(RUNS, Relaxed);
+        if frozen != RUNS {
+            self.lost.store(self.host().wrapping_sub(frozen), Relaxed);
+        }
     }
 
     /// Instructions from the beginning of the turn until `at`: the least number that makes it due.

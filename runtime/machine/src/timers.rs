@@ -36,6 +36,11 @@ impl Timers {
         self.at.clear();
     }
 
+    /// All that are armed: device, timer, deadline, in the order in which they are due.
+    pub fn armed(&self) -> Vec<(usize, u32, Nanos)> {
+        self.order.iter().map(|(at, device, timer)| (*device, *timer, *at)).collect()
+    }
+
     /// The next deadline.
     pub fn next(&self) -> Option<Nanos> {
         self.order.first().map(|t| t.0)

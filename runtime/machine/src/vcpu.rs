@@ -1,7 +1,7 @@
 //! A vCPU: the interpreter of one instruction set as the machine sees it.
 //!
 //! Data path: the machine gives it turns over its [`GuestBus`]; within a turn the engine translates, executes, takes exceptions and interrupts, and
-//! sleeps; registers, snapshots and counters go by the names of the state's slots. Translations, TLB and exclusive monitor are never saved.
+//! sleeps; registers, snapshots and counters go by the names of the state's slots. Translations and TLB are never saved.
 
 use crate::cpu::{Cpu, CpuStop};
 use emu_ir::gdb::{GdbDesc, GdbReg};
@@ -22,11 +22,32 @@ pub struct VcpuState {
     /// The instruction set's name.
     pub isa: String,
     /// Slots by name; those that are parts of wider ones are left out.
+    #[serde(with = "hexadecimal")]
     pub slots: BTreeMap<String, u128>,
     /// Asleep: until an event (true) or an interrupt.
     pub asleep: Option<bool>,
     /// The event register.
     pub event: bool,
+    /// What the last exclusive load saw, if a store may still succeed for it: physical address, bytes, value.
+    #[serde(default)]
+    pub exclusive: Option<(u64, u8, u64)>,
+}
+
+/// Registers as text: a JSON number has 64 bits.
+mod hexadecimal {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use std::collections::BTreeMap;
+
+    pub fn serialize<S: Serializer>(slots: &BTreeMap<String, u128>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(slots.iter().map(|(name, value)| (name, format!("{value:x}"))))
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<BTreeMap<String, u128>, D::Error> {
+        let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+        let value = |text: &str| u128::from_str_radix(text, 16).map_err(|_| D::Error::custom(format!("`{text}` is no register's value")));
+        texts.into_iter().map(|(name, text)| Ok((name, value(&text)?))).collect()
+    }
 }
 
 /// Why a snapshot does not fit this CPU.
@@ -53,12 +74,14 @@ pub struct Vcpu<I: Isa> {
     engine: Engine<I>,
     /// Registers whose reset values the board gives.
     at_reset: Vec<(Slot, u128)>,
+    /// Its last turn was a single step.
+    stepped: bool,
 }
 
 impl<I: Isa> Vcpu<I> {
     /// A CPU in its reset state; `index` is its place on the board.
     pub fn new(isa: Arc<I>, index: u8) -> Vcpu<I> {
-        Vcpu { engine: Engine::new(isa, index), at_reset: Vec::new() }
+        Vcpu { engine: Engine::new(isa, index), at_reset: Vec::new(), stepped: false }
     }
 
     /// The engine.
@@ -84,17 +107,19 @@ impl<I: Isa> Vcpu<I> {
 
     /// Runs until the bus's limit, an exit request, or sleep; [`Vcpu::executed`] says how far it came.
     pub fn run(&mut self, bus: &dyn GuestBus) -> Stop {
+        self.stepped = false;
         self.engine.run(bus)
     }
 
     /// Executes one instruction, or takes one interrupt.
     pub fn step(&mut self, bus: &dyn GuestBus) -> Stop {
+        self.stepped = true;
         self.engine.step(bus)
     }
 
-    /// Instructions executed in the last turn.
+    /// Instructions executed in the last turn; 0 if they are not counted, but for a step.
     pub fn executed(&self) -> u64 {
-        self.engine.executed()
+        if self.stepped || self.engine.counts() { self.engine.executed() } else { 0 }
     }
 
     /// Asleep in WFI or WFE.
@@ -162,7 +187,13 @@ impl<I: Isa> Vcpu<I> {
     pub fn save(&self) -> VcpuState {
         let isa = self.engine.isa();
         let slots = self.saved().map(|(slot, desc)| (desc.name.to_string(), isa.layout().read(self.engine.state(), slot))).collect();
-        VcpuState { isa: isa.name().to_string(), slots, asleep: self.engine.sleep(), event: self.engine.event() }
+        VcpuState {
+            isa: isa.name().to_string(),
+            slots,
+            asleep: self.engine.sleep(),
+            event: self.engine.event(),
+            exclusive: self.engine.exclusive(),
+        }
     }
 
     /// Takes over a saved state; nothing changes if it does not fit.
@@ -184,6 +215,7 @@ impl<I: Isa> Vcpu<I> {
             layout.write(state, slot, value);
         }
         self.engine.set_sleep(saved.asleep, saved.event);
+        self.engine.set_exclusive(saved.exclusive);
         Ok(())
     }
 }
@@ -218,6 +250,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     fn use_tiers(&mut self, tiers: &Tiers) -> bool {
         self.engine.use_tiers(tiers)
     }
+    fn count(&mut self, counted: bool) {
+        self.engine.count(counted);
+    }
     fn set_code_cache(&mut self, bytes: usize) {
         self.engine.set_code_cache(bytes);
     }
@@ -248,6 +283,9 @@ impl<I: Isa> Cpu for Vcpu<I> {
     }
     fn pc(&self) -> u64 {
         Vcpu::pc(self)
+    }
+    fn block_key(&self) -> u64 {
+        self.engine.isa().block_key(self.engine.state()).0
     }
     fn set_pc(&mut self, pc: u64) {
         Vcpu::set_pc(self, pc);
@@ -309,11 +347,27 @@ mod tests {
     }
 
     #[test]
+    fn a_step_counts_where_nothing_else_does() {
+        let (bus, mut cpu) = vcpu();
+        cpu.engine().use_quick_tier();
+        cpu.engine().count(false);
+        for count in [1, 1, 1, 0] {
+            // The lines are looked at anew.
+            bus.raise(0);
+            cpu.step(&bus);
+            assert_eq!(cpu.executed(), count, "at {:#x}", cpu.pc());
+        }
+        assert_eq!((cpu.run(&bus), cpu.executed()), (Stop::Asleep(true), 0));
+    }
+
+    #[test]
     fn a_snapshot_goes_on_where_it_was_taken() {
         let (bus, mut cpu) = vcpu();
         bus.limit.set(100);
         assert_eq!(cpu.run(&bus), Stop::Asleep(true));
+        cpu.engine().set_exclusive(Some((0x2000, 4, u64::MAX)));
         let saved = cpu.save();
+        assert_eq!(saved.exclusive, Some((0x2000, 4, u64::MAX)));
         let text = serde_json::to_string(&saved).unwrap();
         let (_, mut other) = vcpu();
         other.load(&serde_json::from_str(&text).unwrap()).unwrap();

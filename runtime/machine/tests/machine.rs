@@ -478,7 +478,7 @@ fn in_real_time_an_idle_machine_waits_for_timers_and_input() {
     let cpu = bench.cpu(true, &[Op::Write(A + ARM, 2_000_000), Op::Wfi, Op::Write(A + POWER_OFF, 3)]);
     bench.build.wire(a, 0, 0, Input::Cpu { cpu, bit: 0 }).unwrap();
     let (mut machine, log) = bench.build(TimeMode::Realtime);
-    machine.handle().input(a, 0, b"hi");
+    assert!(machine.serial_line(a, 0).unwrap().receive(b"hi"));
     assert_eq!(machine.run(), Ok(Exit::Stopped(3)));
     let seen = take(&log);
     assert_eq!(seen[..3], ["a reset", "a input h", "a input i"]);

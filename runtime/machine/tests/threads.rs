@@ -6,6 +6,7 @@
 mod common;
 
 use common::{I, Toy, asm};
+use emu_machine::control::Event;
 use emu_machine::device::{Cx, Device, Nanos};
 use emu_machine::machine::{Input, Unmapped};
 use emu_machine::schema::{Count, DeviceType, PortSpec, Props, RegionSpec};
@@ -13,7 +14,7 @@ use emu_machine::vcpu::Vcpu;
 use emu_machine::{Access, Builder, BusError, Exit, GuestPhys, Start, TimeMode};
 use emu_memory::RamBlock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 const KIND: DeviceType = DeviceType {
@@ -184,6 +185,34 @@ fn handler() -> Vec<u32> {
     ]
 }
 
+/// Guest time stands still while it is held.
+fn hold_for_a_while(handle: &emu_machine::Handle) {
+    let (times, holds) = (Arc::<AtomicU64>::default(), Arc::<AtomicU32>::default());
+    let (time, held) = (times.clone(), holds.clone());
+    handle.listen(Box::new(move |event| _ = held.fetch_add(u32::from(event == Event::Held), Ordering::Relaxed)));
+    handle.ask(Box::new(move |machine| {
+        machine.hold();
+        time.store(machine.now().0, Ordering::Relaxed);
+    }));
+    std::thread::sleep(Duration::from_micros(300));
+    handle.ask(Box::new(move |machine| {
+        assert!(machine.is_held() && holds.load(Ordering::Relaxed) > 0);
+        assert_eq!(machine.now().0, times.load(Ordering::Relaxed));
+        machine.resume();
+    }));
+}
+
+#[test]
+fn after_its_end_nobody_waits_for_a_machine() {
+    let machine = Builder::default().build(TimeMode::Realtime);
+    let handle = machine.handle();
+    let waiting = handle.clone();
+    let waits = std::thread::spawn(move || waiting.call(|_| ()));
+    std::thread::sleep(Duration::from_millis(2));
+    drop(machine);
+    assert_eq!((waits.join().unwrap(), handle.call(|_| ())), (None, None));
+}
+
 fn stress(quick: bool) {
     let mut build = Builder::default();
     build.bus(32, Unmapped::Abort, Unmapped::Abort);
@@ -229,7 +258,11 @@ fn stress(quick: bool) {
                     // It should have been over long ago.
                     handle.stop(124);
                 }
-                handle.pause();
+                if n % 2 == 0 {
+                    handle.pause();
+                } else {
+                    hold_for_a_while(&handle);
+                }
                 std::thread::sleep(Duration::from_micros(600));
             }
         });

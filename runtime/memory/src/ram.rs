@@ -6,7 +6,7 @@
 //! Bytes are only ever touched by atomic operations, so racing guests race as they would on hardware and never cause host undefined behaviour.
 
 use crate::keeper::{CodeKeeper, HeldKeepers, Keepers};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*, fence};
@@ -258,6 +258,28 @@ impl RamBlock {
         true
     }
 
+    /// Makes `len` bytes zero, invalidating code there, and gives whole pages of theirs back to the host: those that were never touched cost nothing. False,
+    /// changing nothing, if they do not lie inside the block. Not for blocks that were [reserved](RamBlock::reserve).
+    pub fn clear(&self, offset: u64, len: u64) -> bool {
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return false };
+        // The last page is the block's alone, to its end.
+        let last = if end == self.size { end.next_multiple_of(PAGE_SIZE) } else { end - end % PAGE_SIZE };
+        let first = offset.next_multiple_of(PAGE_SIZE);
+        if first >= last {
+            return self.fill(offset, len, 0);
+        }
+        let start = self.bytes.base.as_ptr().wrapping_add(first as usize).cast();
+        // SAFETY: whole pages of this block's private anonymous mapping; they read as zeroes from now on, as if each byte had been stored.
+        let given = unsafe { madvise(start, (last - first) as usize, Advice::LinuxDontNeed) };
+        if given.is_err() {
+            return self.fill(offset, len, 0);
+        }
+        self.fill(offset, first - offset, 0);
+        self.fill(last.min(end), end - last.min(end), 0);
+        self.store_hits_code(offset, len);
+        true
+    }
+
     /// Fills `len` bytes with `value`, invalidating code there; false, filling nothing, if they do not lie inside the block.
     pub fn fill(&self, offset: u64, len: u64, value: u8) -> bool {
         if self.pointer(offset, len).is_none() {
@@ -484,6 +506,24 @@ mod tests {
         assert_eq!((ram.code_lines(1), ram.code_lines(2)), (1 << 63, 1));
         assert!(ram.copy_in(0xf00, &[0; 0x1200]));
         assert_eq!([0, 1, 2].map(|page| ram.page_generation(page)), [0, 2, 1]);
+    }
+
+    #[test]
+    fn cleared_bytes_are_zero_and_their_code_is_void() {
+        let ram = RamBlock::new("ram", 4 * PAGE_SIZE + 100).unwrap();
+        for (offset, len) in
+            [(0, ram.size()), (10, 20), (100, 3 * PAGE_SIZE), (PAGE_SIZE, PAGE_SIZE), (4 * PAGE_SIZE + 9, 91), (4090, 12), (7, 0)]
+        {
+            ram.fill(0, ram.size(), 0xaa);
+            ram.mark_code(0, ram.size());
+            let generation = ram.page_generation(offset / PAGE_SIZE);
+            assert!(ram.clear(offset, len));
+            assert_eq!(ram.page_generation(offset / PAGE_SIZE) - generation, u32::from(len > 0));
+            for at in 0..ram.size() {
+                assert_eq!(ram.read_u8(at), Some(if (offset..offset + len).contains(&at) { 0 } else { 0xaa }), "{at} of {offset}+{len}");
+            }
+        }
+        assert!(!ram.clear(1, ram.size()) && !ram.clear(u64::MAX, 2));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! is a new version, swapped whole; whoever keeps answers compares versions.
 
 use crate::{Access, Initiator, RamBlock};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// What answers.
@@ -43,6 +43,8 @@ pub struct Region {
     pub priority: i32,
     /// Only this vCPU sees it.
     pub banked: Option<u8>,
+    /// Nobody sees it, from the next [`AddressSpace::commit`] on.
+    pub hidden: Arc<AtomicBool>,
     /// What answers.
     pub target: Target,
 }
@@ -105,6 +107,11 @@ impl AddressSpace {
         self.version.fetch_add(1, Ordering::Release);
     }
 
+    /// All regions, those that are covered too.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
     /// The version of the map.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
@@ -126,7 +133,8 @@ impl AddressSpace {
 }
 
 fn flatten(regions: &[Region], cpu: Option<u8>) -> Vec<Section> {
-    let mut seen: Vec<&Region> = regions.iter().filter(|r| r.banked.is_none() || r.banked == cpu).collect();
+    let sees = |r: &&Region| (r.banked.is_none() || r.banked == cpu) && !r.hidden.load(Ordering::Acquire);
+    let mut seen: Vec<&Region> = regions.iter().filter(sees).collect();
     // The best first: later pieces only fill what is left. A bank of one's own covers the common view.
     seen.reverse();
     seen.sort_by_key(|r| std::cmp::Reverse((r.priority, r.banked.is_some())));
@@ -162,7 +170,7 @@ mod tests {
     use super::*;
 
     fn stub(start: u64, last: u64, priority: i32, banked: Option<u8>, n: usize) -> Region {
-        Region { start, last, priority, banked, target: Target::Stub(n) }
+        Region { start, last, priority, banked, hidden: Arc::default(), target: Target::Stub(n) }
     }
 
     fn who(space: &AddressSpace, at: u64, access: Access) -> Option<(usize, u64, u64)> {
@@ -187,6 +195,12 @@ mod tests {
         assert_eq!(who(&space, 0x405, Access::cpu(1)), Some((2, 5, 11)));
         assert_eq!(who(&space, 0x500, a), None);
         assert_eq!(who(&space, 0xff, a), None);
+        // What is hidden uncovers what is under it.
+        let version = space.version();
+        space.regions()[1].hidden.store(true, Ordering::Release);
+        space.commit();
+        assert_eq!(who(&space, 0x200, a), Some((0, 0x100, 0x300)));
+        assert!(space.version() > version);
     }
 
     #[test]

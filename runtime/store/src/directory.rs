@@ -108,6 +108,8 @@ impl Directory {
         if filled != key.len() {
             return Err(self.host(KEY, io::ErrorKind::UnexpectedEof));
         }
+        // Another thread, or a process of another container, may go by the same number.
+        let _lock = self.lock();
         let name = format!("key.{}", std::process::id());
         _ = unlinkat(&self.fd, &*name, AtFlags::empty());
         let (mut file, _) = self.open_file(&name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;

@@ -53,7 +53,8 @@ impl<M: Machine> Thread<M> {
         if let Some(bytes) = process.options.code_cache {
             engine.set_code_cache(bytes);
         }
-        engine.use_direct_memory(&bus, process.options.stats);
+        engine.use_direct_memory(&bus);
+        engine.count(process.options.stats);
         engine.use_tiers(&process.options.tiers);
         if let Some(map) = &process.options.perf_map {
             engine.set_perf_map(map);

@@ -32,6 +32,10 @@ impl ConnectionExt for Recorded {
     }
 }
 
+impl emu_debug::gdb::Ready for Recorded {
+    fn ready(&mut self, _: std::time::Duration) {}
+}
+
 fuzz_target!(|packets: Vec<&[u8]>| {
     let isa = emu_isa_arm::Arm::model("cortex-a9", emu_isa_arm::System::new("cortex-a9")).expect("the model");
     let mut builder = emu_machine::Builder::default();

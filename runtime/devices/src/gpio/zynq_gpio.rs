@@ -1,7 +1,8 @@
 //! Zynq-7000 general-purpose I/O (UG585 ch. 14, app. B.19): four banks of 32, 22, 32 and 32 pins.
 //!
-//! Guest -> DATA, DIRM, OEN -> output lines; input lines -> DATA_RO and the interrupt logic of each bank -> one interrupt. An
-//! output that is driven reads back. The registers repeat for each bank, so the map is code here, not KDL. Not modelled: pin multiplexing.
+//! Guest -> DATA, DIRM, OEN -> output lines; input lines -> DATA_RO and the interrupt logic of each bank -> one interrupt. A MIO pin that is driven
+//! reads back; EMIO outputs do not know of OEN, and are other wires than the inputs (14.2.3). The registers repeat for each bank, so the map is code
+//! here, not KDL. Not modelled: pin multiplexing.
 
 use emu_machine::device::{Cx, Device};
 use emu_machine::schema::{Count, DeviceType, PortSpec, Props, RegionSpec};
@@ -11,13 +12,16 @@ use serde::{Deserialize, Serialize};
 /// `xlnx,zynq-gpio`.
 pub const TYPE: DeviceType = DeviceType {
     regions: &[RegionSpec { name: "regs", size: Count::Fixed(0x1000) }],
-    inputs: &[PortSpec::many("in", 118, "pins: 0-53 MIO, 54-117 EMIO")],
+    inputs: &[PortSpec::many("in", 118, "pins: 0-53 MIO, 54-117 EMIO"), PortSpec::one("reset", "held in reset while high")],
     outputs: &[PortSpec::one("irq", "interrupt"), PortSpec::many("out", 118, "pins that are driven")],
     ..DeviceType::new("xlnx,zynq-gpio", "Zynq-7000 GPIO (UG585 ch. 14)", create)
 };
 
 const WIDTHS: [u32; 4] = [32, 22, 32, 32];
 const FIRST: [u32; 4] = [0, 32, 54, 86];
+/// Banks from this one on are EMIO.
+const EMIO: usize = 2;
+const RESET: usize = 1;
 
 fn pins(bank: usize) -> u32 {
     if WIDTHS[bank] == 32 { u32::MAX } else { (1 << WIDTHS[bank]) - 1 }
@@ -36,17 +40,30 @@ struct Bank {
     kind: u32,
     polarity: u32,
     both: u32,
+    emio: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct State {
     banks: Vec<Bank>,
+    in_reset: bool,
 }
 
 impl Default for State {
     fn default() -> State {
-        let bank = |i| Bank { data: 0, input: 0, direction: 0, enable: 0, mask: 0, status: 0, kind: pins(i), polarity: 0, both: 0 };
-        State { banks: (0..4).map(bank).collect() }
+        let bank = |i| Bank {
+            data: 0,
+            input: 0,
+            direction: 0,
+            enable: 0,
+            mask: 0,
+            status: 0,
+            kind: pins(i),
+            polarity: 0,
+            both: 0,
+            emio: i >= EMIO,
+        };
+        State { banks: (0..4).map(bank).collect(), in_reset: false }
     }
 }
 
@@ -66,11 +83,12 @@ fn create(_: &Props) -> Result<Box<dyn Device>, String> {
 
 impl Bank {
     fn driven(&self) -> u32 {
-        self.direction & self.enable
+        if self.emio { self.direction } else { self.direction & self.enable }
     }
 
+    /// What the inputs of the block see.
     fn levels(&self) -> u32 {
-        self.data & self.driven() | self.input & !self.driven()
+        if self.emio { self.input } else { self.data & self.driven() | self.input & !self.driven() }
     }
 
     /// Latches what the pins do, given what they were.
@@ -103,7 +121,7 @@ impl Gpio {
 impl Device for Gpio {
     fn reset(&mut self, cx: &mut Cx<'_>) {
         let inputs: Vec<u32> = self.s.banks.iter().map(|b| b.input).collect();
-        self.s = State::default();
+        self.s = State { in_reset: self.s.in_reset, ..State::default() };
         for (bank, input) in inputs.into_iter().enumerate() {
             let b = &mut self.s.banks[bank];
             b.input = input;
@@ -121,7 +139,11 @@ impl Device for Gpio {
                 let b = &self.s.banks[offset as usize / 8];
                 b.data >> (16 * (offset / 4 % 2)) & 0xffff
             }
-            0x40..0x50 => self.s.banks[(offset as usize - 0x40) / 4].data,
+            0x40..0x50 => {
+                let b = &self.s.banks[(offset as usize - 0x40) / 4];
+                // Linux's driver reads EMIO inputs here, as DATA_RO does not have them in all silicon.
+                if b.emio { b.data & b.direction | b.input & !b.direction } else { b.data }
+            }
             0x60..0x70 => {
                 let bank = (offset as usize - 0x60) / 4;
                 self.s.banks[bank].levels() & pins(bank)
@@ -148,6 +170,9 @@ impl Device for Gpio {
     fn write(&mut self, _: usize, offset: u64, size: u8, value: u64, _: Access, cx: &mut Cx<'_>) -> Result<(), BusError> {
         if size != 4 || !offset.is_multiple_of(4) {
             return Err(BusError::Device);
+        }
+        if self.s.in_reset {
+            return Ok(());
         }
         let value = value as u32;
         let bank = match offset {
@@ -184,13 +209,23 @@ impl Device for Gpio {
         Ok(())
     }
 
-    fn line_changed(&mut self, _: usize, index: u32, level: bool, cx: &mut Cx<'_>) {
+    fn line_changed(&mut self, port: usize, index: u32, level: bool, cx: &mut Cx<'_>) {
+        if port == RESET {
+            self.s.in_reset = level;
+            if level {
+                self.reset(cx);
+            }
+            return;
+        }
         let Some(bank) = (0..4).rev().find(|b| index >= FIRST[*b]) else { return };
         let b = &mut self.s.banks[bank];
         let before = b.levels();
+        let held = self.s.in_reset;
         let pin = 1u32.checked_shl(index - FIRST[bank]).unwrap_or(0);
         b.input = if level { b.input | pin } else { b.input & !pin };
-        b.sense(before);
+        if !held {
+            b.sense(before);
+        }
         self.line(cx);
     }
 

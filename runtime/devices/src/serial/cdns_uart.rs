@@ -1,6 +1,6 @@
 //! Cadence UART (Zynq-7000 TRM UG585 ch. 19 and app. B.33).
 //!
-//! Guest -> host: FIFO write -> back end at once; while the transmitter is off, bytes stay in its FIFO. Host -> guest: back end -> receive FIFO of 64 bytes, as long as there is room; what
+//! Guest -> host: FIFO write -> back end at once; while the transmitter is off or the back end full, bytes stay in the FIFO. Host -> guest: back end -> receive FIFO of 64 bytes, as long as there is room; what
 //! does not fit waits in the back end, so nothing is lost. Interrupt: ISR & IMR. The line speed only sets the receiver timeout.
 //! Not modelled: breaks, parity and framing errors, modem lines (held active), transmission time.
 
@@ -90,9 +90,10 @@ impl Uart {
         cx.set_line(0, 0, self.s.regs.isr & self.s.regs.imr != 0);
     }
 
-    /// Sends what the transmit FIFO holds, if the transmitter is on.
+    /// Sends what the transmit FIFO holds, if the transmitter is on and somebody takes it.
     fn drain(&mut self, cx: &mut Cx<'_>) {
         while self.tx_enabled()
+            && (self.mode() >= 2 || cx.can_send(0))
             && let Some(byte) = self.s.tx.pop_front()
         {
             match self.mode() {
@@ -176,6 +177,13 @@ impl Hooks for Uart {
         self.update(cx);
     }
 
+    fn divider(&mut self, old: u32, value: u32, _: &mut Cx<'_>) {
+        // 0 to 3 are ignored (UG585 B.33, Baud_rate_divider_reg0).
+        if value & 0xff < 4 {
+            self.s.regs.bdiv = old;
+        }
+    }
+
     fn status(&mut self, _: &mut Cx<'_>) -> u32 {
         let (trigger, nearly) = self.tx_trigger();
         self.levels_now() | if trigger { Regs::SR_TTRIG } else { 0 } | if nearly { Regs::SR_TNFUL } else { 0 }
@@ -231,6 +239,10 @@ impl Device for Uart {
     fn timer_expired(&mut self, _: u32, cx: &mut Cx<'_>) {
         self.s.regs.isr |= Regs::ISR_TIMEOUT;
         self.update(cx);
+    }
+
+    fn output_ready(&mut self, _: usize, cx: &mut Cx<'_>) {
+        self.drain(cx);
     }
 
     fn input_ready(&mut self, _: usize, cx: &mut Cx<'_>) {

@@ -1,6 +1,6 @@
 //! 16550A UART (National Semiconductor PC16550D data sheet; also AXI UART 16550, PG143).
 //!
-//! Guest -> host: transmitter holding register or FIFO -> back end at once. Host -> guest: back end -> receive FIFO of 16 bytes, as long as there is room;
+//! Guest -> host: transmitter holding register or FIFO -> back end at once, or when it has room. Host -> guest: back end -> receive FIFO of 16 bytes, as long as there is room;
 //! what does not fit waits in the back end, so nothing is lost. Interrupt: the best of the enabled sources. Registers are bytes, spread evenly over the window, and two
 //! of them change with LCR.DLAB, so the map is code here, not KDL. The line speed only sets the character timeout. Not modelled: breaks, parity and framing
 //! errors, transmission time, DMA modes, gating of the interrupt by OUT2.
@@ -45,10 +45,12 @@ const IER_LINE: u8 = 4;
 const IER_MODEM: u8 = 8;
 const FCR_ENABLE: u8 = 1;
 const FCR_CLEAR_RX: u8 = 2;
+const FCR_CLEAR_TX: u8 = 4;
 const LCR_DLAB: u8 = 0x80;
 const MCR_LOOP: u8 = 0x10;
 const LSR_READY: u8 = 1;
 const LSR_OVERRUN: u8 = 2;
+/// Transmitter holding register and transmitter empty.
 const LSR_EMPTY: u8 = 0x60;
 // IIR: interrupt identifications, in order of priority.
 const ID_LINE: u8 = 6;
@@ -73,6 +75,8 @@ struct State {
     scr: u8,
     divisor: u16,
     rx: VecDeque<u8>,
+    /// Waits for room in the back end.
+    tx: VecDeque<u8>,
     /// The transmitter became empty and nobody was told yet.
     emptied: bool,
     /// Bytes below the trigger level waited for four characters' time.
@@ -81,7 +85,7 @@ struct State {
 
 impl State {
     fn is_sound(&self) -> bool {
-        self.rx.len() <= FIFO
+        self.rx.len() <= FIFO && self.tx.len() <= FIFO
     }
 }
 
@@ -133,6 +137,20 @@ impl Uart {
         } else {
             ID_NONE
         }
+    }
+
+    fn line_status(&self) -> u8 {
+        if self.s.tx.is_empty() { LSR_EMPTY } else { 0 }
+    }
+
+    /// Sends what somebody takes.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        while cx.can_send(0)
+            && let Some(byte) = self.s.tx.pop_front()
+        {
+            cx.send(0, byte);
+        }
+        self.s.emptied |= self.s.tx.is_empty();
     }
 
     fn update(&self, cx: &mut Cx<'_>) {
@@ -194,7 +212,7 @@ impl Uart {
             LSR => {
                 let errors = std::mem::take(&mut self.s.errors);
                 self.update(cx);
-                LSR_EMPTY | errors | if self.s.rx.is_empty() { 0 } else { LSR_READY }
+                self.line_status() | errors | if self.s.rx.is_empty() { 0 } else { LSR_READY }
             }
             MSR => {
                 let deltas = std::mem::take(&mut self.s.deltas);
@@ -212,19 +230,28 @@ impl Uart {
                 if self.loops() {
                     self.receive(value, cx);
                 } else {
-                    cx.send(0, value);
+                    // One that comes too early takes the place of the last.
+                    if self.s.tx.len() == if self.fifos() { FIFO } else { 1 } {
+                        self.s.tx.pop_back();
+                    }
+                    self.s.tx.push_back(value);
                 }
-                self.s.emptied = true;
+                self.s.emptied = false;
+                self.drain(cx);
             }
             IER if self.s.lcr & LCR_DLAB != 0 => self.s.divisor = self.s.divisor & 0xff | u16::from(value) << 8,
             IER => {
                 // Enabling the interrupt of an empty transmitter raises it.
-                self.s.emptied |= value & !self.s.ier & IER_EMPTY != 0;
+                self.s.emptied |= value & !self.s.ier & IER_EMPTY != 0 && self.s.tx.is_empty();
                 self.s.ier = value & 0xf;
             }
             IIR_FCR => {
                 if value & FCR_CLEAR_RX != 0 || (value ^ self.s.fcr) & FCR_ENABLE != 0 {
                     self.s.rx.clear();
+                }
+                if value & FCR_CLEAR_TX != 0 || (value ^ self.s.fcr) & FCR_ENABLE != 0 {
+                    self.s.tx.clear();
+                    self.drain(cx);
                 }
                 // The other bits are taken only together with the enable.
                 self.s.fcr = if value & FCR_ENABLE != 0 { value & 0xc9 } else { 0 };
@@ -264,7 +291,7 @@ impl Device for Uart {
             let shown = match register {
                 DATA if self.s.lcr & LCR_DLAB == 0 => self.s.rx.front().copied().unwrap_or(0),
                 IIR_FCR => self.identification(),
-                LSR => LSR_EMPTY | self.s.errors | u8::from(!self.s.rx.is_empty()),
+                LSR => self.line_status() | self.s.errors | u8::from(!self.s.rx.is_empty()),
                 MSR => self.modem() | self.s.deltas,
                 other => self.get(other, cx),
             };
@@ -285,6 +312,13 @@ impl Device for Uart {
     fn timer_expired(&mut self, _: u32, cx: &mut Cx<'_>) {
         self.s.timeout = !self.s.rx.is_empty();
         self.update(cx);
+    }
+
+    fn output_ready(&mut self, _: usize, cx: &mut Cx<'_>) {
+        if !self.s.tx.is_empty() {
+            self.drain(cx);
+            self.update(cx);
+        }
     }
 
     fn input_ready(&mut self, _: usize, cx: &mut Cx<'_>) {

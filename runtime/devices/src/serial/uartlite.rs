@@ -1,6 +1,6 @@
 //! Xilinx UART Lite (PG142 AXI UART Lite; DS571 XPS UART Lite).
 //!
-//! Guest -> host: transmit FIFO -> back end at once. Host -> guest: back end -> receive FIFO of 16 bytes, as long as there is room; what does not fit
+//! Guest -> host: transmit FIFO of 16 bytes -> back end at once, or when it has room. Host -> guest: back end -> receive FIFO of 16 bytes, as long as there is room; what does not fit
 //! waits in the back end, so nothing is lost. Interrupt: a pulse when the receive FIFO gets its first byte, and when the transmit FIFO has become
 //! empty. The line speed is fixed in the hardware and has no effect. Not modelled: parity, framing and overrun errors, transmission time.
 
@@ -28,12 +28,14 @@ const FIFO: usize = 16;
 struct State {
     regs: Regs,
     rx: VecDeque<u8>,
+    /// Waits for room in the back end.
+    tx: VecDeque<u8>,
     interrupts: bool,
 }
 
 impl State {
     fn is_sound(&self) -> bool {
-        self.rx.len() <= FIFO
+        self.rx.len() <= FIFO && self.tx.len() <= FIFO
     }
 }
 
@@ -50,6 +52,19 @@ impl Uart {
         if self.s.interrupts {
             cx.set_line(0, 0, true);
             cx.set_line(0, 0, false);
+        }
+    }
+
+    /// Sends what somebody takes.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        let waited = !self.s.tx.is_empty();
+        while cx.can_send(0)
+            && let Some(byte) = self.s.tx.pop_front()
+        {
+            cx.send(0, byte);
+        }
+        if waited && self.s.tx.is_empty() {
+            self.pulse(cx);
         }
     }
 
@@ -79,15 +94,18 @@ impl Hooks for Uart {
     }
 
     fn push(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
-        cx.send(0, value as u8);
-        self.pulse(cx);
+        if self.s.tx.len() < FIFO {
+            self.s.tx.push_back(value as u8);
+        }
+        self.drain(cx);
     }
 
     fn status(&mut self, _: &mut Cx<'_>) -> u32 {
         let flags = [
             (Regs::STAT_RXVALID, !self.s.rx.is_empty()),
             (Regs::STAT_RXFULL, self.s.rx.len() == FIFO),
-            (Regs::STAT_TXEMPTY, true),
+            (Regs::STAT_TXFULL, self.s.tx.len() == FIFO),
+            (Regs::STAT_TXEMPTY, self.s.tx.is_empty()),
             (Regs::STAT_IE, self.s.interrupts),
         ];
         flags.iter().filter(|f| f.1).fold(0, |all, f| all | f.0)
@@ -97,6 +115,10 @@ impl Hooks for Uart {
         self.s.interrupts = value & Regs::CTRL_IE != 0;
         if value & Regs::CTRL_RST_RX != 0 {
             self.s.rx.clear();
+        }
+        if value & Regs::CTRL_RST_TX != 0 && !self.s.tx.is_empty() {
+            self.s.tx.clear();
+            self.pulse(cx);
         }
         self.fill(cx);
     }
@@ -118,6 +140,10 @@ impl Device for Uart {
 
     fn write(&mut self, _: usize, offset: u64, size: u8, value: u64, _: Access, cx: &mut Cx<'_>) -> Result<(), BusError> {
         regs::write(self, offset, size, value, cx)
+    }
+
+    fn output_ready(&mut self, _: usize, cx: &mut Cx<'_>) {
+        self.drain(cx);
     }
 
     fn input_ready(&mut self, _: usize, cx: &mut Cx<'_>) {

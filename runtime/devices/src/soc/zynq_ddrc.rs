@@ -3,7 +3,7 @@
 //! Registers only: memory works whatever they hold. Not modelled: training, self-refresh, ECC (reads as off), port arbitration.
 
 use emu_machine::device::{Cx, Device};
-use emu_machine::schema::{Count, DeviceType, Props, RegionSpec};
+use emu_machine::schema::{Count, DeviceType, PortSpec, Props, RegionSpec};
 use emu_machine::{Access, BusError};
 use regs::{Hooks, Regs};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ crate::regs!("zynq_ddrc");
 pub const TYPE: DeviceType = DeviceType {
     registers: Regs::MAP,
     regions: &[RegionSpec { name: "regs", size: Count::Fixed(0x1000) }],
+    inputs: &[PortSpec::one("reset", "its registers are reset when it rises")],
     ..DeviceType::new("xlnx,zynq-ddrc", "Zynq-7000 DDR controller (UG585 B.9)", create)
 };
 
@@ -53,6 +54,12 @@ impl Device for Ddrc {
 
     fn write(&mut self, _: usize, offset: u64, size: u8, value: u64, _: Access, cx: &mut Cx<'_>) -> Result<(), BusError> {
         regs::write(self, offset, size, value, cx)
+    }
+
+    fn line_changed(&mut self, _: usize, _: u32, level: bool, cx: &mut Cx<'_>) {
+        if level {
+            self.reset(cx);
+        }
     }
 
     crate::snapshot!(s);

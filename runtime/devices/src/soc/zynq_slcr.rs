@@ -1,11 +1,12 @@
 //! Zynq-7000 System Level Control Registers (UG585 ch. 25 clocks, ch. 26 resets, app. B.28).
 //!
-//! PS_CLK -> PLLs -> dividers -> clock outputs, recomputed at every write; reset registers -> reset and clock-stop lines of the
-//! CPUs, or a reset of the whole machine. Writes need the unlock key. Not modelled: gating of the AMBA peripheral clocks, peripheral
-//! resets other than the UARTs', MIO multiplexing, OCM remapping (OCM_CFG is kept, the map does not change; said once).
+//! PS_CLK -> PLLs -> dividers -> clock outputs, recomputed at every write; reset registers -> reset and clock-stop lines of CPUs and
+//! controllers, or a reset of the whole machine, as the watchdogs ask for one by their lines; why the last reset was -> REBOOT_STATUS; OCM_CFG ->
+//! lines by which the board maps the on-chip memory. Writes need the unlock key. Not modelled: gating of the AMBA peripheral clocks, clocks from
+//! pins, one gate for each of two controllers that share a clock (it runs if one of them is open), throttling of the PL clocks, MIO multiplexing.
 
 use emu_machine::device::{Cx, Device, Hertz};
-use emu_machine::schema::{ClockSpec, Count, DeviceType, PortSpec, Props, RegionSpec};
+use emu_machine::schema::{ClockSpec, Count, DeviceType, PortSpec, PropKind, PropSpec, Props, RegionSpec};
 use emu_machine::{Access, BusError};
 use regs::{Hooks, Regs};
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,48 @@ const fn clock(name: &'static str, doc: &'static str) -> ClockSpec {
 pub const TYPE: DeviceType = DeviceType {
     registers: Regs::MAP,
     regions: &[RegionSpec { name: "regs", size: Count::Fixed(0x1000) }],
+    inputs: &[
+        PortSpec::one("swdt-reset", "the system watchdog asks for a reset of the system"),
+        PortSpec::many("awdt-reset", 2, "a CPU's private watchdog asks for a reset, of what RS_AWDT_CTRL says"),
+    ],
+    // In the order of `Slcr::lines`.
     outputs: &[
         PortSpec::many("cpu-reset", 2, "A9_RST0, A9_RST1: the CPU is held in reset while high"),
         PortSpec::many("cpu-stop", 2, "A9_CLKSTOP0, A9_CLKSTOP1: the CPU's clock stands still while high"),
         PortSpec::many("uart-reset", 2, "UART_RST_CTRL: resets of the UARTs"),
+        PortSpec::many("sdio-reset", 2, "SDIO_RST_CTRL: resets of the SD controllers"),
+        PortSpec::many("gem-reset", 2, "GEM_RST_CTRL: resets of the Ethernet controllers"),
+        PortSpec::many("usb-reset", 2, "USB_RST_CTRL: resets of the USB controllers"),
+        PortSpec::many("spi-reset", 2, "SPI_RST_CTRL: resets of the SPI controllers"),
+        PortSpec::many("can-reset", 2, "CAN_RST_CTRL: resets of the CAN controllers"),
+        PortSpec::many("i2c-reset", 2, "I2C_RST_CTRL: resets of the I2C controllers"),
+        PortSpec::one("gpio-reset", "GPIO_RST_CTRL: reset of the GPIO controller"),
+        PortSpec::one("qspi-reset", "LQSPI_RST_CTRL: reset of the Quad-SPI controller"),
+        PortSpec::one("smc-reset", "SMC_RST_CTRL: reset of the static memory controller"),
+        PortSpec::one("dmac-reset", "DMAC_RST_CTRL: reset of the DMA controller"),
+        PortSpec::one("ddr-reset", "DDR_RST_CTRL: reset of the DDR controller"),
+        PortSpec::one("ocm-reset", "OCM_RST_CTRL: reset of the on-chip memory controller"),
+        PortSpec::one("topsw-reset", "TOPSW_RST_CTRL: reset of the central interconnect"),
+        PortSpec::one("peri-reset", "A9_CPU_RST_CTRL.PERI_RST: reset of the CPUs' interrupt controller, timers and snoop control unit"),
+        PortSpec::many("fpga-reset", 4, "FPGA_RST_CTRL: resets of the programmable logic"),
+        PortSpec::one("dmac-ns", "TZ_DMA_NS: the DMA controller's manager is Non-secure"),
+        PortSpec::many("dmac-irq-ns", 16, "TZ_DMA_IRQ_NS: its events that are Non-secure"),
+        PortSpec::many("dmac-periph-ns", 4, "TZ_DMA_PERIPH_NS: its peripheral request interfaces that are Non-secure"),
+        PortSpec::many("ocm-high", 4, "OCM_CFG: a quarter of the on-chip memory is at the top of the addresses, not at 0"),
+    ],
+    props: &[
+        PropSpec {
+            name: "boot-mode",
+            kind: PropKind::Choice(&["jtag", "qspi", "nor", "nand", "sd"]),
+            default: Some("jtag"),
+            doc: "what the boot mode pins say (UG585 table 6-4)",
+        },
+        PropSpec {
+            name: "ocm-cfg",
+            kind: PropKind::Int { min: 0, max: 0x1f },
+            default: Some("0x18"),
+            doc: "OCM_CFG after reset: 0x18 as the boot ROM leaves it, 0x1f as the first-stage boot loader does",
+        },
     ],
     clocks_in: &[ClockSpec { name: "ps-clk", required: true, doc: "PS_CLK pin, 33.333 MHz on most boards" }],
     clocks_out: &[
@@ -41,7 +80,10 @@ pub const TYPE: DeviceType = DeviceType {
         clock("gem1-ref", "Ethernet 1"),
         clock("smc-ref", "static memory controller"),
         clock("lqspi-ref", "Quad-SPI"),
+        clock("dci", "DDR impedance calibration"),
         clock("pcap", "configuration port"),
+        clock("trace", "trace port"),
+        clock("swdt", "system watchdog"),
         clock("fclk0", "PL clock 0"),
         clock("fclk1", "PL clock 1"),
         clock("fclk2", "PL clock 2"),
@@ -53,7 +95,14 @@ pub const TYPE: DeviceType = DeviceType {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
     regs: Regs,
+    /// Power was on before: a reset is not that of power-on.
+    powered: bool,
+    /// Why the next reset is, in bits of REBOOT_STATUS; 0: somebody outside asks for it.
+    reason: u32,
 }
+
+/// Why a reset was, in REBOOT_STATUS.
+const REASONS: u32 = 0x007f_0000;
 
 impl State {
     fn is_sound(&self) -> bool {
@@ -63,10 +112,19 @@ impl State {
 
 struct Slcr {
     s: State,
+    boot_mode: u32,
+    ocm_cfg: u32,
 }
 
-fn create(_: &Props) -> Result<Box<dyn Device>, String> {
-    Ok(Box::new(Slcr { s: State::default() }))
+fn create(props: &Props) -> Result<Box<dyn Device>, String> {
+    let boot_mode = match props.text("boot-mode") {
+        "qspi" => 1,
+        "nor" => 2,
+        "nand" => 4,
+        "sd" => 5,
+        _ => 0,
+    };
+    Ok(Box::new(Slcr { s: State::default(), boot_mode, ocm_cfg: props.int("ocm-cfg") as u32 }))
 }
 
 /// A field of a clock control register.
@@ -108,13 +166,15 @@ impl Slcr {
         let on = |value: u32, mask: u32, hz: u64| if value & mask != 0 { hz } else { 0 };
         let one = |value: u32, mask: u32| on(value, mask, divide(source(value), bits(value, 13, 8)));
         let two = |value: u32, mask: u32| on(value, mask, divide(divide(source(value), bits(value, 13, 8)), bits(value, 25, 20)));
+        let (arm_clk, ddr_clk) = (r.arm_clk_ctrl, r.ddr_clk_ctrl);
+        let cpu_1x = on(arm_clk, 1 << 27, divide(cpu, if six { 6 } else { 4 }));
         let all = [
-            cpu,
-            cpu / 2,
-            divide(cpu, if six { 3 } else { 2 }),
-            divide(cpu, if six { 6 } else { 4 }),
-            divide(ddr, bits(r.ddr_clk_ctrl, 31, 26)),
-            divide(ddr, bits(r.ddr_clk_ctrl, 25, 20)),
+            on(arm_clk, 1 << 24, cpu),
+            on(arm_clk, 1 << 25, cpu / 2),
+            on(arm_clk, 1 << 26, divide(cpu, if six { 3 } else { 2 })),
+            cpu_1x,
+            on(ddr_clk, 2, divide(ddr, bits(ddr_clk, 31, 26))),
+            on(ddr_clk, 1, divide(ddr, bits(ddr_clk, 25, 20))),
             one(r.uart_clk_ctrl, 3),
             one(r.sdio_clk_ctrl, 3),
             one(r.spi_clk_ctrl, 3),
@@ -123,7 +183,11 @@ impl Slcr {
             two(r.gem1_clk_ctrl, 1),
             one(r.smc_clk_ctrl, 1),
             one(r.lqspi_clk_ctrl, 1),
+            on(r.dci_clk_ctrl, 1, divide(divide(ddr, bits(r.dci_clk_ctrl, 13, 8)), bits(r.dci_clk_ctrl, 25, 20))),
             one(r.pcap_clk_ctrl, 1),
+            // A clock that comes from a pin stands still, as nobody drives it.
+            if r.dbg_clk_ctrl & 1 << 6 == 0 { one(r.dbg_clk_ctrl, 1) } else { 0 },
+            if r.wdt_clk_sel & 1 == 0 { cpu_1x } else { 0 },
             two(r.fpga0_clk_ctrl, u32::MAX),
             two(r.fpga1_clk_ctrl, u32::MAX),
             two(r.fpga2_clk_ctrl, u32::MAX),
@@ -135,13 +199,42 @@ impl Slcr {
     }
 
     fn lines(&mut self, cx: &mut Cx<'_>) {
-        let (cpu, uart) = (self.s.regs.a9_cpu_rst_ctrl, self.s.regs.uart_rst_ctrl);
-        for i in 0..2 {
-            cx.set_line(0, i, cpu >> i & 1 != 0);
-            cx.set_line(1, i, cpu >> (4 + i) & 1 != 0);
-            // Either of the reference and the bus clock domain.
-            cx.set_line(2, i, (uart | uart >> 2) >> i & 1 != 0);
+        let r = &self.s.regs;
+        // How many lines, the register, and the first line's bits: one for each clock domain. The next line has the next bits.
+        let all: [(u32, u32, &[u32]); 22] = [
+            (2, r.a9_cpu_rst_ctrl, &[0]),
+            (2, r.a9_cpu_rst_ctrl, &[4]),
+            (2, r.uart_rst_ctrl, &[0, 2]),
+            (2, r.sdio_rst_ctrl, &[0, 4]),
+            (2, r.gem_rst_ctrl, &[0, 4, 6]),
+            (2, r.usb_rst_ctrl, &[0]),
+            (2, r.spi_rst_ctrl, &[0, 2]),
+            (2, r.can_rst_ctrl, &[0, 2]),
+            (2, r.i2c_rst_ctrl, &[0]),
+            (1, r.gpio_rst_ctrl, &[0]),
+            (1, r.lqspi_rst_ctrl, &[0, 1]),
+            (1, r.smc_rst_ctrl, &[0, 1]),
+            (1, r.dmac_rst_ctrl, &[0]),
+            (1, r.ddr_rst_ctrl, &[0]),
+            (1, r.ocm_rst_ctrl, &[0]),
+            (1, r.topsw_rst_ctrl, &[0]),
+            (1, r.a9_cpu_rst_ctrl, &[8]),
+            (4, r.fpga_rst_ctrl, &[0]),
+            (1, r.tz_dma_ns, &[0]),
+            (16, r.tz_dma_irq_ns, &[0]),
+            (4, r.tz_dma_periph_ns, &[0]),
+            (4, r.ocm_cfg, &[0]),
+        ];
+        for (port, (lines, value, bits)) in all.into_iter().enumerate() {
+            for i in 0..lines {
+                cx.set_line(port, i, bits.iter().any(|bit| value >> (bit + i) & 1 != 0));
+            }
         }
+    }
+
+    fn reset_system(&mut self, reason: u32, cx: &mut Cx<'_>) {
+        self.s.reason = reason;
+        cx.reset_system();
     }
 }
 
@@ -166,22 +259,28 @@ impl Hooks for Slcr {
         self.recompute(cx);
     }
 
-    fn system_reset(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
-        if value & 1 != 0 {
-            // SLC_RST: the reason survives the reset.
-            self.s.regs.reboot_status |= 1 << 19;
-            cx.reset_system();
+    fn pin_clocks(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
+        if value & (1 << 6 | 1 << 22) != 0 {
+            cx.unimplemented("CAN_MIOCLK_CTRL: CAN reference clocks from pins");
         }
     }
 
-    fn uart_reset(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
+    fn system_reset(&mut self, _: u32, value: u32, cx: &mut Cx<'_>) {
+        if value & 1 != 0 {
+            self.reset_system(Regs::REBOOT_STATUS_SLC_RST, cx);
+        }
+    }
+
+    fn peripheral_reset(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
         self.lines(cx);
     }
 
-    fn ocm(&mut self, old: u32, _: u32, cx: &mut Cx<'_>) {
-        if self.s.regs.ocm_cfg != old {
-            cx.unimplemented("OCM_CFG: the on-chip memory stays where it is");
-        }
+    fn security(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
+        self.lines(cx);
+    }
+
+    fn ocm(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
+        self.lines(cx);
     }
 
     fn cpu_reset(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
@@ -191,9 +290,17 @@ impl Hooks for Slcr {
 
 impl Device for Slcr {
     fn reset(&mut self, cx: &mut Cx<'_>) {
-        let reboot_status = self.s.regs.reboot_status;
-        self.s = State::default();
-        self.s.regs.reboot_status = reboot_status;
+        let was = std::mem::take(&mut self.s);
+        self.s.powered = true;
+        // What is not the reason survives.
+        self.s.regs.reboot_status = match (was.powered, was.reason) {
+            (false, _) => Regs::REBOOT_STATUS_POR,
+            (true, 0) => was.regs.reboot_status & !REASONS | Regs::REBOOT_STATUS_SRST_B,
+            (true, reason) => was.regs.reboot_status & !REASONS | reason,
+        };
+        // The pins that choose the boot mode have no pull-up.
+        self.s.regs.mio_pin[2..=8].fill(0x601);
+        (self.s.regs.boot_mode, self.s.regs.ocm_cfg) = (self.boot_mode, self.ocm_cfg);
         self.recompute(cx);
         self.lines(cx);
     }
@@ -204,6 +311,22 @@ impl Device for Slcr {
 
     fn write(&mut self, _: usize, offset: u64, size: u8, value: u64, _: Access, cx: &mut Cx<'_>) -> Result<(), BusError> {
         regs::write(self, offset, size, value, cx)
+    }
+
+    fn line_changed(&mut self, port: usize, index: u32, level: bool, cx: &mut Cx<'_>) {
+        let reason = match (port, index) {
+            (0, _) => Regs::REBOOT_STATUS_SWDT_RST,
+            (_, 0) => Regs::REBOOT_STATUS_AWDT0_RST,
+            _ => Regs::REBOOT_STATUS_AWDT1_RST,
+        };
+        if !level {
+        } else if port == 0 || self.s.regs.rs_awdt_ctrl >> (index & 1) & 1 == 0 {
+            self.reset_system(reason, cx);
+        } else {
+            self.s.regs.reboot_status = self.s.regs.reboot_status & !REASONS | reason;
+            cx.set_line(0, index & 1, true);
+            self.lines(cx);
+        }
     }
 
     fn clock_changed(&mut self, _: usize, _: Hertz, cx: &mut Cx<'_>) {

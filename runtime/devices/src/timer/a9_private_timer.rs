@@ -1,7 +1,7 @@
 //! Cortex-A9 MPCore private timer and watchdog (Cortex-A9 MPCore TRM r4p1, 4.2): a 32-bit down-counter for each CPU.
 //!
 //! PERIPHCLK and the prescaler -> counter; at zero -> event flag -> interrupt (timer ID 29, watchdog ID 30), reload or stop. In
-//! watchdog mode zero asks for a reset instead; the magic sequence 0x12345678, 0x87654321 leaves that mode. Each CPU sees its
+//! watchdog mode zero asks for a reset instead, by a pulse of its reset line; the magic sequence 0x12345678, 0x87654321 leaves that mode. Each CPU sees its
 //! own copy at the same address.
 
 use crate::clocked::Ticks;
@@ -28,7 +28,16 @@ pub const TIMER: DeviceType = DeviceType {
 pub const WATCHDOG: DeviceType = DeviceType {
     regions: &[RegionSpec { name: "regs", size: Count::Fixed(0x20) }],
     props: PROPS,
-    outputs: OUTPUTS,
+    outputs: &[
+        OUTPUTS[0],
+        PortSpec {
+            name: "reset",
+            count: Count::Prop("ncpu"),
+            first: 0,
+            per_cpu: false,
+            doc: "WDRESETREQ: a CPU's watchdog asks for a reset",
+        },
+    ],
     clocks_in: CLOCKS,
     ..DeviceType::new("arm,a9-private-wdt", "Cortex-A9 private watchdog (MPCore TRM 4.2)", create_watchdog)
 };
@@ -117,7 +126,8 @@ impl Timer {
             c.event = true;
             if watchdog && c.control & WATCHDOG_MODE != 0 {
                 c.reset_status = true;
-                cx.reset_system();
+                cx.set_line(1, cpu as u32, true);
+                cx.set_line(1, cpu as u32, false);
             }
             // A reload takes a tick of its own: the period is load + 1.
             c.counting = c.control & AUTO != 0 && c.load > 0;

@@ -10,9 +10,13 @@ pub struct Bench {
     pub kind: DeviceType,
 }
 
+pub fn kind(name: &str) -> DeviceType {
+    emu_devices::registry().into_iter().find(|k| k.name == name).unwrap_or_else(|| panic!("no type {name}"))
+}
+
 /// A device of this type, `hz` on each clock input.
 pub fn device(name: &str, hz: u64) -> Bench {
-    let kind = emu_devices::registry().into_iter().find(|k| k.name == name).unwrap_or_else(|| panic!("no type {name}"));
+    let kind = kind(name);
     Bench { bench: TestBench::new(&kind, hz), kind }
 }
 
@@ -44,6 +48,11 @@ impl Bench {
     pub fn line(&self, port: &str, index: u32) -> bool {
         let port = self.kind.outputs.iter().position(|p| p.name == port).expect("an output of that name");
         self.bench.line(port, index)
+    }
+
+    pub fn rises(&self, port: &str, index: u32) -> u32 {
+        let port = self.kind.outputs.iter().position(|p| p.name == port).expect("an output of that name");
+        self.bench.rises(port, index)
     }
 
     pub fn drive(&mut self, port: &str, index: u32, level: bool) {

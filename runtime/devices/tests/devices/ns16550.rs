@@ -92,3 +92,18 @@ fn loopback_overruns_and_turns_the_modem_lines() {
     assert_eq!((get(&mut u, 5), get(&mut u, 5), get(&mut u, 0)), (0x63, 0x61, b'a'));
     assert!(u.bench.sent().is_empty() && !u.line("irq", 0));
 }
+
+#[test]
+fn what_the_back_end_does_not_take_keeps_the_transmitter_full() {
+    let mut u = uart();
+    put(&mut u, 2, 1);
+    put(&mut u, 1, 2);
+    assert_eq!(get(&mut u, 2), 0xc2);
+    u.bench.set_full(true);
+    for byte in 0..16 {
+        put(&mut u, 0, byte);
+    }
+    assert_eq!((get(&mut u, 5), get(&mut u, 2), u.line("irq", 0)), (0, 0xc1, false));
+    u.bench.set_full(false);
+    assert_eq!((get(&mut u, 5), get(&mut u, 2), u.bench.sent()), (0x60, 0xc2, (0..16).collect::<Vec<u8>>()));
+}

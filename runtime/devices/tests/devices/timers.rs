@@ -179,12 +179,12 @@ mod private {
             ticks(&mut t, 90);
             t.write(LOAD, 100);
         }
-        assert_eq!(t.bench.resets, 0);
+        assert_eq!(t.rises("reset", 0), 0);
         t.write(CONTROL, 0b0001);
         assert_eq!(t.read(CONTROL) & 8, 8, "watchdog mode stays");
         t.write(LOAD, 100);
         ticks(&mut t, 101);
-        assert_eq!(t.bench.resets, 1);
+        assert_eq!((t.rises("reset", 0), t.rises("reset", 1), t.line("reset", 0)), (1, 0, false));
         assert_eq!(t.read(RESET_STATUS), 1);
         t.write(RESET_STATUS, 1);
         assert_eq!(t.read(RESET_STATUS), 0);
@@ -193,7 +193,7 @@ mod private {
         t.write(DISABLE, 0x8765_4321);
         assert_eq!(t.read(CONTROL) & 8, 0);
         ticks(&mut t, 1000);
-        assert_eq!(t.bench.resets, 1);
+        assert_eq!(t.rises("reset", 0), 1);
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod private {
         t.write(CONTROL, 0b0101);
         ticks(&mut t, 100);
         assert!(t.line("irq", 0));
-        assert_eq!(t.bench.resets, 0);
+        assert_eq!(t.rises("reset", 0), 0);
     }
 }
 
@@ -289,6 +289,157 @@ mod ttc {
         ticks(&mut t, 1);
         assert!(t.line("irq", 2));
     }
+
+    fn event_control(i: u64) -> u64 {
+        0x6c + 4 * i
+    }
+    fn event(i: u64) -> u64 {
+        0x78 + 4 * i
+    }
+
+    #[test]
+    fn three_matches_in_a_period_up_and_down() {
+        for down in [0, 4] {
+            let mut t = device("cdns,ttc", MHZ);
+            t.write(interval(0), 99);
+            for (i, at) in [10, 20, 30].into_iter().enumerate() {
+                t.write(match_1(0) + 12 * i as u64, at);
+            }
+            t.write(control(0), 0x1a | down);
+            let at = |t: &mut Bench, n: u64| {
+                ticks(t, n);
+                t.read(status(0))
+            };
+            // Down from 99: 30 comes first.
+            if down == 0 {
+                assert_eq!([at(&mut t, 9), at(&mut t, 1), at(&mut t, 10), at(&mut t, 10), at(&mut t, 70)], [0, 2, 4, 8, 1]);
+            } else {
+                assert_eq!([at(&mut t, 68), at(&mut t, 1), at(&mut t, 10), at(&mut t, 10), at(&mut t, 11)], [0, 8, 4, 2, 1]);
+            }
+            assert_eq!(at(&mut t, 10_000), 0xf);
+        }
+    }
+
+    #[test]
+    fn the_count_is_kept_when_direction_or_interval_change() {
+        let mut t = device("cdns,ttc", MHZ);
+        t.write(interval(0), 999);
+        t.write(control(0), 0x12);
+        ticks(&mut t, 300);
+        t.write(control(0), 0x06);
+        assert_eq!(t.read(value(0)), 300);
+        ticks(&mut t, 100);
+        assert_eq!(t.read(value(0)), 200);
+        t.write(interval(0), 499);
+        assert_eq!(t.read(value(0)), 200);
+        ticks(&mut t, 200);
+        assert_eq!((t.read(value(0)), t.read(status(0))), (0, 0));
+        ticks(&mut t, 1);
+        assert_eq!((t.read(value(0)), t.read(status(0))), (499, 1));
+        t.write(control(0), 0x00);
+        assert_eq!(t.read(value(0)), 499);
+        ticks(&mut t, 0xffff - 499 + 1);
+        assert_eq!((t.read(value(0)), t.read(status(0))), (0, 0x10));
+    }
+
+    #[test]
+    fn waveforms() {
+        for (polarity, down) in [(0, 0), (0x40, 0), (0, 4), (0x40, 4)] {
+            let mut t = device("cdns,ttc", MHZ);
+            t.write(interval(1), 99);
+            t.write(match_1(1), if down == 0 { 30 } else { 69 });
+            t.write(control(1), 0x3a | polarity | down);
+            ticks(&mut t, 50);
+            assert!(!t.line("wave", 1), "not enabled");
+            t.write(control(1), 0x1a | polarity | down);
+            let high = polarity == 0;
+            for _ in 0..3 {
+                assert_eq!(t.line("wave", 1), !high);
+                ticks(&mut t, 29);
+                assert_eq!(t.line("wave", 1), !high);
+                ticks(&mut t, 1);
+                assert_eq!((t.line("wave", 1), t.line("wave", 0)), (high, false));
+                ticks(&mut t, 69);
+                assert_eq!(t.line("wave", 1), high);
+                ticks(&mut t, 1);
+            }
+            // Stopped, it stays as it is.
+            ticks(&mut t, 40);
+            t.write(control(1), 0x0b | polarity | down);
+            ticks(&mut t, 1000);
+            assert_eq!(t.line("wave", 1), high);
+        }
+        // Faster than anybody looks: time goes on.
+        let mut t = device("cdns,ttc", 100 * MHZ);
+        t.write(interval(0), 1);
+        t.write(match_1(0), 1);
+        t.write(control(0), 0x1a);
+        t.bench.advance(10_000_000);
+        assert_eq!(t.read(value(0)), 0);
+    }
+
+    #[test]
+    fn counts_edges_of_an_external_clock() {
+        let pulses = |t: &mut Bench, n: u32| {
+            for _ in 0..n {
+                t.drive("clk", 2, true);
+                t.drive("clk", 2, false);
+            }
+        };
+        let mut t = device("cdns,ttc", MHZ);
+        t.write(interval(2), 9);
+        t.write(enable(2), 1);
+        t.write(clock(2), 0x20);
+        pulses(&mut t, 3);
+        assert_eq!(t.read(value(2)), 0, "off");
+        t.write(control(2), 0x12);
+        ticks(&mut t, 1000);
+        pulses(&mut t, 9);
+        assert_eq!((t.read(value(2)), t.line("irq", 2)), (9, false));
+        t.drive("clk", 2, true);
+        assert_eq!((t.read(value(2)), t.line("irq", 2)), (0, true));
+        t.drive("clk", 2, false);
+        // Falling edges, two for a tick.
+        t.write(clock(2), 0x61);
+        t.write(control(2), 0x12);
+        pulses(&mut t, 3);
+        t.drive("clk", 2, true);
+        assert_eq!(t.read(value(2)), 1);
+        t.drive("clk", 2, false);
+        assert_eq!(t.read(value(2)), 2);
+    }
+
+    #[test]
+    fn the_event_timer_measures_pulses() {
+        let mut t = device("cdns,ttc", MHZ);
+        t.write(event_control(0), 1);
+        t.drive("clk", 0, true);
+        ticks(&mut t, 123);
+        assert_eq!(t.read(event(0)), 0, "not over yet");
+        t.drive("clk", 0, false);
+        ticks(&mut t, 77);
+        assert_eq!((t.read(event(0)), t.read(status(0))), (123, 0));
+        t.write(event_control(0), 3);
+        ticks(&mut t, 50);
+        t.drive("clk", 0, true);
+        assert_eq!(t.read(event(0)), 50, "low pulses");
+        // It overflows: stops, or goes on.
+        for (goes_on, result) in [(0, (0, 2)), (4, (100, 7))] {
+            t.write(event_control(0), 0);
+            t.drive("clk", 0, true);
+            t.write(enable(0), 0x20);
+            t.write(event_control(0), 3 | goes_on);
+            t.drive("clk", 0, false);
+            ticks(&mut t, 0xffff);
+            assert!(!t.line("irq", 0));
+            ticks(&mut t, 1);
+            assert!(t.line("irq", 0));
+            assert_eq!((t.read(status(0)), t.line("irq", 0)), (0x20, false));
+            ticks(&mut t, 100);
+            t.drive("clk", 0, true);
+            assert_eq!((t.read(event(0)), t.read(event_control(0))), result);
+        }
+    }
 }
 
 mod swdt {
@@ -314,21 +465,48 @@ mod swdt {
     }
 
     #[test]
-    fn resets_or_interrupts_at_zero() {
-        for reset in [true, false] {
+    fn pulses_at_zero() {
+        for (asked, pulses) in [(2, [0, 1]), (4, [1, 0]), (6, [1, 1])] {
             let mut w = device("cdns,wdt", MHZ);
-            // Counter from 0xfff, prescaler 8: 32.76 ms.
+            let levels = |w: &Bench| [w.line("irq", 0), w.line("reset", 0)].map(u32::from);
+            // Counter from 0xfff, prescaler 8: 32.76 ms. IRQLN 3, RSTLN 2: 32 and 8 clocks.
             w.write(CONTROL, CONTROL_KEY);
-            w.write(MODE, MODE_KEY | 0x1c1 | if reset { 2 } else { 4 });
+            w.write(MODE, MODE_KEY | 0x1a1 | asked);
             for _ in 0..5 {
                 w.bench.advance(30_000_000);
                 w.write(RESTART, 0x1999);
             }
             w.write(RESTART, 0x1234);
-            assert_eq!(w.bench.resets, 0);
-            w.bench.advance(33_000_000);
-            assert_eq!((w.bench.resets, w.line("irq", 0)), if reset { (1, false) } else { (0, true) });
-            assert_eq!(w.read(STATUS), 1);
+            ticks(&mut w, 0xfff * 8 - 1);
+            assert_eq!((levels(&w), w.read(STATUS)), ([0, 0], 0));
+            ticks(&mut w, 1);
+            assert_eq!((levels(&w), w.read(STATUS)), (pulses, 1));
+            ticks(&mut w, 8);
+            assert_eq!(levels(&w), [pulses[0], 0]);
+            ticks(&mut w, 23);
+            assert_eq!(levels(&w), [pulses[0], 0]);
+            ticks(&mut w, 1);
+            assert_eq!(levels(&w), [0, 0]);
+            // It stays at zero until it is restarted.
+            w.bench.advance(1_000_000_000);
+            assert_eq!([w.rises("irq", 0), w.rises("reset", 0)], pulses);
+            w.write(RESTART, 0x1999);
+            assert_eq!(w.read(STATUS), 0);
+            ticks(&mut w, 0xfff * 8);
+            assert_eq!(levels(&w), pulses);
         }
+    }
+
+    #[test]
+    fn a_new_clock_or_control_does_not_begin_the_count_again() {
+        let mut w = device("cdns,wdt", MHZ);
+        w.write(CONTROL, CONTROL_KEY);
+        w.write(MODE, MODE_KEY | 0x1c5);
+        ticks(&mut w, 0xfff * 8 - 10);
+        w.write(CONTROL, CONTROL_KEY | 0x3fff);
+        ticks(&mut w, 9);
+        assert!(!w.line("irq", 0));
+        ticks(&mut w, 1);
+        assert!(w.line("irq", 0));
     }
 }

@@ -198,3 +198,19 @@ fn the_reset_line_holds_it() {
     u.drive("reset", 0, false);
     assert_eq!((u.read(CR), u.read(IMR)), (0x128, 0));
 }
+
+#[test]
+fn what_the_back_end_does_not_take_stays_in_the_fifo() {
+    let mut u = uart();
+    u.bench.set_full(true);
+    for i in 0..64 {
+        u.write(FIFO, i);
+    }
+    assert_eq!((u.read(SR) & (TEMPTY | TFUL), u.bench.sent()), (TFUL, vec![]));
+    u.write(ISR, 0x1fff);
+    u.write(IER, TEMPTY);
+    assert!(!u.line("irq", 0));
+    u.bench.set_full(false);
+    assert_eq!((u.read(SR) & TEMPTY, u.bench.sent()), (TEMPTY, (0..64).collect()));
+    assert!(u.line("irq", 0));
+}

@@ -173,6 +173,23 @@ mod uartlite {
     }
 
     #[test]
+    fn what_the_back_end_does_not_take_stays_in_the_fifo() {
+        let mut u = device("xlnx,uartlite", MHZ);
+        u.write(0xc, 0x10);
+        u.bench.set_full(true);
+        for byte in 0..17 {
+            u.write(4, byte);
+        }
+        assert_eq!((u.read(8), u.bench.rises(0, 0)), (0b11000, 0));
+        u.bench.set_full(false);
+        assert_eq!((u.read(8), u.bench.rises(0, 0), u.bench.sent()), (0b10100, 1, (0..16).collect::<Vec<u8>>()));
+        u.bench.set_full(true);
+        u.write(4, 1);
+        u.write(0xc, 0x11);
+        assert_eq!((u.read(8), u.bench.rises(0, 0)), (0b10100, 2));
+    }
+
+    #[test]
     fn interrupts_are_pulses() {
         let mut u = device("xlnx,uartlite", MHZ);
         u.bench.input(b"x");

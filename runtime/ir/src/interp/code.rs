@@ -281,6 +281,12 @@ impl Arena {
         (at < self.blocks[index].end).then_some(index as u32)
     }
 
+    /// The RAM of the block that holds code index `at`, and its page in it.
+    pub fn page_of(&self, at: u32) -> Option<(u16, u64)> {
+        let head = self.code[self.blocks[self.block_at(at)? as usize].code as usize];
+        (head.op == Bc::Enter).then_some((head.b, head.imm >> 32))
+    }
+
     /// The instruction that code index `at` of a block belongs to: its pc, and how many the block has from it on.
     pub fn place_of(&self, at: u32) -> Option<(u64, u32)> {
         let c = self.code[at as usize];

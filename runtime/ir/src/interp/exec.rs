@@ -36,9 +36,9 @@ pub enum Leave {
     Resume(u32),
 }
 
-/// A jump cache entry: where the block for a pc and key begins.
+/// A jump cache entry: where the block for a pc and key begins. None lies in two of the host's cache lines.
 #[derive(Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct JumpEntry {
     pub pc: u64,
     /// The block key, and above it the epoch of the cache ([`Context::epoch`]) of the address space that used it last.

@@ -2,11 +2,11 @@
 
 use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::Led;
-use super::region::{Around, Compiled, Done, Input, Made, gather};
+use super::region::{Around, Compiled, Done, Input, Made, Piece, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
 use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
 use emu_memory::{GuestBus, PAGE_BITS};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 pub use super::region::MAX_SLOTS as SLOTS;
@@ -16,6 +16,8 @@ pub const COUNTERS: usize = 4096;
 /// What a counter gets when a region was asked for, or there can be none yet.
 const ASKED: u32 = 1 << 30;
 const LATER: u32 = 1 << 20;
+/// Regions that are asked for at one block at most: one that did not suit may where more is known of what is around it.
+const MAX_ASKED: u8 = 3;
 /// Regions that a vCPU may be waiting for.
 const MAX_WAITING: usize = 32;
 
@@ -31,8 +33,8 @@ pub struct Regions {
     threshold: u32,
     thorough: bool,
     done: Arc<Done>,
-    /// Code indices of blocks that a region was asked for at.
-    asked: FxHashSet<u32>,
+    /// Code indices of blocks that a region was asked for at, and how often.
+    asked: FxHashMap<u32, u8>,
     /// How many of them are not done.
     waiting: usize,
 }
@@ -42,7 +44,7 @@ impl<I: Isa> Engine<I> {
     pub(super) fn use_regions(&mut self, workers: &Arc<Workers>, threshold: u32, thorough: bool) {
         let threshold = threshold.max(1);
         self.regions =
-            Some(Regions { workers: workers.clone(), threshold, thorough, done: Arc::default(), asked: FxHashSet::default(), waiting: 0 });
+            Some(Regions { workers: workers.clone(), threshold, thorough, done: Arc::default(), asked: FxHashMap::default(), waiting: 0 });
     }
 
     /// In a forked child: what was asked for is made by nobody.
@@ -80,29 +82,35 @@ impl<I: Isa> Engine<I> {
             return;
         }
         let head = jump.imm as u32;
-        if regions.asked.contains(&head) || quick.has_region(head) {
+        let asked = regions.asked.get(&head).copied().unwrap_or(0);
+        if asked >= MAX_ASKED || quick.has_region(head) {
             return;
         }
-        let Some(page) = quick.page_of(head) else { return };
         let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
-        let (layout, calls) = quick.region_layout::<I>();
-        let find = |to| find(&self.blocks, page, pc, key, layout.direct, to);
+        let Some(page) = self.arena.page_of(head) else { return };
+        let (layout, calls) = quick.region_layout();
+        let near = |to| find(&self.blocks, page, pc, key, layout.direct, to);
+        let cx = &*self.cx;
+        let find = |to| near(to).or_else(|| cx.known_jump(to, key).map(|entry| entry.code));
         let between = |from, to| {
             let all = self.blocks.iter().map(|(id, _)| (id.pc, id.key));
-            let mut pcs: Vec<u64> =
-                all.filter(|(pc, of)| (from..=to).contains(pc) && *of == key && find(*pc).is_some()).map(|(pc, _)| pc).collect();
+            let mut pcs: Vec<u64> = all.filter(|(pc, of)| (from..=to).contains(pc) && *of == key).map(|(pc, _)| pc).collect();
             pcs.sort_unstable();
             pcs.dedup();
             pcs
         };
-        let known = Around { find: &find, between: &between };
         let policy = quick.policy(regions.thorough);
-        let Some(pieces) = gather(&self.arena, head, policy, &known) else { return };
-        let mut pages: Vec<(u16, u64)> =
-            pieces.iter().map(|p| (page.0, page.1.wrapping_add((p.pc >> PAGE_BITS).wrapping_sub(pc >> PAGE_BITS)))).collect();
+        let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between });
+        let mut pieces = gather(&find);
+        if !layout.direct && pieces.iter().flatten().any(Piece::calls) {
+            // A helper may change what is where.
+            pieces = gather(&near);
+        }
+        let Some(pieces) = pieces else { return };
+        let mut pages: Vec<(u16, u64)> = pieces.iter().filter_map(|piece| self.arena.page_of(piece.code)).collect();
         pages.dedup();
-        *counter = ASKED;
-        regions.asked.insert(head);
+        self.cx.heat[heat_slot(pc)] = ASKED;
+        regions.asked.insert(head, asked + 1);
         regions.waiting += 1;
         regions.workers.ask(
             Input { rekeyed: quick.rekeyed(&pieces, key), controls: policy.guest.required(&pieces), pages, pieces, key, layout, calls },
@@ -125,8 +133,9 @@ impl<I: Isa> Engine<I> {
 
     fn install(&mut self, input: &Input, compiled: Option<&Compiled>) -> Option<()> {
         let cells = (&raw const self.cx.cells) as usize;
+        let counters = (&mut self.cx.visits, &mut self.cx.spent, &mut self.cx.mapped);
         let find = |pc| find(&self.blocks, input.pages[0], input.pieces[0].pc, input.key, input.layout.direct, pc);
-        let led = self.quick.as_mut()?.install(cells, (&mut self.cx.visits, &mut self.cx.spent), input, compiled?, find)?;
+        let led = self.quick.as_mut()?.install::<I>(cells, counters, input, compiled?, find)?;
         self.cx.stats.regions += 1;
         self.lead(&led);
         self.note_region(led.native, led.id.pc);
@@ -153,6 +162,9 @@ impl<I: Isa> Engine<I> {
         if let Some(led) = led {
             self.cx.stats.dropped_regions += 1;
             self.lead(&led);
+            if let Some(regions) = &self.regions {
+                self.cx.heat[heat_slot(led.id.pc)] = regions.threshold;
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ impl<I: Isa> Context<I> {
         if self.newest == u64::MAX << 48 {
             self.jumps.fill(JumpEntry::NONE);
             self.epochs.clear();
+            self.forgotten += 1;
             (self.newest, self.global_epoch) = (EPOCH, EPOCH);
         }
         self.newest += EPOCH;
@@ -41,6 +42,11 @@ impl<I: Isa> Context<I> {
                 epoch
             }
         };
+        self.number_mapping();
+    }
+    /// The same number means that all pages with code that were looked up then lie where they did.
+    fn number_mapping(&mut self) {
+        self.mapping = self.forgotten << 16 | self.epoch >> 48;
     }
     /// What the jump cache knows of the block at `pc`.
     #[inline(always)]
@@ -69,6 +75,8 @@ impl<I: Isa> Context<I> {
         match self.tlb.take_flushed() {
             Flushed::Nothing => {}
             Flushed::Pages(pages, count) => {
+                self.forgotten += 1;
+                self.number_mapping();
                 for va in &pages[..count] {
                     let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
                     let gone = |entry: &&mut JumpEntry| entry.pc & !(PAGE_SIZE - 1) == va & !(PAGE_SIZE - 1);

@@ -40,6 +40,7 @@ mod stored;
 mod stored;
 mod tiers;
 mod translate;
+mod turn;
 
 use crate::builder::Builder;
 use crate::guest::{AccessKind, BlockKey, Exception, FetchFault, HelperCx, Isa};
@@ -113,6 +114,9 @@ pub struct Context<I: Isa> {
     global_epoch: u64,
     epochs: FxHashMap<u32, u64>,
     newest: u64,
+    /// How often pages were forgotten in all epochs, and what numbers that and the epoch.
+    forgotten: u64,
+    mapping: u64,
     /// The host address of virtual address 0 if the host maps the guest's memory, else 0.
     direct: usize,
     /// For generated code: addresses of what its calls need, of the attention word and the TLB's front (or of virtual address 0), the host's MXCSR, constants.
@@ -121,13 +125,14 @@ pub struct Context<I: Isa> {
     front: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: anything but the low half of the cells' address if the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back.
+    /// For regions: anything but the low half of the cells' address if the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back; when all pages of one were where its code is from.
     refused: u32,
     flags: [u32; 3],
     slots: [[u64; 2]; hot::SLOTS],
     visits: [u32; quick::VISITS],
     spent: [u64; quick::VISITS],
     heat: [u32; hot::COUNTERS],
+    mapped: [u64; quick::VISITS],
     stats: Stats,
     /// What a debugger watches, and the access it is to hear of: address, and true for a write.
     watches: Vec<Watch>,
@@ -269,6 +274,8 @@ impl<I: Isa> Engine<I> {
             global_epoch: 0,
             epochs: FxHashMap::default(),
             newest: 0,
+            forgotten: 0,
+            mapping: 0,
             direct: 0,
             run: 0,
             attention: 0,
@@ -281,6 +288,7 @@ impl<I: Isa> Engine<I> {
             visits: [0; quick::VISITS],
             spent: [0; quick::VISITS],
             heat: [u32::MAX; hot::COUNTERS],
+            mapped: [0; quick::VISITS],
             stats: Stats::default(),
             watches: Vec::new(),
             watched: None,
@@ -387,6 +395,16 @@ impl<I: Isa> Engine<I> {
         self.cx.event
     }
 
+    /// What the last exclusive load saw, if a store may still succeed for it, for snapshots: physical address, bytes, value.
+    pub fn exclusive(&self) -> Option<(u64, u8, u64)> {
+        self.cx.monitor.map(|m| (m.phys.0, m.size, m.value))
+    }
+
+    /// Restores what [`Engine::exclusive`] gave.
+    pub fn set_exclusive(&mut self, saw: Option<(u64, u8, u64)>) {
+        self.cx.monitor = saw.map(|(at, size, value)| Monitor { phys: GuestPhys(at), size, value });
+    }
+
     /// Restores sleep and event register from a snapshot; the exclusive monitor is clear after it.
     pub fn set_sleep(&mut self, asleep: Option<bool>, event: bool) {
         self.cx.monitor = None;
@@ -403,7 +421,12 @@ impl<I: Isa> Engine<I> {
         self.cx.stats
     }
 
-    /// Instructions executed in the current or last run.
+    /// Instructions are counted ([`Engine::count`]).
+    pub fn counts(&self) -> bool {
+        self.counted
+    }
+
+    /// Instructions executed in the current or last run; a number without meaning if they are not counted.
     pub fn executed(&self) -> u64 {
         self.cx.executed
     }
@@ -425,166 +448,5 @@ impl<I: Isa> Engine<I> {
         let mut copy: Vec<u64> = cx.cells[..cx.state_cells].to_vec();
         let mut helper = helper_cx(&mut copy, &mut cx.tlb, bus, cx.cpu, cx.levels);
         cx.isa.translate_address(&mut helper, va, AccessKind::Read, mmu).ok().map(|t| t.phys)
-    }
-
-    fn run_to(&mut self, bus: &dyn GuestBus, limit: u64, once: bool) -> Stop {
-        // Of what is not counted, parts of blocks are still taken off.
-        let begun = if self.counted || once { 0 } else { limit / 2 };
-        self.cx.executed = begun;
-        self.cx.limit = limit;
-        self.set_levels(bus.levels());
-        if self.attended != Arc::as_ptr(bus.attention()) as usize {
-            self.keeper.attend(bus.attention());
-            self.attended = Arc::as_ptr(bus.attention()) as usize;
-        }
-        if self.cx.tlb.sync_map(bus.map_version()) {
-            self.cx.forget_jumps();
-        }
-        let tag = self.cx.isa.space_tag(self.state());
-        self.cx.set_tag(tag);
-        // One instruction is one of the interpreter's, where generated code does not count.
-        self.cx.native &= self.counted || !once;
-        let stop = self.turn(bus, once);
-        if self.counted {
-            self.cx.stats.instructions += self.cx.executed;
-        }
-        stop
-    }
-
-    /// The quick tier does not look for interrupts at every block: it is not entered while a line is high. Nor does it look at addresses where the host maps
-    /// memory, so not while any are watched there.
-    fn set_levels(&mut self, levels: u64) {
-        self.cx.levels = levels;
-        let blind = self.cx.direct != 0 && !self.cx.watches.is_empty();
-        self.cx.native = levels == 0 && !blind && self.quick.is_some();
-    }
-
-    fn turn(&mut self, bus: &dyn GuestBus, once: bool) -> Stop {
-        let mut link = None;
-        loop {
-            // Here the state is that between two instructions.
-            let bits = bus.attention().load(Ordering::Relaxed);
-            if bits != 0 {
-                link = None;
-                bus.acknowledge(bits);
-                if bits & Attention::FLUSH_TLB != 0 {
-                    self.cx.tlb.flush_all();
-                    self.cx.forget_jumps();
-                }
-                if bits & Attention::LINES != 0 {
-                    self.set_levels(bus.levels());
-                }
-                if bits & Attention::CODE != 0 {
-                    self.take_notes();
-                }
-                self.cx.event |= bits & Attention::EVENT != 0;
-                if bits & Attention::REGION != 0 {
-                    self.install_regions();
-                }
-                if bits & Attention::EXIT != 0 {
-                    return Stop::Exit;
-                }
-            }
-            let interrupt = if self.cx.levels == 0 { None } else { self.cx.isa.interrupt(self.state(), self.cx.levels) };
-            if let Some(for_event) = self.asleep {
-                let woken = interrupt.is_some()
-                    || self.cx.levels != 0 && self.cx.isa.wakes(self.state(), self.cx.levels)
-                    || for_event && std::mem::take(&mut self.cx.event);
-                if !woken {
-                    return Stop::Asleep(for_event);
-                }
-                self.asleep = None;
-            }
-            if self.cx.executed >= self.cx.limit {
-                return Stop::Budget;
-            }
-            if !once && interrupt.is_none() && !self.breakpoints.is_empty() && self.breakpoints.contains(&self.cx.pc()) {
-                return Stop::Breakpoint;
-            }
-            let leave = if let Some(exception) = interrupt {
-                self.deliver(bus, exception)
-            } else if let Some((code, native)) = self.known(link.is_some() || once) {
-                self.enter(bus, code, native)
-            } else {
-                match self.find(bus, link.take()) {
-                    Ok(found) => self.enter(bus, found.code, found.native),
-                    Err(FetchFault(exception)) => {
-                        self.cx.executed += 1;
-                        self.deliver(bus, exception)
-                    }
-                }
-            };
-            link = self.settle(bus, leave);
-            if let Some(exception) = self.trapped.take() {
-                return Stop::Exception(exception);
-            }
-            if let Some((address, write)) = self.cx.watched.take() {
-                return Stop::Watchpoint(address, write);
-            }
-            if once && interrupt.is_some() {
-                return Stop::Budget;
-            }
-        }
-    }
-
-    /// Executes from a code index until something else than the end of an instruction comes up.
-    fn enter(&mut self, bus: &dyn GuestBus, code: u32, native: u64) -> Leave {
-        let mut leave = self.execute(bus, code, native);
-        leave = loop {
-            leave = match leave {
-                Leave::Hot(at, pc) => {
-                    self.heated(bus, at, pc);
-                    let linked = self.arena.code[at as usize].op == Bc::Linked;
-                    break Leave::Miss(pc, (!linked).then_some(at));
-                }
-                Leave::Judge(code) => {
-                    self.judge_region(code);
-                    Leave::Quick(code)
-                }
-                Leave::Quick(code) => self.execute(bus, code, self.quick.as_ref().map_or(0, |quick| quick.block(code))),
-                Leave::Resume(at) => {
-                    self.cx.stats.resumed += 1;
-                    let c = self.arena.code[at as usize];
-                    let va = self.cx.cell(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
-                    let leave = self.interpret(bus, at);
-                    if c.op.is_access() {
-                        // The access did not find its page in the TLB's front; it shall the next time.
-                        self.cx.tlb.raise(va, c.c as u8, self.cx.tag);
-                    }
-                    leave
-                }
-                Leave::Soon(at) => {
-                    self.cx.soon = false;
-                    let stop = self.arena.next_mark(at).map_or(u32::MAX, |mark| mark.code);
-                    execute::<I, true>(&mut self.cx, &self.arena, &self.rams, bus, at + 1, stop)
-                }
-                other => break other,
-            };
-        };
-        self.cx.soon = false;
-        if let Some(extent) = self.scratch.take() {
-            leave = self.settled_scratch(leave);
-            self.arena.truncate(extent);
-        }
-        leave
-    }
-
-    /// Executes from a code index, in the quick tier if it can.
-    fn execute(&mut self, bus: &dyn GuestBus, code: u32, native: u64) -> Leave {
-        if let Some(quick) = self.quick.as_ref().filter(|_| self.cx.native && native != 0) {
-            // Nobody but a look-up sees breakpoints.
-            let known = self.breakpoints.is_empty().then_some(&self.blocks);
-            return quick.execute(&mut self.cx, &self.arena, &self.rams, known, bus, native);
-        }
-        self.interpret(bus, code)
-    }
-
-    /// Executes from a code index in the interpreter.
-    fn interpret(&mut self, bus: &dyn GuestBus, at: u32) -> Leave {
-        if let Some(block) = self.arena.block_at(at) {
-            // The quick tier does not say which key it went on with.
-            self.cx.key = self.arena.blocks[block as usize].key;
-        }
-        execute::<I, false>(&mut self.cx, &self.arena, &self.rams, bus, at, 0)
     }
 }

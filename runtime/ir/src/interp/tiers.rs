@@ -39,10 +39,16 @@ impl<I: Isa> Engine<I> {
         }
     }
 
-    /// From now on the bus maps memory ([`GuestBus::direct`]), and its limit is none: instructions are counted for [`Stats`] only, if `counted`. At once or
-    /// never, before anything is executed.
-    pub fn use_direct_memory(&mut self, bus: &dyn GuestBus, counted: bool) {
+    /// From now on the bus maps memory ([`GuestBus::direct`]). At once or never, before anything is executed.
+    pub fn use_direct_memory(&mut self, bus: &dyn GuestBus) {
         self.cx.direct = bus.direct().unwrap_or(0);
+        if self.quick.is_some() {
+            self.use_quick_tier();
+        }
+    }
+
+    /// From now on instructions are counted, as they are at first, or not: then the bus's limit is to be none, but for a single step.
+    pub fn count(&mut self, counted: bool) {
         self.counted = counted;
         if self.quick.is_some() {
             self.use_quick_tier();

@@ -122,11 +122,8 @@ impl<I: Isa> Engine<I> {
 
     /// True if the blocks of these code indices come from one physical page, so that one's jump may lead to the other directly.
     fn same_page(&self, from: u32, to: u32) -> bool {
-        let page = |at: u32| {
-            let head = self.arena.code[self.arena.blocks[self.arena.block_at(at)? as usize].code as usize];
-            (head.op == Bc::Enter).then_some((head.b, head.imm >> 32))
-        };
-        from != to && page(from).is_some() && page(from) == page(to)
+        let page = self.arena.page_of(from);
+        from != to && page.is_some() && page == self.arena.page_of(to)
     }
 
     /// The block with this identity.

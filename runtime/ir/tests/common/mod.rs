@@ -66,7 +66,7 @@ pub const UNDEF: u16 = 4;
 
 /// Exception n enters at this address + 16 n.
 pub const VECTORS: u32 = 0x100;
-/// Virtual addresses from here on to the next are mapped to the `window` register's page.
+/// Virtual pages from here on to the next are the `window` register's, but for the second: that is at physical 0x1000.
 pub const WINDOW_AT: u64 = 0x4000_0000;
 /// Nothing is mapped from here on.
 pub const UNMAPPED: u64 = 0x8000_0000;
@@ -251,7 +251,11 @@ impl Isa for Toy {
         if va >= UNMAPPED || mmu == 1 && va < 0x100 {
             return Err(Exception { id, args: [va, kind as u64, 0, 0] });
         }
-        let phys = if va >= WINDOW_AT { cx.state[23] + (va & 0xfff) } else { va };
+        let phys = match va.checked_sub(WINDOW_AT) {
+            Some(offset) if offset >> 12 != 1 => cx.state[23] + (offset & 0xfff),
+            Some(offset) => offset,
+            None => va,
+        };
         Ok(Translation { phys: GuestPhys(phys), page_shift: 12, read: true, write: true, execute: true, global: va < WINDOW_AT })
     }
     fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {

@@ -1,7 +1,7 @@
 //! What generated code calls.
 
 use super::super::Context;
-use super::super::blocks::BlockId;
+use super::super::blocks::{BlockId, Cached};
 use super::super::code::{Bc, Code};
 use super::super::exec::{Leave, execute};
 use super::super::region::Calls;
@@ -195,6 +195,14 @@ pub extern "sysv64" fn rekey<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> u64 {
     // SAFETY: as in `serve`.
     let cx = unsafe { &mut *run.cx };
     cx.stats.rekeys += 1;
+    if !run.counted && run.bus.attention().load(Ordering::Relaxed) != 0 {
+        run.leave = Leave::Rekey(pc);
+        return 0;
+    }
+    if cx.interrupted() {
+        run.leave = Leave::Rekey(pc);
+        return 0;
+    }
     let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
     if let Some(entry) = cx.known_jump(pc, key).filter(|entry| entry.native != run.no_code) {
         return entry.native;
@@ -225,7 +233,29 @@ pub extern "sysv64" fn raise<I: Isa>(run: &mut Run<'_, I>, at: u64) -> u64 {
     cx.grant();
     let pc = cx.pc();
     run.leave = Leave::Rekey(pc);
-    if run.bus.attention().load(Ordering::Relaxed) != 0 { 0 } else { rekey(run, pc) }
+    if run.counted && run.bus.attention().load(Ordering::Relaxed) != 0 { 0 } else { rekey(run, pc) }
+}
+
+/// The block at a pc, if the TLB knows its page, and whether that is global.
+fn look_up<I: Isa>(cx: &Context<I>, run: &Run<'_, I>, pc: u64, key: BlockKey) -> Option<(Cached, bool)> {
+    let mmu = cx.isa.fetch_mmu(key);
+    let page = cx.tlb.lookup(pc, mmu, cx.tag).filter(|page| page.execute)?;
+    let (block, offset) = page.ram?;
+    let block = cx.tlb.block(block)?;
+    let number = run.rams.iter().position(|ram| Arc::ptr_eq(ram, block))?;
+    // What was revoked is not in the table any more.
+    let block = run.blocks?.get(&BlockId::new((number as u16, offset >> PAGE_BITS), pc, key))?;
+    (block.native != 0 && block.in_one_page()).then_some((block, page.global))
+}
+
+/// The block at a pc is the one at this code index.
+pub extern "sysv64" fn is_there<I: Isa>(run: &mut Run<'_, I>, pc: u64, key: u64, code: u32) -> bool {
+    // SAFETY: as in `serve`.
+    let cx = unsafe { &*run.cx };
+    match cx.known_jump(pc, BlockKey(key)) {
+        Some(entry) => entry.code == code,
+        None => look_up(cx, run, pc, BlockKey(key)).is_some_and(|(block, _)| block.code == code),
+    }
 }
 
 /// The code of a block that the jump cache does not know, or 0 to leave.
@@ -234,16 +264,7 @@ pub extern "sysv64" fn find<I: Isa>(run: &mut Run<'_, I>, pc: u64, key: u64) -> 
     let cx = unsafe { &mut *run.cx };
     let key = BlockKey(key);
     cx.stats.jump_misses += 1;
-    let mmu = cx.isa.fetch_mmu(key);
-    let found = cx.tlb.lookup(pc, mmu, cx.tag).filter(|page| page.execute).and_then(|page| {
-        let (block, offset) = page.ram?;
-        let block = cx.tlb.block(block)?;
-        let number = run.rams.iter().position(|ram| Arc::ptr_eq(ram, block))?;
-        // What was revoked is not in the table any more.
-        let block = run.blocks?.get(&BlockId::new((number as u16, offset >> PAGE_BITS), pc, key))?;
-        (block.native != 0 && block.in_one_page()).then_some((block, page.global))
-    });
-    match found {
+    match look_up(cx, run, pc, key) {
         Some((block, global)) => {
             cx.know(pc, key, global, &block, block.native);
             block.native

@@ -384,6 +384,7 @@ impl Emitter<'_> {
         let Some((key, copies)) = self.shape.key_after(self.key, self.rekeyed) else {
             return dynasm!(self.ops ; .arch x64 ; jmp extern rekey);
         };
+        look_for_interrupts(self.ops, self.shape, self.stubs);
         self.constant(RDX, key);
         for copy in copies {
             let reg = self.get(copy.cell);
@@ -525,6 +526,11 @@ pub fn constant(ops: &mut Assembler, reg: u8, value: u64) {
     } else {
         dynasm!(ops ; .arch x64 ; mov Rq(reg), QWORD value as i64);
     }
+}
+
+/// Where an interrupt may have been unmasked: while a line is high, a call looks whether to go on at the pc in `rax`.
+pub fn look_for_interrupts(ops: &mut Assembler, shape: &Shape, stubs: &Stubs) {
+    dynasm!(ops ; .arch x64 ; cmp QWORD [rbx + shape.levels], 0 ; jne extern stubs.rekey);
 }
 
 /// Goes to the block for the pc in `rax` and the key in `rdx`, which the jump cache knows.

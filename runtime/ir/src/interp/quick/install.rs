@@ -3,10 +3,10 @@
 //! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
 //! left, and a table where that is.
 
-use super::super::region::{Compiled, EMPTY, Exit, Guest, Input, Layout, Piece, Place, Policy};
+use super::super::region::{Calls, Compiled, EMPTY, Exit, Guest, Input, Layout, Piece, Place, Policy};
 use super::assembler::Assembler;
 use super::calls;
-use super::emit::{constant, jump_cached, key_of};
+use super::emit::{constant, jump_cached, key_of, look_for_interrupts};
 use super::regs::{RAX, RDX};
 use super::{BlockId, Quick, Slot};
 use crate::guest::{BlockKey, Isa};
@@ -72,13 +72,14 @@ impl Quick {
     }
 
     /// What a region of these blocks is made with.
-    pub fn region_layout<I: Isa>(&self) -> (Layout, super::super::region::Calls) {
+    pub fn region_layout(&self) -> (Layout, Calls) {
         let shape = &self.shape;
         let layout = Layout {
             state: shape.layout.cells as u16,
             left: shape.left,
             run: shape.run,
             attention: shape.attention,
+            levels: shape.levels,
             front: shape.front,
             refused: shape.refused,
             zero: shape.zero(),
@@ -87,12 +88,7 @@ impl Quick {
             direct: shape.direct,
             counted: shape.counted,
         };
-        (layout, calls::of_regions::<I>())
-    }
-
-    /// The RAM and page of the block at a code index.
-    pub fn page_of(&self, code: u32) -> Option<(u16, u64)> {
-        self.pages.iter().find(|(_, made)| made.iter().any(|made| made.code == code)).map(|(page, _)| *page)
+        (layout, self.stubs.regions)
     }
 
     /// There is a region in front of the block at a code index.
@@ -100,19 +96,19 @@ impl Quick {
         self.regions.iter().any(|region| region.code == code)
     }
 
-    /// Puts a region in front of its first block, if all its blocks are still there: which block leads elsewhere now, and where. `find` says the code index of
-    /// the block at a pc, if exits may lead to it directly.
-    pub fn install(
+    /// Puts a region in front of its first block, if there is none and all its blocks are still there: which block leads elsewhere now, and where. `find`
+    /// says the code index of the block at a pc, if exits may lead to it directly.
+    pub fn install<I: Isa>(
         &mut self,
         cells: usize,
-        (counters, spent): (&mut [u32; VISITS], &mut [u64; VISITS]),
+        (counters, spent, mapped): (&mut [u32; VISITS], &mut [u64; VISITS], &mut [u64; VISITS]),
         input: &Input,
         compiled: &Compiled,
         find: impl Fn(u64) -> Option<u32>,
     ) -> Option<Led> {
         let code = input.pieces.first()?.code;
         let old = *self.blocks.get(&code)?;
-        if !input.pieces.iter().all(|piece| self.blocks.contains_key(&piece.code)) {
+        if self.has_region(code) || !input.pieces.iter().all(|piece| self.blocks.contains_key(&piece.code)) {
             return None;
         }
         let id = self.pages.get(input.pages.first()?)?.iter().find(|made| made.code == code)?.id;
@@ -122,16 +118,23 @@ impl Quick {
         let (shape, stubs) = (&self.shape, &self.stubs);
         let ops = self.scratch.assembler();
         ops.restart(base);
-        let (function, table, judged) = (ops.new_dynamic_label(), ops.new_dynamic_label(), ops.new_dynamic_label());
+        let [function, table, judged, sure, unsure, elsewhere] = std::array::from_fn(|_| ops.new_dynamic_label());
         let (left, front) = (shape.left, shape.front);
         let visit = shape.visits + 4 * visits as i32;
         let spending = shape.spent + 8 * visits as i32;
-        dynasm!(ops
-            ; .arch x64
-            ; dec DWORD [rbx + visit]
-            ; jz =>judged
-            ; mov [rbx + left], r15
-        );
+        let mapping = shape.mapped + 8 * visits as i32;
+        dynasm!(ops ; .arch x64 ; dec DWORD [rbx + visit] ; jz =>judged);
+        let others = if shape.direct { Vec::new() } else { input.of_other_pages() };
+        if !others.is_empty() {
+            dynasm!(ops
+                ; .arch x64
+                ; mov rax, [rbx + shape.mapping]
+                ; cmp rax, [rbx + mapping]
+                ; jne =>unsure
+                ; =>sure
+            );
+        }
+        dynasm!(ops ; .arch x64 ; mov [rbx + left], r15);
         if shape.counted {
             dynasm!(ops ; .arch x64 ; add [rbx + spending], r15);
         }
@@ -158,6 +161,32 @@ impl Quick {
             ; mov edx, code as i32
             ; jmp extern stubs.judge
         );
+        if !others.is_empty() {
+            dynasm!(ops ; .arch x64 ; =>unsure);
+            for (pc, code) in others {
+                let function = calls::is_there::<I> as *const () as usize;
+                dynasm!(ops
+                    ; .arch x64
+                    ; mov rdi, [rbx + shape.run]
+                    ; mov rsi, QWORD pc as i64
+                    ; mov rdx, QWORD input.key.0 as i64
+                    ; mov ecx, code as i32
+                    ; mov rax, QWORD function as i64
+                    ; call rax
+                    ; test al, al
+                    ; jz =>elsewhere
+                );
+            }
+            dynasm!(ops
+                ; .arch x64
+                ; mov rax, [rbx + shape.mapping]
+                ; mov [rbx + mapping], rax
+                ; jmp =>sure
+                ; =>elsewhere
+                ; mov rax, QWORD old as i64
+                ; jmp rax
+            );
+        }
         let (mut ends, mut ways) = (Vec::new(), Vec::new());
         let keys = shape.keys_written(&input.pieces);
         for exit in &compiled.exits {
@@ -174,6 +203,7 @@ impl Quick {
                 }
                 Exit::Rekey => match shape.key_after(input.key, &keys) {
                     Some((known, copies)) => {
+                        look_for_interrupts(ops, shape, stubs);
                         key_of(ops, known, &copies);
                         jump_cached(ops, shape, stubs, None);
                     }
@@ -253,7 +283,7 @@ impl Quick {
             places: compiled.places.clone(),
             pieces: input.pieces.iter().map(|piece| piece.code).collect(),
         });
-        (counters[visits], spent[visits]) = (JUDGED, 0);
+        (counters[visits], spent[visits], mapped[visits]) = (JUDGED, 0, 0);
         self.blocks.insert(code, at);
         self.redirect(old, at);
         Some(Led { id, code, native: at as u64 })

@@ -18,6 +18,8 @@ pub struct Shape {
     pub run: i32,
     /// Pointer to the attention word.
     pub attention: i32,
+    /// The lines that are high, 64 bits.
+    pub levels: i32,
     /// The epoch of the jump cache, above what a key has.
     pub epoch: i32,
     pub global_epoch: i32,
@@ -30,6 +32,9 @@ pub struct Shape {
     pub refused: i32,
     pub visits: i32,
     pub spent: i32,
+    /// The number of the mapping, and where a region finds that with which its pages were looked up.
+    pub mapping: i32,
+    pub mapped: i32,
     /// Where it computes flags from.
     pub flags: i32,
     /// Pages that regions use.
@@ -99,6 +104,7 @@ impl Shape {
             left: from(offset_of!(Context<I>, left)),
             run: from(offset_of!(Context<I>, run)),
             attention: from(offset_of!(Context<I>, attention)),
+            levels: from(offset_of!(Context<I>, levels)),
             epoch: from(offset_of!(Context<I>, epoch)),
             global_epoch: from(offset_of!(Context<I>, global_epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
@@ -107,6 +113,8 @@ impl Shape {
             refused: from(offset_of!(Context<I>, refused)),
             visits: from(offset_of!(Context<I>, visits)),
             spent: from(offset_of!(Context<I>, spent)),
+            mapping: from(offset_of!(Context<I>, mapping)),
+            mapped: from(offset_of!(Context<I>, mapped)),
             flags: from(offset_of!(Context<I>, flags)),
             slots: from(offset_of!(Context<I>, slots)),
             direct,

@@ -4,6 +4,7 @@
 //! registers that hold cells, returns a loaded value in `rax`, and does not return at all if the block is to be left.
 
 use super::super::exec::{JumpEntry, OTHER_JUMP};
+use super::super::region::Calls;
 use super::Exit;
 use super::buffer::Buffer;
 use super::calls;
@@ -49,6 +50,8 @@ pub struct Stubs {
     pub again: usize,
     /// The interpreter goes on with the word at `edx`.
     pub resume: usize,
+    /// For regions.
+    pub regions: Calls,
 }
 
 struct Maker<'a> {
@@ -98,6 +101,18 @@ impl Maker<'_> {
         );
         at
     }
+
+    /// Calls a function of the host's for a region, which finds all its registers again but for the two of the result: what is in them where nothing is
+    /// called then stays there.
+    fn preserving(&mut self, function: usize) -> usize {
+        let at = self.here();
+        dynasm!(self.ops ; .arch x64 ; push rcx ; push rsi ; push rdi ; push r8 ; push r9 ; push r10 ; push r11 ; sub rsp, 256);
+        (0..16u8).for_each(|n| dynasm!(self.ops ; .arch x64 ; movups [rsp + 16 * i32::from(n)], Rx(n)));
+        dynasm!(self.ops ; .arch x64 ; mov rax, QWORD function as i64 ; call rax);
+        (0..16u8).for_each(|n| dynasm!(self.ops ; .arch x64 ; movups Rx(n), [rsp + 16 * i32::from(n)]));
+        dynasm!(self.ops ; .arch x64 ; add rsp, 256 ; pop r11 ; pop r10 ; pop r9 ; pop r8 ; pop rdi ; pop rsi ; pop rcx ; ret);
+        at
+    }
 }
 
 impl Stubs {
@@ -121,9 +136,13 @@ impl Stubs {
             ("judge", self.judge),
             ("again", self.again),
             ("resume", self.resume),
+            ("region_probe", self.regions.probe),
+            ("region_refill", self.regions.refill),
+            ("region_word", self.regions.word),
         ];
         let single = single.into_iter().map(|(name, at)| (name.to_string(), at));
         let mut all: Vec<(String, usize)> = single.chain(sized("load", self.load)).chain(sized("store", self.store)).collect();
+        all.extend(sized("region_load", self.regions.load).chain(sized("region_store", self.regions.store)));
         all.sort_by_key(|(_, at)| *at);
         all
     }
@@ -242,6 +261,7 @@ impl Stubs {
             judge: m.leave(Exit::JUDGE),
             again: m.leave(Exit::AGAIN),
             resume: m.leave(Exit::RESUME),
+            regions: calls::of_regions::<I>().map(|f| m.preserving(f)),
         };
         m.ops.commit().ok()?;
         buffer.push(&m.ops.finalize().ok()?)?;

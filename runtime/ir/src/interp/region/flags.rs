@@ -127,7 +127,7 @@ pub(super) struct FlagVariables {
 /// Flags at some place: only what their form has is there.
 #[derive(Clone)]
 pub(super) struct FlagState {
-    form: Form,
+    pub form: Form,
     operands: Option<[Value; 2]>,
     result: Option<Value>,
     values: [Option<Value>; 4],
@@ -252,28 +252,39 @@ impl Lower<'_> {
 
     /// Stores them into their cells, by way of memory: what is computed here is not what may have been computed in line, and is not kept for it.
     pub fn save_flags(&mut self, state: &FlagState) {
-        let Some(cells) = self.plan.flags else { return };
-        let fresh = |l: &mut Self, n: i32, value: Value| {
-            let at = l.input.layout.flags + 4 * n;
-            l.b.ins().store(ours(), value, l.cells, at);
-            // No value is carried over it.
-            l.b.ins().sequence_point();
-            l.b.ins().load(I32, ours(), l.cells, at)
-        };
-        let mut state = state.clone();
-        state.operands = state.operands.map(|[x, y]| [fresh(self, 0, x), fresh(self, 1, y)]);
-        state.result = state.result.map(|result| fresh(self, 2, result));
-        let operands = state.operands.map(|[first, y]| [self.first_of(state.form, first, y), y]);
-        for (number, cell) in cells.into_iter().enumerate() {
-            let value = match (state.form.from[number], operands, state.result) {
-                (Source::Value, ..) => state.values[number],
-                (Source::Result, _, Some(result)) => Some(self.flag_tested(number, result)),
-                (Source::Base, Some(operands), _) => Some(self.flag_of(number, operands, state.form.minus())),
-                _ => None,
-            };
+        self.store_operands(state);
+        // No value is carried over it.
+        self.b.ins().sequence_point();
+        self.store_flags(state.form);
+    }
+
+    /// Stores those that are values into their cells, and what the others come from.
+    pub fn store_operands(&mut self, state: &FlagState) {
+        let from = [state.operands.map(|[x, _]| x), state.operands.map(|[_, y]| y), state.result];
+        for (n, value) in (0..).zip(from) {
+            if let Some(value) = value {
+                self.b.ins().store(ours(), value, self.cells, self.input.layout.flags + 4 * n);
+            }
+        }
+        for (cell, value) in self.plan.flags.into_iter().flatten().zip(state.values) {
             if let Some(value) = value {
                 self.put(cell, value);
             }
+        }
+    }
+
+    /// Stores those of a form that are computed, from what was stored.
+    pub fn store_flags(&mut self, form: Form) {
+        let Some(cells) = self.plan.flags.filter(|_| form != Form::MEMORY) else { return };
+        let [first, y, result] = [0, 1, 2].map(|n| self.b.ins().load(I32, ours(), self.cells, self.input.layout.flags + 4 * n));
+        let x = self.first_of(form, first, y);
+        for (number, cell) in cells.into_iter().enumerate() {
+            let flag = match form.from[number] {
+                Source::Result => self.flag_tested(number, result),
+                Source::Base if form.base != Base::Memory => self.flag_of(number, [x, y], form.minus()),
+                _ => continue,
+            };
+            self.put(cell, flag);
         }
     }
 }

@@ -2,14 +2,19 @@
 
 use super::super::code::{Bc, Code};
 use super::compare::Condition;
+use super::flags::{FlagState, Form};
 use super::inline::is_inline;
-use super::lower::Lower;
+use super::lower::{Lower, ours};
 use super::plan::{Node, Short, reads, written};
 use super::{Exit, Piece};
 use crate::interp::quick::{is_branch, reads_aside};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, InstBuilder, Value};
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value};
 use std::collections::BTreeMap;
+
+/// A computed jump is compared with so many pcs one after the other; among more they are halved first.
+const FEW_WAYS: usize = 4;
 
 /// Words that are executed or not.
 pub(super) struct Only {
@@ -119,24 +124,28 @@ impl Lower<'_> {
     }
 
     /// The last word of a node.
-    pub fn leave_node(&mut self, c: &Code, next: &[Option<usize>]) {
-        match (c.op, next) {
+    pub fn leave_node(&mut self, c: &Code, node: &Node) {
+        match (c.op, &node.next[..]) {
+            (Bc::Jump, [Some(next)]) => {
+                self.uncount(c.a);
+                self.jump_to(node.run, c.imm, *next);
+            }
             (Bc::Jump, _) => {
                 self.uncount(c.a);
-                if c.imm <= self.input.pieces[self.place.0].pc {
-                    self.go_back(c.imm);
+                if self.is_behind(c.imm) {
+                    self.poll(c.imm);
                 }
-                match *next {
-                    [Some(next)] => self.go_to(next),
-                    _ => self.leave(Exit::Jump(c.imm), None),
-                }
+                self.leave(Exit::Jump(c.imm), None);
             }
-            (Bc::JumpTo | Bc::JumpRekey, _) => {
+            (Bc::JumpTo | Bc::JumpRekey, next) => {
                 self.uncount(c.a);
                 let to = self.get(c.b);
                 let exit = if c.op == Bc::JumpTo { Exit::JumpTo } else { Exit::Rekey };
                 if next.iter().any(Option::is_some) && self.has_key(c, exit, to) {
-                    next.iter().flatten().for_each(|next| self.jump_if(to, *next));
+                    let ways: BTreeMap<u64, usize> = next.iter().flatten().map(|node| (self.pc_of(*node), *node)).collect();
+                    let other = self.b.create_block();
+                    self.jump_among(node.run, to, &ways.into_iter().collect::<Vec<_>>(), other);
+                    self.b.switch_to_block(other);
                 }
                 self.leave(exit, Some(to));
             }
@@ -151,13 +160,14 @@ impl Lower<'_> {
         }
     }
 
-    /// Leaves by a computed jump if the key is not that of the region then. False: that cannot be told.
+    /// Leaves by a computed jump if the key is not that of the region then, or an interrupt may have been unmasked. False: that cannot be told.
     pub fn has_key(&mut self, c: &Code, exit: Exit, to: Value) -> bool {
         if c.op == Bc::JumpTo {
             return true;
         }
         let Some(copies) = &self.input.rekeyed else { return false };
-        let mut other = None;
+        let levels = self.b.ins().load(I64, ours(), self.cells, self.input.layout.levels);
+        let mut other = Some(self.b.ins().icmp_imm_u(IntCC::NotEqual, levels, 0));
         for (cell, value) in copies {
             let (now, then) = (self.get(*cell), self.k64(*value));
             let differs = self.b.ins().icmp(IntCC::NotEqual, now, then);
@@ -169,22 +179,47 @@ impl Lower<'_> {
         true
     }
 
-    /// Goes on at a node if that is where a computed jump leads.
-    pub fn jump_if(&mut self, to: Value, next: usize) {
-        let pc = self.input.pieces[self.plan.runs[self.plan.nodes[next].run].piece].pc;
+    /// The pc of the block that a node is in.
+    fn pc_of(&self, node: usize) -> u64 {
+        self.input.pieces[self.plan.runs[self.plan.nodes[node].run].piece].pc
+    }
+
+    /// Goes on at the node for the pc that a computed jump leads to, by ascending pc, or at a block if it is none of them.
+    fn jump_among(&mut self, run: usize, to: Value, ways: &[(u64, usize)], other: Block) {
+        if ways.len() <= FEW_WAYS {
+            ways.iter().for_each(|(pc, node)| self.jump_if(run, to, *pc, *node));
+            _ = self.b.ins().jump(other, &[]);
+            return;
+        }
+        let (low, high) = ways.split_at(ways.len() / 2);
+        let middle = self.k64(high[0].0);
+        let is_low = self.b.ins().icmp(IntCC::UnsignedLessThan, to, middle);
+        let (lower, upper) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(is_low, lower, &[], upper, &[]);
+        self.elsewhere(lower, |l| l.jump_among(run, to, low, other));
+        self.elsewhere(upper, |l| l.jump_among(run, to, high, other));
+    }
+
+    /// Goes on at a node if its pc is where a computed jump leads.
+    fn jump_if(&mut self, run: usize, to: Value, pc: u64, next: usize) {
         let expected = self.k64(pc);
         let same = self.b.ins().icmp(IntCC::Equal, to, expected);
         let (there, on) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(same, there, &[], on, &[]);
-        self.elsewhere(there, |l| {
-            l.go_back(pc);
-            l.go_to(next);
-        });
+        self.elsewhere(there, |l| l.jump_to(run, pc, next));
         self.b.switch_to_block(on);
     }
 
-    /// A jump back comes, to this pc: a poll, if there was none just now.
-    pub fn go_back(&mut self, pc: u64) {
+    /// Goes on from a run at a node, which begins the block at a pc.
+    fn jump_to(&mut self, run: usize, pc: u64, next: usize) {
+        if self.comes_back(run, next) {
+            self.poll(pc);
+        }
+        self.go_to(next);
+    }
+
+    /// A poll before the block at a pc, if there was none just now.
+    fn poll(&mut self, pc: u64) {
         if !self.known.polled {
             let asked = self.asked();
             self.leave_if(asked, Exit::Poll(pc));
@@ -212,5 +247,66 @@ impl Lower<'_> {
             let left = self.b.ins().iadd(left, n);
             self.b.def_var(self.left, left);
         }
+    }
+
+    // ---- ways out
+
+    /// Leaves with what the region holds in its cells.
+    pub fn leave(&mut self, exit: Exit, value: Option<Value>) {
+        // Temporaries, if words of the block are still to be executed.
+        let state = self.state(matches!(exit, Exit::Resume(_)));
+        self.save(&state.cells);
+        self.count_at_exit();
+        self.return_by(exit, value, state.flags.as_ref());
+    }
+
+    /// Stores how many instructions are left, where they are counted.
+    fn count_at_exit(&mut self) {
+        if self.input.layout.counted {
+            let left = self.b.use_var(self.left);
+            self.b.ins().store(ours(), left, self.cells, self.input.layout.left);
+        }
+    }
+
+    /// Leaves with these flags, if there are any that are not in their cells.
+    pub fn return_by(&mut self, exit: Exit, value: Option<Value>, flags: Option<&FlagState>) {
+        let number = self.exits.iter().position(|known| *known == exit).unwrap_or_else(|| {
+            self.exits.push(exit);
+            self.exits.len() - 1
+        });
+        let value = value.unwrap_or_else(|| self.k64(0));
+        let number = self.k64(number as u64);
+        if let Some(flags) = flags {
+            self.store_operands(flags);
+        }
+        let form = flags.map_or(Form::MEMORY, |flags| flags.form);
+        let out = self.outs.get(&form).copied().unwrap_or_else(|| {
+            let out = self.b.create_block();
+            (0..2).for_each(|_| _ = self.b.append_block_param(out, I64));
+            self.outs.insert(form, out);
+            out
+        });
+        self.b.ins().jump(out, &[BlockArg::Value(value), BlockArg::Value(number)]);
+    }
+
+    /// The ends of the region, all out of line.
+    pub fn end_region(&mut self) {
+        for (form, out) in std::mem::take(&mut self.outs) {
+            self.b.switch_to_block(out);
+            self.b.set_cold_block(out);
+            self.store_flags(form);
+            let values = self.b.block_params(out).to_vec();
+            self.b.ins().return_(&values);
+        }
+    }
+
+    /// Leaves in a block out of line, if the condition holds.
+    pub fn leave_if(&mut self, condition: Value, exit: Exit) {
+        self.out_of_line_if(condition, |l| {
+            let pending = l.pending.clone();
+            l.look();
+            l.leave(exit, None);
+            l.pending = pending;
+        });
     }
 }

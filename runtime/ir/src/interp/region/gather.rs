@@ -10,12 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Blocks that a computed jump is compared with at most: behind calls, and in tables.
 const MAX_RETURNS: usize = 6;
 const MAX_TARGETS: usize = 12;
+/// If a loop has fewer blocks than that, targets of a table are also looked for so many bytes before and behind it.
+const FEW_BLOCKS: usize = 16;
+const AROUND: u64 = 512;
 
 /// What is known of blocks with the key of the region's first.
 pub struct Around<'a> {
     /// The code index of the one at a pc, if the region may lead there.
     pub find: &'a dyn Fn(u64) -> Option<u32>,
-    /// Their pcs between two.
+    /// The pcs of all between two, wherever they lie.
     pub between: &'a dyn Fn(u64, u64) -> Vec<u64>,
 }
 
@@ -51,8 +54,11 @@ pub fn gather(arena: &Arena, head: u32, policy: Policy, known: &Around<'_>) -> O
     }
     order.retain(|pc| kept.contains(pc));
     let mut pieces: Vec<Piece> = order.iter().filter_map(|pc| found.remove(pc)).collect();
-    pieces.iter_mut().for_each(|piece| piece.ways.retain(|pc| kept.contains(pc)));
-    if pieces.iter().flat_map(|piece| &piece.words).any(|c| c.op == Bc::Call) {
+    for piece in &mut pieces {
+        piece.ways.retain(|pc| kept.contains(pc));
+        piece.ways.truncate(MAX_TARGETS);
+    }
+    if pieces.iter().any(Piece::calls) {
         // A helper may change what controls floating point, and look at sticky flags.
         pieces.iter_mut().for_each(Piece::call_all);
     }
@@ -116,16 +122,30 @@ impl Search<'_> {
         }
     }
 
-    /// Other computed jumps lead to blocks between those found.
+    /// Other computed jumps lead to blocks between those found, or not far from them.
     fn find_tables(&mut self) {
         let open = |piece: &Piece| piece.computes() && piece.ways.is_empty();
         let (Some(first), Some(last)) = (self.found.keys().next().copied(), self.found.keys().next_back().copied()) else { return };
         if !self.found.values().any(open) {
             return;
         }
-        let between = (self.known.between)(first, last);
-        let targets: Vec<u64> = between.into_iter().filter(|pc| !self.found.contains_key(pc)).take(MAX_TARGETS).collect();
-        self.go(targets.iter().filter_map(|pc| info(self.arena, (self.known.find)(*pc)?)).collect());
+        let unknown = |first, last| -> Vec<u64> {
+            let between = (self.known.between)(first, last);
+            between.into_iter().filter(|pc| !self.found.contains_key(pc) && (self.known.find)(*pc).is_some()).collect()
+        };
+        let mut targets = unknown(first, last);
+        targets.truncate(MAX_TARGETS);
+        targets.reverse();
+        let small = self.found.len() + targets.len() < FEW_BLOCKS;
+        if let Some(table) = self.found.values().find(|piece| small && open(piece) && piece.has_table()) {
+            targets = unknown(first.saturating_sub(AROUND), last.saturating_add(AROUND));
+            targets.sort_by_key(|pc| pc.abs_diff(table.pc));
+            // Some lead elsewhere.
+            targets.truncate(2 * MAX_TARGETS);
+        }
+        for pc in &targets {
+            self.go((self.known.find)(*pc).and_then(|code| info(self.arena, code)).into_iter().collect());
+        }
         self.find_returns();
         for piece in self.found.values_mut().filter(|piece| open(piece)) {
             piece.ways.clone_from(&targets);

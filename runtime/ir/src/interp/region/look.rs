@@ -141,11 +141,11 @@ impl Lower<'_> {
             let none = self.b.ins().ireduce(I32, self.cells);
             self.b.ins().store(ours(), none, self.cells, self.input.layout.refused);
         }
-        self.save(&pending.state);
+        self.save(&pending.state.cells);
         if self.input.layout.counted {
             self.b.ins().store(ours(), pending.left, self.cells, self.input.layout.left);
         }
-        self.return_by(Exit::Resume(pending.at), None);
+        self.return_by(Exit::Resume(pending.at), None, pending.state.flags.as_ref());
     }
 
     /// What is to be looked for and stored may be left to the nodes behind this one: there is no other way to them.
@@ -156,13 +156,23 @@ impl Lower<'_> {
         };
         // What floating point came to decides nothing before somebody has looked.
         let seen = self.pending.as_ref().is_none_or(|pending| pending.floats.is_empty());
-        seen && last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last) && node.next.iter().all(stays)
+        seen && last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last, node) && node.next.iter().all(stays)
     }
 
-    /// A jump back follows, or may.
-    pub fn goes_back(&self, last: Option<&Code>) -> bool {
-        let back = |c: &Code| c.op == Bc::Jump && c.imm <= self.input.pieces[self.place.0].pc;
-        last.is_some_and(|c| back(c) || matches!(c.op, Bc::JumpTo | Bc::JumpRekey))
+    /// A jump follows, or may, on which it is to be polled: a loop comes back to its head, or the region is left backwards.
+    pub fn goes_back(&self, last: Option<&Code>, node: &Node) -> bool {
+        let out = |c: &Code| c.op == Bc::Jump && node.next == [None] && self.is_behind(c.imm);
+        last.is_some_and(out) || node.next.iter().flatten().any(|next| self.comes_back(node.run, *next))
+    }
+
+    /// A loop comes back to its head where a run leads to a node.
+    pub fn comes_back(&self, run: usize, next: usize) -> bool {
+        self.plan.back.contains(&(run, self.plan.nodes[next].run))
+    }
+
+    /// The block at a pc is this one, or lies before it.
+    pub fn is_behind(&self, pc: u64) -> bool {
+        pc <= self.input.pieces[self.place.0].pc
     }
 
     pub fn asked(&mut self) -> Value {

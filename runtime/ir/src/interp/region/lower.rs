@@ -85,6 +85,8 @@ pub(super) struct Lower<'a> {
     /// Values of 32 bits that flags come from: one for each constant, so that ways that meet agree.
     pub constants: FxHashMap<u32, Value>,
     pub exits: Vec<Exit>,
+    /// By the form of the flags: where the region ends with a value and the number of the exit, which stores flags.
+    pub outs: BTreeMap<Form, Block>,
     /// Whose each slot is.
     pub slots: Vec<((usize, usize), u8, bool, bool)>,
     /// Code index of the word.
@@ -167,6 +169,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         merged: Vec::new(),
         constants: FxHashMap::default(),
         exits: Vec::new(),
+        outs: BTreeMap::new(),
         slots: Vec::new(),
         at: 0,
         place: (0, 0),
@@ -200,6 +203,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     for node in 0..plan.nodes.len() {
         lower.node(node);
     }
+    lower.end_region();
     let Lower { mut b, exits, slots, .. } = lower;
     b.seal_all_blocks();
     b.finalize(host.frontend_config());
@@ -291,14 +295,14 @@ impl Lower<'_> {
         self.look_next = false;
         let mut polled = false;
         if !self.may_wait(last, node) {
-            polled = self.goes_back(last) && self.look_and_poll();
+            polled = self.goes_back(last, node) && self.look_and_poll();
             self.look();
             self.flush();
         }
         self.ends.push(Known { polled, dirty: self.dirty, pending: self.pending.clone(), ..self.known.clone() });
         self.known.polled |= polled;
         match last {
-            Some(c) => self.leave_node(c, &node.next),
+            Some(c) => self.leave_node(c, node),
             None => match node.next[..] {
                 [Some(next)] => self.go_to(next),
                 _ => self.leave(Exit::Resume(self.at), None),
@@ -417,9 +421,8 @@ impl Lower<'_> {
 
     /// Stores some cells.
     pub fn put_all(&mut self, cells: Set) {
-        for (at, value) in self.parts_of(cells) {
-            self.b.ins().store(ours(), value, self.cells, at);
-        }
+        let parts = self.parts_of(cells);
+        self.save(&parts);
     }
 
     /// What is to be stored of some cells: offsets in bytes, and values.
@@ -429,12 +432,10 @@ impl Lower<'_> {
         parts
     }
 
-    pub fn save(&mut self, state: &State) {
-        for (at, value) in &state.cells {
+    /// Stores values at offsets in bytes.
+    pub fn save(&mut self, cells: &[(i32, Value)]) {
+        for (at, value) in cells {
             self.b.ins().store(ours(), *value, self.cells, *at);
-        }
-        if let Some(flags) = &state.flags {
-            self.save_flags(flags);
         }
     }
 
@@ -455,47 +456,7 @@ impl Lower<'_> {
         before.iter().flat_map(written).filter(|t| *t >= state && (any || read.contains(t))).collect()
     }
 
-    /// Stores the state, and temporaries if words of the block are still to be executed.
-    pub fn save_all(&mut self, temporaries: bool) {
-        let state = self.state(temporaries);
-        self.save(&state);
-    }
-
-    // ---- ways out
-
-    /// Leaves with what the region holds in its cells.
-    pub fn leave(&mut self, exit: Exit, value: Option<Value>) {
-        self.save_all(matches!(exit, Exit::Resume(_)));
-        self.count_at_exit();
-        self.return_by(exit, value);
-    }
-
-    pub fn count_at_exit(&mut self) {
-        if self.input.layout.counted {
-            let left = self.b.use_var(self.left);
-            self.b.ins().store(ours(), left, self.cells, self.input.layout.left);
-        }
-    }
-
-    pub fn return_by(&mut self, exit: Exit, value: Option<Value>) {
-        let number = self.exits.iter().position(|known| *known == exit).unwrap_or_else(|| {
-            self.exits.push(exit);
-            self.exits.len() - 1
-        });
-        let value = value.unwrap_or_else(|| self.k64(0));
-        let number = self.k64(number as u64);
-        self.b.ins().return_(&[value, number]);
-    }
-
-    /// Leaves in a block out of line, if the condition holds.
-    pub fn leave_if(&mut self, condition: Value, exit: Exit) {
-        self.out_of_line_if(condition, |l| {
-            let pending = l.pending.clone();
-            l.look();
-            l.leave(exit, None);
-            l.pending = pending;
-        });
-    }
+    // ---- out of line
 
     /// Does something out of line that does not come back, if the condition holds.
     pub fn out_of_line_if(&mut self, condition: Value, leave: impl FnOnce(&mut Self)) {
@@ -517,8 +478,11 @@ impl Lower<'_> {
     /// Has a word executed by a call: the state is in its cells before it and behind it.
     pub fn call_word(&mut self, c: &Code) {
         self.look();
-        self.call(self.input.calls.word, &[]);
+        if let Some(flags) = self.flag_state() {
+            self.save_flags(&flags);
+        }
         self.form = Form::MEMORY;
+        self.call(self.input.calls.word, &[]);
         (self.known.first, self.dirty) = (None, 0);
         if c.op == Bc::Call {
             self.known.cells.clear();
@@ -538,13 +502,14 @@ impl Lower<'_> {
     }
 
     /// Calls a function with [`super::super::quick::Run`], the code index and others, out of line: what it returns, and the region goes on. If the function
-    /// says so, it does not.
+    /// says so, it does not; flags are put into their cells only then.
     pub fn call(&mut self, function: usize, arguments: &[Value]) -> Value {
-        self.save_all(true);
+        let State { cells, flags } = self.state(true);
+        self.save(&cells);
         let layout = self.input.layout;
         let left = self.b.use_var(self.left);
         self.b.ins().store(ours(), left, self.cells, layout.left);
-        let mut signature = cranelift_codegen::ir::Signature::new(CallConv::SystemV);
+        let mut signature = cranelift_codegen::ir::Signature::new(CallConv::PreserveAll);
         signature.params.push(AbiParam::new(I64));
         signature.params.push(AbiParam::new(I32));
         signature.params.extend(arguments.iter().map(|_| AbiParam::new(I64)));
@@ -557,7 +522,7 @@ impl Lower<'_> {
         let all: Vec<Value> = [run, at].into_iter().chain(arguments.iter().copied()).collect();
         let call = self.b.ins().call_indirect(signature, function, &all);
         let [value, leaves] = [self.b.inst_results(call)[0], self.b.inst_results(call)[1]];
-        self.out_of_line_if(leaves, |l| l.return_by(Exit::Stored, None));
+        self.out_of_line_if(leaves, |l| l.return_by(Exit::Stored, None, flags.as_ref()));
         let left = self.b.ins().load(I64, ours(), self.cells, layout.left);
         self.b.def_var(self.left, left);
         let front = self.b.ins().load(I64, ours(), self.cells, layout.front);

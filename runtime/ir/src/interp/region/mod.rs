@@ -1,15 +1,16 @@
 //! The region tier: hot loops of several blocks as one function of the host's, compiled by Cranelift on another thread.
 //!
 //! Data path: code of the quick tier counts its jumps back; where one was taken often, [`gather`] collects the blocks around it that the loop consists of
-//! (linked jumps inside a page lead from one to the next, so they have all been executed), as copies of their bytecode. A thread of [`Workers`] makes a
-//! function of them ([`lower`], what is written back when: [`plan`]), and the vCPU that asked puts it in front of the loop's first block
-//! ([`super::quick`]). Whoever comes to that block then executes the region.
+//! (linked jumps inside a page lead from one to the next, the jump cache to other pages, so they have all been executed), as copies of their bytecode. A
+//! thread of [`Workers`] makes a function of them ([`lower`], what is written back when: [`plan`]), and the vCPU that asked puts it in front of the loop's
+//! first block ([`super::quick`]). Whoever comes to that block then executes the region.
 //!
 //! Cells are SSA values inside: those of the state are loaded at the entry and stored at exits, and on the way out of line of an access that does not find its
 //! page in the TLB's front. Where the host maps the guest's memory, an access that it refuses is left out, and a word says so; the region looks at that word
 //! before it does anything that could not be done again, and leaves the rest of the block to the interpreter, from the first access since it looked last.
 //!
-//! Regions count, poll and stop where blocks do. What a region has no code for ends it: it leaves before that block, or to the interpreter before that word.
+//! Regions count and stop where blocks do, and poll where a loop comes back to its head. What a region has no code for ends it: it leaves before that block,
+//! or to the interpreter before that word.
 
 mod access;
 mod compare;
@@ -31,6 +32,7 @@ mod workers;
 use super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
+use emu_memory::PAGE_BITS;
 pub use gather::{Around, gather};
 use inline::is_inline;
 pub use inline::{Control, Guest};
@@ -38,11 +40,15 @@ pub use lower::{Compiled, Place};
 pub use pages::{EMPTY, MAX_SLOTS};
 pub use plan::written;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 pub use workers::{Done, Held, Made, Workers};
 
 /// Blocks and words of a region at most.
 const MAX_BLOCKS: usize = 64;
 const MAX_WORDS: usize = 2500;
+
+/// A table of targets is so near to the block that jumps.
+const MAX_TABLE: u64 = 1024;
 
 /// A block of a region: a copy, whose jumps say the pc they lead to, and words of the side table in `a` and `b` the first cell of their result and how many.
 #[derive(Clone, Debug, Serialize)]
@@ -83,7 +89,18 @@ impl Piece {
 
     /// It may end with a jump to a block of the region that is computed. Behind helpers, which may have changed what is where, such are looked up.
     fn computes(&self) -> bool {
-        self.words.iter().any(|c| matches!(c.op, Bc::JumpTo | Bc::JumpRekey)) && !self.words.iter().any(|c| c.op == Bc::Call)
+        self.words.iter().any(|c| matches!(c.op, Bc::JumpTo | Bc::JumpRekey)) && !self.calls()
+    }
+
+    /// Its computed jump may be that of a table: it computes with an address that is near.
+    fn has_table(&self) -> bool {
+        let adds = |c: &Code| matches!(c.op, Bc::MovI | Bc::Add32I | Bc::Add64I) || c.op.is_access();
+        self.words.iter().any(|c| adds(c) && c.imm.abs_diff(self.pc) < MAX_TABLE)
+    }
+
+    /// It calls helpers.
+    pub fn calls(&self) -> bool {
+        self.words.iter().any(|c| c.op == Bc::Call)
     }
 
     /// Where its other jumps lead.
@@ -113,6 +130,15 @@ pub struct Input {
     pub calls: Calls,
 }
 
+impl Input {
+    /// The pc and code index of a piece of each page but the first.
+    pub fn of_other_pages(&self) -> Vec<(u64, u32)> {
+        let mut of_pages: BTreeMap<u64, (u64, u32)> = self.pieces.iter().map(|p| (p.pc >> PAGE_BITS, (p.pc, p.code))).collect();
+        self.pieces.first().map(|first| of_pages.remove(&(first.pc >> PAGE_BITS)));
+        of_pages.into_values().collect()
+    }
+}
+
 /// Where generated code finds things: offsets in bytes from the first cell.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Layout {
@@ -121,6 +147,8 @@ pub struct Layout {
     pub left: i32,
     pub run: i32,
     pub attention: i32,
+    /// The lines that are high, 64 bits.
+    pub levels: i32,
     pub front: i32,
     /// Anything but the low half of the cells' address: the host has refused an access.
     pub refused: i32,
@@ -135,8 +163,8 @@ pub struct Layout {
     pub counted: bool,
 }
 
-/// Addresses of functions, which a region of a host without such memory calls; by size.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Addresses of functions that a region calls and that keep all its registers, but for their results; by size.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
 pub struct Calls {
     pub load: [usize; 4],
     pub store: [usize; 4],

@@ -11,7 +11,7 @@ use super::flags::Form;
 use super::inline::{inline_reads, is_inline};
 use super::kinds::{Kind, kinds_of};
 use super::{Input, Piece, has_side, is_called};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Cells of the state, by their number in the region.
 pub type Set = u128;
@@ -76,6 +76,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// By piece and word number: branches over so few words that they are no way out of a run.
     pub short: BTreeMap<(usize, usize), Short>,
+    /// Ways from run to run on which every loop comes back to its head. They are jumps.
+    pub back: BTreeSet<(usize, usize)>,
     /// By piece and word number: the run that begins there.
     heads: BTreeMap<(usize, usize), usize>,
     /// The cells of the flags that additions and subtractions set: those of the first of them.
@@ -126,6 +128,7 @@ impl Plan {
             runs: Vec::new(),
             nodes: Vec::new(),
             short: BTreeMap::new(),
+            back: BTreeSet::new(),
             heads: BTreeMap::new(),
             flags,
             kinds: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Plan {
             }
         }
         for (head, mut ahead) in back {
+            self.back.extend(ahead.iter().map(|from| (*from, head)));
             let mut inside = vec![false; self.runs.len()];
             inside[head] = true;
             while let Some(run) = ahead.pop() {

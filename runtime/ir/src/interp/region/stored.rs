@@ -40,6 +40,17 @@ impl Calls {
     /// Numbers in place of addresses.
     pub const NUMBERS: Calls = Calls { load: [0, 1, 2, 3], store: [4, 5, 6, 7], probe: 8, refill: 9, word: 10 };
 
+    /// Others in place of these addresses.
+    pub fn map(self, mut to: impl FnMut(usize) -> usize) -> Calls {
+        Calls {
+            load: self.load.map(&mut to),
+            store: self.store.map(&mut to),
+            probe: to(self.probe),
+            refill: to(self.refill),
+            word: to(self.word),
+        }
+    }
+
     fn address(&self, number: u32) -> Option<u64> {
         let all = [&self.load[..], &self.store, &[self.probe, self.refill, self.word]].concat();
         all.get(number as usize).map(|address| *address as u64)

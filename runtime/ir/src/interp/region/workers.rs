@@ -84,8 +84,8 @@ impl Workers {
         let mut queue = lock(&self.queue);
         let sender = queue.get_or_insert_with(|| {
             let (sender, receiver) = channel();
-            let receiver = Arc::new(Mutex::new(receiver));
-            (self.around)(&mut || (0..self.threads).for_each(|number| begin(number, &receiver)));
+            let inbox = Arc::new(Mutex::new(Inbox { receiver, waiting: Vec::new() }));
+            (self.around)(&mut || (0..self.threads).for_each(|number| begin(number, &inbox)));
             sender
         });
         // Without threads regions are not made, and all goes on as it was.
@@ -108,16 +108,34 @@ impl Job {
     }
 }
 
-fn begin(number: usize, receiver: &Arc<Mutex<Receiver<Job>>>) {
-    let receiver = receiver.clone();
+/// What the threads have to do.
+struct Inbox {
+    receiver: Receiver<Job>,
+    /// Received, and not begun.
+    waiting: Vec<Job>,
+}
+
+impl Inbox {
+    /// The job that was asked for last: what is hot now goes before what was.
+    fn next(&mut self) -> Option<Job> {
+        if self.waiting.is_empty() {
+            self.waiting.push(self.receiver.recv().ok()?);
+        }
+        self.waiting.extend(self.receiver.try_iter());
+        self.waiting.pop()
+    }
+}
+
+fn begin(number: usize, inbox: &Arc<Mutex<Inbox>>) {
+    let inbox = inbox.clone();
     let work = move || {
         // Linux sets the priority of the calling thread only: vCPUs go first.
         _ = rustix::process::setpriority_process(None, 10);
         let Some(host) = host() else { return };
         let mut scratch = Scratch::default();
         loop {
-            let job = lock(&receiver).recv();
-            let Ok(job) = job else { return };
+            let job = lock(&inbox).next();
+            let Some(job) = job else { return };
             job.finish(&*host, &mut scratch);
         }
     };
@@ -190,6 +208,7 @@ mod tests {
             left: 4096,
             run: 4104,
             attention: 4112,
+            levels: 4144,
             front: 4120,
             refused: 4128,
             zero: 5000,
@@ -232,7 +251,7 @@ mod tests {
     fn regions_are_compiled_for_two_kinds_of_hosts() {
         let arm = isa::lookup_by_name("aarch64").unwrap().finish(settings().unwrap()).unwrap();
         for host in [host().unwrap(), arm] {
-            for (direct, counted) in [(true, false), (true, true), (false, true)] {
+            for (direct, counted) in [(true, false), (true, true), (false, true), (false, false)] {
                 let made = compile(&input(direct, counted), &*host, &mut Scratch::default()).unwrap();
                 assert!(made.exits.len() > 3, "{:?}", made.exits);
                 assert_eq!(made.accesses.is_empty(), !direct, "what the host may refuse is known");
