@@ -70,7 +70,7 @@ pub fn start(wanted: &Wanted, board: &Board, plan: &Plan, code: &[emu_boards::re
     if wanted.nothing && wanted.kernel.is_none() && wanted.firmware.is_none() {
         return Ok((images, starts));
     }
-    let boot = if wanted.kernel.is_some() { kernel(wanted, board, plan)? } else { firmware(wanted, board, plan)? };
+    let boot = if wanted.kernel.is_some() { kernel(wanted, board, plan)? } else { firmware(wanted, board, plan, code)? };
     images.extend(boot.loads.into_iter().map(|l| Image { bus: 0, at: l.at, bytes: l.bytes, name: l.name }));
     let registers = boot.registers.into_iter().map(|(n, v)| (n.to_string(), v)).collect();
     starts.push(Start { cpu: 0, pc: Some(boot.entry), registers });
@@ -101,7 +101,7 @@ fn kernel(wanted: &Wanted, board: &Board, plan: &Plan) -> Result<emu_boot::Plan,
     emu_boot::linux::plan(&request, &place(board)?).map_err(|e| e.to_string())
 }
 
-fn firmware(wanted: &Wanted, board: &Board, plan: &Plan) -> Result<emu_boot::Plan, String> {
+fn firmware(wanted: &Wanted, board: &Board, plan: &Plan, code: &[emu_boards::realise::Image]) -> Result<emu_boot::Plan, String> {
     for (given, flag) in [(&wanted.initrd, "--initrd"), (&wanted.dtb, "--dtb"), (&wanted.append, "--append")] {
         if given.is_some() {
             return Err(format!("{flag} needs a kernel\n  help: give one with --kernel FILE"));
@@ -118,6 +118,9 @@ fn firmware(wanted: &Wanted, board: &Board, plan: &Plan) -> Result<emu_boot::Pla
             let Some(name) = boot.and_then(|b| b.firmware.as_ref()) else {
                 return Err(format!("board `{}` has no firmware of its own\n  help: give --kernel or --firmware", board.name));
             };
+            if let Some(code) = code.iter().find(|c| c.name == name.text()) {
+                return Ok(emu_boot::Plan { entry: code.at, ..Default::default() });
+            }
             match DEMOS.iter().find(|d| d.0 == name.text()) {
                 Some((name, bytes)) => emu_boot::Plan {
                     loads: vec![Load { name: (*name).to_string(), at, bytes: bytes.to_vec() }],
