@@ -212,7 +212,10 @@ impl Hooks for Devcfg {
 
 impl Device for Devcfg {
     fn reset(&mut self, cx: &mut Cx<'_>) {
+        // It outlives all resets but power-on: where the next start looks for its image.
+        let next = self.s.regs.multiboot_addr;
         (self.s, self.hash) = (State::default(), None);
+        self.s.regs.multiboot_addr = next;
         self.line(cx);
     }
 
