@@ -276,7 +276,7 @@ pub struct Boot {
     pub span: Span,
     /// Ways to start, in order of preference.
     pub protocols: Vec<Protocol>,
-    /// What runs if no kernel or firmware is given: the name of an embedded demo, or a file.
+    /// What runs if no kernel or firmware is given: the name of a `code` node or of an embedded demo, or a file.
     pub firmware: Option<Value>,
     /// Where firmware is put.
     pub firmware_at: Option<Given<u64>>,

@@ -140,23 +140,12 @@ fn nand() {
     boots("nand", "nand", &bytes, &["--set=nand.type=micron,mt29f2g08abaea"], "from NAND");
 }
 
-/// A card with BOOT.BIN behind another file, and in pieces.
-fn card(kind: fatfs::FatType, sectors: u32, start: u32, boot: &[u8]) -> Vec<u8> {
+/// Files on a card with one partition.
+fn files(kind: fatfs::FatType, sectors: u32, start: u32, write: impl FnOnce(&fatfs::Dir<'_, &mut Cursor<Vec<u8>>>)) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; sectors as usize * 512]);
     fatfs::format_volume(&mut disk, fatfs::FormatVolumeOptions::new().fat_type(kind).bytes_per_cluster(512)).unwrap();
     let volume = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new()).unwrap();
-    let root = volume.root_dir();
-    for n in 0..40 {
-        root.create_file(&format!("a long name of file {n}.text")).unwrap().write_all(&[n; 700]).unwrap();
-    }
-    let (half, rest) = boot.split_at(boot.len() / 1024 * 512);
-    let mut file = root.create_file("BOOT.BIN").unwrap();
-    file.write_all(half).unwrap();
-    root.create_file("between").unwrap().write_all(&[1; 5000]).unwrap();
-    root.remove("a long name of file 7.text").unwrap();
-    file.write_all(rest).unwrap();
-    file.flush().unwrap();
-    drop((file, root));
+    write(&volume.root_dir());
     volume.unmount().unwrap();
     let mut bytes = vec![0; start as usize * 512];
     if start > 0 {
@@ -167,6 +156,21 @@ fn card(kind: fatfs::FatType, sectors: u32, start: u32, boot: &[u8]) -> Vec<u8> 
     }
     bytes.extend(disk.into_inner());
     bytes
+}
+
+/// A card with BOOT.BIN behind another file, and in pieces.
+fn card(kind: fatfs::FatType, sectors: u32, start: u32, boot: &[u8]) -> Vec<u8> {
+    files(kind, sectors, start, |root| {
+        for n in 0..40 {
+            root.create_file(&format!("a long name of file {n}.text")).unwrap().write_all(&[n; 700]).unwrap();
+        }
+        let (half, rest) = boot.split_at(boot.len() / 1024 * 512);
+        let mut file = root.create_file("BOOT.BIN").unwrap();
+        file.write_all(half).unwrap();
+        root.create_file("between").unwrap().write_all(&[1; 5000]).unwrap();
+        root.remove("a long name of file 7.text").unwrap();
+        file.write_all(rest).unwrap();
+    })
 }
 
 #[test]
@@ -230,4 +234,33 @@ fn what_cannot_boot_says_why() {
         let said = fails(mode, medium);
         assert!(said.contains(&format!("BOOTROM_ERROR_CODE=0x{code}")), "{mode}: {said}");
     }
+}
+
+/// The whole way of a board: boot image, U-Boot's first stage, U-Boot, and from the card Linux. Skipped without U-Boot (`tests/guests/zynq/u-boot.sh`).
+#[test]
+fn u_boot_starts_linux() {
+    let (Some(kernel), Some(shared)) = (common::zynq_full(), common::shared()) else { return };
+    let read = |path: &Path| std::fs::read(path).unwrap();
+    let Ok(boot) = std::fs::read(kernel.with_file_name("boot.bin")) else { return eprintln!("skipped: no U-Boot") };
+    let u_boot = read(&kernel.with_file_name("u-boot.img"));
+    let config = "default linux\nlabel linux\nkernel /zImage\nfdt /board.dtb\ninitrd /root.gz\nappend console=ttyPS0,115200 quiet nomod\n";
+    let card = files(fatfs::FatType::Fat32, 100_000, 2048, |root| {
+        let write = |name: &str, bytes: &[u8]| root.create_file(name).unwrap().write_all(bytes).unwrap();
+        write("BOOT.BIN", &boot);
+        write("u-boot.img", &u_boot);
+        root.create_dir("extlinux").unwrap().create_file("extlinux.conf").unwrap().write_all(config.as_bytes()).unwrap();
+        let guest = |name: &str| read(&shared.join("guests/zynq7000").join(name));
+        write("zImage", &guest("zImage-zynq"));
+        write("board.dtb", &guest("zynq-zc702.dtb"));
+        write("root.gz", &guest("initramfs-armhf.cpio.gz"));
+    });
+    let mut guest = boots("sd", "sdio0", &card, &["--set=ram=1G"], "U-Boot SPL");
+    guest.wait_for("guest# ").unwrap();
+    assert!(common::sh(&mut guest, "cat /proc/cmdline").contains("nomod"));
+    // From flash, to U-Boot's own prompt.
+    let mut guest = boots("qspi", "qspi-flash", &flash(16 << 20, &[(0, &boot), (1 << 20, &u_boot)]), &["--set=ram=1G"], "Hit any key");
+    guest.type_in("\n");
+    guest.wait_for("Zynq> ").unwrap();
+    guest.type_in("sf probe && sf read 1000000 0 100 && md.l 1000020 2\n");
+    guest.wait_for("aa995566 584c4e58").unwrap();
 }
