@@ -212,6 +212,8 @@ pub struct Code {
     pub at: Given<u64>,
     /// Instruction set.
     pub isa: Value,
+    /// Model of it, if said: which instructions there are, and the byte order.
+    pub model: Option<Value>,
     /// Bus, if said.
     pub bus: Option<Value>,
     /// The text.

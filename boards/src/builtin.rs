@@ -21,6 +21,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("zedboard.kdl", include_str!("../zedboard.kdl")),
     ("zybo-z7.kdl", include_str!("../zybo-z7.kdl")),
     ("zybo.kdl", include_str!("../zybo.kdl")),
+    ("zynq7000-mb.kdl", include_str!("../zynq7000-mb.kdl")),
     ("zynq7000.kdl", include_str!("../zynq7000.kdl")),
 ];
 

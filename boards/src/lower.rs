@@ -507,8 +507,8 @@ impl Lower {
             return self.report(d.help("add `asm #\"\"\"...\"\"\"#` with the instructions"));
         };
         let name = item.args.first().cloned().unwrap_or_else(|| Value::new(Data::Bad, item.span()));
-        let bus = self.text(item, "bus");
-        self.board.codes.push(Code { name, at, isa, bus, asm: asm.clone() });
+        let (model, bus) = (self.text(item, "model"), self.text(item, "bus"));
+        self.board.codes.push(Code { name, at, isa, model, bus, asm: asm.clone() });
     }
 
     fn boot(&mut self, item: &Item) {

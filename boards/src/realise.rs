@@ -3,7 +3,7 @@
 //! The machine is behind [`Build`]; numbers are the board's own (bus, clock, CPU and device by index), so that a builder
 //! only has to keep what it made in the same order.
 
-use crate::board::{Board, Memory, Stub};
+use crate::board::{Board, Code, Memory, Stub};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{ClockSource, Owner, Pin, Plan, PlannedPart, Region};
 use crate::source::Span;
@@ -48,8 +48,8 @@ pub trait Build {
     fn wire(&mut self, from: Pin, to: Pin) -> Result<(), String>;
 }
 
-/// Turns the text of a `code` node into bytes for an address: instruction set, address, text. An error has its line, from 1.
-pub type Assemble<'a> = &'a dyn Fn(&str, u64, &str) -> Result<Vec<u8>, Vec<(usize, String)>>;
+/// Turns the text of a `code` node into bytes. An error has its line, from 1.
+pub type Assemble<'a> = &'a dyn Fn(&Code) -> Result<Vec<u8>, Vec<(usize, String)>>;
 
 /// Bytes to put in memory at every reset.
 #[derive(Clone, PartialEq, Debug)]
@@ -156,7 +156,7 @@ pub fn realise(board: &Board, plan: &Plan, build: &mut impl Build, assemble: Ass
     let mut images = Vec::new();
     for code in &board.codes {
         let bus = code.bus.as_ref().and_then(|b| board.buses.iter().position(|x| x.name.text() == b.text())).unwrap_or(0);
-        match assemble(code.isa.text(), code.at.v, code.asm.text()) {
+        match assemble(code) {
             Ok(bytes) => images.push(Image { name: code.name.to_text(), bus, at: code.at.v, bytes }),
             Err(errors) => {
                 for (line, message) in errors {

@@ -31,7 +31,7 @@ fn built_in_boards_are_right() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }
 
 /// `--flag value` pairs; a value may stand in single quotes.

@@ -103,7 +103,7 @@ pub(crate) fn own_keys(kind: &str) -> &'static [&'static str] {
         "bus" => &["width", "endian"],
         "clock" => &["hz", "from", "mul", "div"],
         "stub" => &["at", "size", "policy", "bit", "value", "quiet", "bus", "over", "priority"],
-        "code" => &["at", "isa", "bus"],
+        "code" => &["at", "isa", "model", "bus"],
         _ => &[],
     }
 }

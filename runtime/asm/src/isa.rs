@@ -48,6 +48,11 @@ impl Isa {
         serde_json::from_str(text).map(Isa::new)
     }
 
+    /// Names of the models.
+    pub fn models(&self) -> Vec<&str> {
+        self.tables.models.iter().map(|m| m.name.as_str()).collect()
+    }
+
     /// The setting of a model (all features if there is none of that name) with all modes and contexts 0.
     pub fn setting(&self, model: &str) -> Setting {
         let t = &self.tables;

@@ -54,7 +54,9 @@ pub const MICROBLAZE: CpuType = CpuType {
 fn microblaze(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, String> {
     let isa = Microblaze::model(model, emu_isa_microblaze::System).ok_or_else(|| format!("there is no MicroBlaze model `{model}`"))?;
     let mut cpu = Vcpu::new(Arc::new(isa), u8::try_from(index).map_err(|_| "too many CPUs")?);
-    cpu.set_at_reset("base_vectors", props.int("base-vectors") as u128);
+    for name in ["base_vectors", "pc"] {
+        cpu.set_at_reset(name, props.int("base-vectors") as u128);
+    }
     for name in ["pvr0", "pvr2", "pvr10", "pvr11"] {
         cpu.set_at_reset(name, props.int(name) as u128);
     }

@@ -21,6 +21,7 @@ mod tiers;
 mod user;
 
 use clap::{Args, Parser, Subcommand};
+use emu_boards::board::Code;
 use emu_boards::tree::{number, size_text};
 use emu_boards::{Board, Plan, Request};
 use emu_debug::qmp::Qmp;
@@ -299,9 +300,14 @@ fn time_mode(text: &str) -> Result<TimeMode, String> {
 }
 
 /// Assembles a `code` node.
-fn assemble(isa: &str, at: u64, text: &str) -> Result<Vec<u8>, Vec<(usize, String)>> {
+fn assemble(code: &Code) -> Result<Vec<u8>, Vec<(usize, String)>> {
+    let isa = code.isa.text();
     let Some(tables) = cpus::assembler(isa) else { return Err(vec![(1, format!("there is no instruction set `{isa}`"))]) };
-    match emu_asm::source::assemble(&tables, &tables.setting(""), "code", text, at, &[]) {
+    let model = code.model.as_ref().map_or("", |m| m.text());
+    if !model.is_empty() && !tables.models().contains(&model) {
+        return Err(vec![(1, format!("instruction set `{isa}` has no model `{model}`: {}", tables.models().join(", ")))]);
+    }
+    match emu_asm::source::assemble(&tables, &tables.setting(model), "code", code.asm.text(), code.at.v, &[]) {
         Ok(object) => Ok(object.bytes),
         Err(all) => Err(all.into_iter().map(|e| (e.line, e.message)).collect()),
     }
