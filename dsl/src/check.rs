@@ -624,10 +624,10 @@ fn env(w: &mut World, id: &Id, parts: &[ast::FpItem]) {
                 }
             }
             ast::FpItem::Nan(n) => {
-                if !["arm", "x86", "x87", "ppc", "sparc", "mips"].contains(&n.name.as_str()) {
+                if !["arm", "x86", "x87", "ppc", "sparc", "mips", "microblaze"].contains(&n.name.as_str()) {
                     w.errors.push(
                         Diagnostic::new("isa::nan-rule", n.span, format!("there is no NaN rule `{}`", n.name))
-                            .help("arm, x86, x87, ppc, sparc or mips"),
+                            .help("arm, x86, x87, ppc, sparc, mips or microblaze"),
                     );
                 }
                 env.nan.clone_from(&n.name);

@@ -146,6 +146,7 @@ pub fn real_registry() -> Registry {
             &[
                 int("pvr0", 0, 0xffff_ffff, None),
                 int("pvr2", 0, 0xffff_ffff, None),
+                int("pvr3", 0, 0xffff_ffff, None),
                 int("pvr10", 0, 0xffff_ffff, None),
                 int("pvr11", 0, 0xffff_ffff, None),
             ]

@@ -15,3 +15,14 @@ pub const TABLES: &str = include_str!(concat!(env!("OUT_DIR"), "/asm.json"));
 mod mmu;
 
 pub use mmu::System;
+
+/// FSR (UG984, floating-point status register), which the state keeps as the flags that floating point gathers.
+pub fn fsr(cells: &[u64]) -> u32 {
+    u32::from(state::fpx(cells).reverse_bits() >> 3 & 0x1e) | u32::from(state::denormal(cells))
+}
+
+/// Writes FSR.
+pub fn set_fsr(cells: &mut [u64], x: u32) {
+    state::set_fpx(cells, (x as u8 & 0x1e).reverse_bits() >> 3);
+    state::set_denormal(cells, x & 1 != 0);
+}

@@ -8,11 +8,14 @@
 use crate::{Externs, exception, state};
 use emu_ir::guest::{AccessKind, Exception, HelperCx, Translation};
 use emu_memory::GuestPhys;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 // TLBHI: tag 31:10, size 9:7, valid 6. TLBLO: real page 31:10, executable 9, writable 8, zone 7:4.
 const VALID: u32 = 1 << 6;
 const EXECUTABLE: u32 = 1 << 9;
 const WRITABLE: u32 = 1 << 8;
+/// PVR11: the MMU has a virtual mode (C_USE_MMU 3).
+const VIRTUAL: u32 = 3 << 30;
 /// TLBX: no entry was found.
 const MISSED: u32 = 1 << 31;
 
@@ -66,7 +69,16 @@ fn flush_entry(cx: &mut HelperCx<'_>, hi: u32) {
     cx.flush_code = true;
 }
 
+/// Stream links that were reported.
+static REPORTED: AtomicU32 = AtomicU32::new(0);
+
 impl Externs for System {
+    fn unconnected(&self, cx: &mut HelperCx<'_>, id: u32) {
+        if REPORTED.fetch_or(1 << id, Ordering::Relaxed) >> id & 1 == 0 {
+            tracing::warn!("cpu{}: stream link {id} is connected to nothing (used at {:#x})", cx.cpu, state::pc(cx.state));
+        }
+    }
+
     fn mmu_read(&self, cx: &mut HelperCx<'_>, n: u8) -> u32 {
         let index = (state::tlbx(cx.state) & 63) as usize;
         match n {
@@ -86,6 +98,9 @@ impl Externs for System {
     }
 
     fn mmu_write(&self, cx: &mut HelperCx<'_>, n: u8, x: u32) {
+        if state::pvr11(cx.state) < VIRTUAL {
+            return;
+        }
         let index = (state::tlbx(cx.state) & 63) as usize;
         match n {
             PID => {

@@ -43,6 +43,7 @@ pub const MICROBLAZE: CpuType = CpuType {
         PropSpec { name: "base-vectors", kind: WORD, default: Some("0"), doc: "C_BASE_VECTORS: where the vectors are" },
         PropSpec { name: "pvr0", kind: WORD, default: Some("0"), doc: "Processor version register 0: what the CPU has, and its version" },
         PropSpec { name: "pvr2", kind: WORD, default: Some("0"), doc: "Processor version register 2: options" },
+        PropSpec { name: "pvr3", kind: WORD, default: Some("0"), doc: "Processor version register 3: stream links" },
         PropSpec { name: "pvr10", kind: WORD, default: Some("0"), doc: "Processor version register 10: device family" },
         PropSpec { name: "pvr11", kind: WORD, default: Some("0"), doc: "Processor version register 11: MMU" },
     ],
@@ -57,7 +58,7 @@ fn microblaze(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, 
     for name in ["base_vectors", "pc"] {
         cpu.set_at_reset(name, props.int("base-vectors") as u128);
     }
-    for name in ["pvr0", "pvr2", "pvr10", "pvr11"] {
+    for name in ["pvr0", "pvr2", "pvr3", "pvr10", "pvr11"] {
         cpu.set_at_reset(name, props.int(name) as u128);
     }
     Ok(Box::new(cpu))

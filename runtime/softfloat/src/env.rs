@@ -37,6 +37,8 @@ pub enum NanRule {
     /// MIPS before IEEE 754-2008: a set leading fraction bit means signalling; an operation on a signalling NaN gives the default NaN,
     /// whose leading fraction bit alone is clear. Else as [`NanRule::Arm`].
     MipsLegacy,
+    /// As [`NanRule::Arm`], but the default NaN is negative (MicroBlaze, which never gives another).
+    Microblaze,
 }
 
 /// What a fused multiply-add makes of infinity times zero plus a quiet NaN.

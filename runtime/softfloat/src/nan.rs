@@ -17,7 +17,7 @@ pub(crate) fn default_nan<F: Format>(rule: NanRule) -> F::Bits {
     F::INF
         | match rule {
             NanRule::Arm | NanRule::PowerPc => F::QUIET,
-            NanRule::X86Sse | NanRule::X87 => F::SIGN | F::QUIET,
+            NanRule::X86Sse | NanRule::X87 | NanRule::Microblaze => F::SIGN | F::QUIET,
             NanRule::Sparc => F::FRAC_MASK,
             NanRule::MipsLegacy => F::FRAC_MASK ^ F::QUIET,
         }
@@ -65,7 +65,7 @@ pub(crate) fn three<F: Format>(
     flags: &mut Flags,
 ) -> F::Bits {
     match env.nan_rule {
-        NanRule::Arm | NanRule::MipsLegacy => select::<F>(&[addend, a, b], env, flags),
+        NanRule::Arm | NanRule::MipsLegacy | NanRule::Microblaze => select::<F>(&[addend, a, b], env, flags),
         NanRule::PowerPc => select::<F>(&[a, addend, b], env, flags),
         NanRule::X86Sse | NanRule::X87 | NanRule::Sparc => select::<F>(&[a, b, addend], env, flags),
     }
@@ -81,7 +81,7 @@ fn select<F: Format>(operands: &[&Unpacked<F::Bits>], env: &Env, flags: &mut Fla
         flags.raise(Flags::INVALID);
     }
     let chosen = match env.nan_rule {
-        NanRule::Arm | NanRule::MipsLegacy => operands.iter().find(signalling).or_else(|| operands.iter().find(quiet)),
+        NanRule::Arm | NanRule::MipsLegacy | NanRule::Microblaze => operands.iter().find(signalling).or_else(|| operands.iter().find(quiet)),
         NanRule::X86Sse | NanRule::PowerPc => operands.iter().find(|x| x.is_nan()),
         NanRule::Sparc => operands.iter().rev().find(signalling).or_else(|| operands.iter().rev().find(quiet)),
         NanRule::X87 => operands.iter().filter(|x| x.is_nan()).max_by_key(|x| (x.class == Class::QuietNan, x.sig, !x.sign)),

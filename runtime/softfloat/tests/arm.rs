@@ -222,6 +222,7 @@ fn other_nan_rules() {
     assert_eq!(two(NanRule::Sparc, QNAN_A, QNAN_B), QNAN_B);
     assert_eq!(two(NanRule::Sparc, INF, INF | MINUS), 0x7fff_ffff);
     // The quiet bit means the opposite.
+    assert_eq!(two(NanRule::Microblaze, INF, INF | MINUS), DEFAULT | MINUS);
     assert_eq!(two(NanRule::MipsLegacy, QNAN_A, ONE), 0x7fbf_ffff);
     assert_eq!(two(NanRule::MipsLegacy, SNAN_A, ONE), SNAN_A);
 }

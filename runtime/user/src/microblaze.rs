@@ -15,7 +15,7 @@ use crate::machine::{CloneArguments, Event, Frame, Left, Machine};
 use crate::space::{EXEC, Fault, READ, Space};
 use emu_ir::guest::{Exception, Isa};
 use emu_isa_microblaze::exception::{DIVIDE, PRIVILEGED, UNALIGNED};
-use emu_isa_microblaze::{Microblaze, System, state};
+use emu_isa_microblaze::{Microblaze, System, fsr, set_fsr, state};
 
 /// Linux on MicroBlaze, little-endian or big-endian.
 pub struct MicroblazeLinux<const LITTLE: bool>;
@@ -30,12 +30,12 @@ const CALL_VECTOR: u32 = 8;
 /// The vector of breakpoints.
 const BREAK_VECTOR: u32 = 0x18;
 
-/// PVR0: all registers; barrel shifter, divider, multiplier, exceptions, MMU, instructions that reverse.
-const PVR0: u32 = 0xf484_0000;
+/// PVR0: all registers; barrel shifter, divider, multiplier, FPU, exceptions, MMU, instructions that reverse.
+const PVR0: u32 = 0xfc84_0000;
 /// PVR0 of a little-endian processor.
 const PVR0_LITTLE: u32 = 0x0020_0000;
-/// PVR2: MSR, pattern compare, barrel shift, divide and multiply instructions; bus, unaligned, illegal and divide exceptions.
-const PVR2: u32 = 0x5783_75b2;
+/// PVR2: MSR, pattern compare, barrel shift, divide, multiply and all floating-point instructions; bus, unaligned, illegal and divide exceptions.
+const PVR2: u32 = 0x5783_7fb2;
 
 impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
     type Isa = Microblaze<System>;
@@ -67,8 +67,8 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
     }
 
     fn start(cells: &mut [u64], entry: u64, stack: u64) {
-        state::set_pvr(cells, 0, PVR0 | if LITTLE { PVR0_LITTLE } else { 0 });
-        state::set_pvr(cells, 2, PVR2);
+        state::set_pvr0(cells, PVR0 | if LITTLE { PVR0_LITTLE } else { 0 });
+        state::set_pvr2(cells, PVR2);
         state::set_ie(cells, true);
         state::set_ee(cells, true);
         state::set_ice(cells, true);
@@ -149,7 +149,7 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
         for n in 0..32 {
             put(REGISTERS + 4 * n, state::r(cells, n as usize));
         }
-        let special = [state::pc(cells), msr(cells), state::ear(cells), state::esr(cells), state::fsr(cells)];
+        let special = [state::pc(cells), msr(cells), state::ear(cells), state::esr(cells), fsr(cells)];
         for (n, value) in (0..).zip(special) {
             put(PC + 4 * n, value);
         }
@@ -172,7 +172,7 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
     /// `struct pt_regs`: r0 to r31, pc, msr, ear, esr, fsr, and the mode, which is User's.
     fn core_registers(cells: &[u64]) -> Vec<u64> {
         let general = (0..32).map(|n| state::r(cells, n).into());
-        let special = [state::pc(cells), msr(cells), state::ear(cells), state::esr(cells), state::fsr(cells), 0];
+        let special = [state::pc(cells), msr(cells), state::ear(cells), state::esr(cells), fsr(cells), 0];
         general.chain(special.map(u64::from)).collect()
     }
 
@@ -196,7 +196,7 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
         state::set_dzo(cells, word(MSR) & MSR_DZO != 0);
         state::set_ear(cells, word(MSR + 4));
         state::set_esr(cells, word(MSR + 8));
-        state::set_fsr(cells, word(MSR + 12));
+        set_fsr(cells, word(MSR + 12));
         Ok(Left {
             mask: u64::from(word(MASK)) | u64::from(word(MASK + 4)) << 32,
             stack: std::array::from_fn(|n| word(STACK + 4 * n as u64).into()),

@@ -125,7 +125,7 @@ impl Guest for Microblaze {
     }
 
     fn variants(&self) -> &'static [&'static str] {
-        &["K", "C", "D", "L"]
+        &["K", "C", "sub", "D", "L"]
     }
 
     fn case<'a>(&self, random: &'a mut Random, mut w: Writer<'a>, instructions: &'a mut Instructions<'a, Cpu>) -> Case {
@@ -146,6 +146,11 @@ impl Guest for Microblaze {
         for name in ["um", "ums"] {
             set(name, random.once_in(4).into());
         }
+        // Some processors lack units, or exceptions; links that nothing is connected to.
+        if random.once_in(4) {
+            set("pvr2", u64::from(0x5783_7fb3 & random.word()));
+        }
+        set("pvr3", if random.once_in(8) { 0x80 } else { 0 });
         set("pid", random.below(4).into());
         set("zpr", u64::from(random.word() | 0x4000_0000));
         for entry in 0..64 {
