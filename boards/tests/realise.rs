@@ -69,7 +69,7 @@ fn everything_once() {
     let plan = plan(&board, &common::real_registry()).0;
     let mut recorder = Recorder::default();
     // The CPU type for tests makes no CPU, which must be said for each.
-    let problems = realise(&board, &plan, &mut recorder, &|_, _, _| Ok(vec![0; 4])).unwrap_err();
+    let problems = realise(&board, &plan, &mut recorder, &|_| Ok(vec![0; 4])).unwrap_err();
     assert_eq!(problems.len(), board.cpus.len());
     assert!(problems.iter().all(|d| d.message.contains("for tests only")));
     let count = |kind: &str| recorder.0.iter().filter(|l| l.split(' ').next() == Some(kind)).count();
@@ -111,8 +111,9 @@ fn roms_and_code() {
     let board = load_text(&Request { board: folder.join("b.kdl").display().to_string(), ..Request::default() }, text);
     let plan = plan(&board, &common::registry()).0;
     let mut recorder = Recorder::default();
-    let assemble =
-        |_: &str, at: u64, text: &str| if text == "nop" { Ok(vec![at as u8]) } else { Err(vec![(3, "no instruction `nope`".to_string())]) };
+    let assemble = |code: &emu_boards::board::Code| {
+        if code.asm.text() == "nop" { Ok(vec![code.at.v as u8]) } else { Err(vec![(3, "no instruction `nope`".to_string())]) }
+    };
     let problems = realise(&board, &plan, &mut recorder, &assemble).unwrap_err();
     let said: Vec<&str> = problems.iter().map(|d| d.message.as_str()).collect();
     assert!(said[0].contains("has 17 bytes; the memory holds 16"), "{said:?}");

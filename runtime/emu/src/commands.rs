@@ -1,6 +1,6 @@
 //! The subcommands that look at boards, devices and instruction sets.
 
-use crate::{BoardArgs, cpus, devices, doc, registry};
+use crate::{BoardArgs, cpus, devices, doc, import, registry};
 use clap::Subcommand;
 use emu_boards::view;
 use std::io::{BufRead, Write};
@@ -62,6 +62,16 @@ pub enum Board {
         path: String,
         #[command(flatten)]
         change: BoardArgs,
+    },
+    /// A board file from a device tree of a Zynq-7000 or MicroBlaze system
+    ImportDts {
+        /// Blob, or source (which needs `dtc`)
+        file: std::path::PathBuf,
+    },
+    /// Register maps of devices, to be completed, from a CMSIS-SVD file
+    ImportSvd {
+        /// File
+        file: std::path::PathBuf,
     },
     /// The device tree made from a board
     Dts {
@@ -194,6 +204,8 @@ pub fn board(command: &Board) -> Outcome {
             let text = view::explain(&board, &plan, path).map_err(|d| usage(emu_boards::diagnostic::render(&[d], &board.sources)))?;
             print!("{text}");
         }
+        Board::ImportDts { file } => imported(import::device_tree(file, &registry))?,
+        Board::ImportSvd { file } => imported(import::svd(file))?,
         Board::Dts { file, change } => {
             let (board, plan) = load(file, change)?;
             let text = view::device_tree_source(&board, &plan).map_err(|p| usage(emu_boards::diagnostic::render(&p, &board.sources)))?;
@@ -201,6 +213,14 @@ pub fn board(command: &Board) -> Outcome {
         }
     }
     Ok(0)
+}
+
+/// Shows a text, and beside it what is to be said of it.
+fn imported(made: Result<import::Imported, String>) -> Result<(), (i32, String)> {
+    let made = made.map_err(usage)?;
+    made.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    print!("{}", made.text);
+    Ok(())
 }
 
 /// Device types.

@@ -13,6 +13,7 @@ mod doc;
 mod expect;
 pub mod guest;
 mod image;
+mod import;
 mod jit;
 mod monitor;
 mod qtest;

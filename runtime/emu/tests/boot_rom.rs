@@ -196,7 +196,8 @@ fn fails(mode: &str, medium: Option<(&str, &Path)>) -> String {
         .spawn()
         .unwrap();
     let mut keys = child.stdin.take().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter(|line| line.contains("REBOOT_STATUS"));
+    let mut lines =
+        BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter(|line| line.contains("REBOOT_STATUS"));
     let status = loop {
         writeln!(keys, "slcr.REBOOT_STATUS").unwrap();
         let line = lines.next().unwrap();

@@ -81,7 +81,9 @@ fn select<F: Format>(operands: &[&Unpacked<F::Bits>], env: &Env, flags: &mut Fla
         flags.raise(Flags::INVALID);
     }
     let chosen = match env.nan_rule {
-        NanRule::Arm | NanRule::MipsLegacy | NanRule::Microblaze => operands.iter().find(signalling).or_else(|| operands.iter().find(quiet)),
+        NanRule::Arm | NanRule::MipsLegacy | NanRule::Microblaze => {
+            operands.iter().find(signalling).or_else(|| operands.iter().find(quiet))
+        }
         NanRule::X86Sse | NanRule::PowerPc => operands.iter().find(|x| x.is_nan()),
         NanRule::Sparc => operands.iter().rev().find(signalling).or_else(|| operands.iter().rev().find(quiet)),
         NanRule::X87 => operands.iter().filter(|x| x.is_nan()).max_by_key(|x| (x.class == Class::QuietNan, x.sig, !x.sign)),

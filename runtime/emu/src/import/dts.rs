@@ -1,0 +1,553 @@
+//! A board file from a device tree.
+//!
+//! The tree's processor says what the board is built on: a soc of the built-in boards, whose parameters are taken from the tree. Nodes that lie where the soc has a
+//! device are that device. For others the built-in boards say which type goes with which `compatible`; parts on I2C and SPI buses are types by that very
+//! name. What is left becomes a stub. Not taken over: clocks, regulators, pins, and what a node says beyond addresses, interrupts and properties of the type.
+//!
+//! Source: Devicetree Specification v0.4, chapters 2 and 3; Linux' bindings of the named devices.
+
+use super::{Imported, plain, quoted};
+use emu_boards::Request;
+use emu_boot::fdt::{Node, Tree};
+use emu_machine::schema::{DeviceType, PropKind, Registry};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+/// What the board is built on.
+struct Base {
+    /// The `include` line.
+    include: String,
+    /// Bus for DMA, clock for what needs one.
+    bus: &'static str,
+    clock: &'static str,
+    /// What the soc calls itself: the rest of the tree's `compatible` is the board's.
+    compatible: &'static str,
+}
+
+/// A device type that a built-in board uses for a `compatible`.
+struct Known {
+    kind: String,
+    /// Ports of its interrupts, in the order of the node's.
+    ports: Vec<String>,
+}
+
+/// A node with its place.
+struct Found<'t> {
+    node: &'t Node,
+    path: String,
+    /// By name of the soc's or the new device.
+    name: String,
+    /// Address and size of each register range.
+    regs: Vec<(u64, u64)>,
+    /// Its interrupt controller's phandle.
+    controller: Option<u32>,
+    /// `intc.in 3`, `gic.spi 29`.
+    interrupts: Vec<String>,
+    enabled: bool,
+    phandle: Option<u32>,
+    /// Inside this one.
+    parent: Option<usize>,
+}
+
+struct Importer<'t> {
+    registry: &'t Registry,
+    found: Vec<Found<'t>>,
+    known: HashMap<String, Known>,
+    text: String,
+    notes: Vec<String>,
+    /// Type of each device there is.
+    kinds: HashMap<String, String>,
+}
+
+fn cells(value: &[u8]) -> Vec<u32> {
+    value.chunks_exact(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]])).collect()
+}
+
+fn number(cells: &[u32]) -> u64 {
+    cells.iter().fold(0, |all, c| all << 32 | u64::from(*c))
+}
+
+/// Sizes of addresses and sizes of a node's children, in cells.
+fn widths(node: &Node) -> (usize, usize) {
+    let get = |name, default| node.cell(name).unwrap_or(default).min(4) as usize;
+    (get("#address-cells", 2), get("#size-cells", 1))
+}
+
+/// An address of a child as its parent's bus has it.
+fn translate(node: &Node, at: u64, outer: usize) -> Option<u64> {
+    let (address, size) = widths(node);
+    let ranges = cells(node.property("ranges")?);
+    if ranges.is_empty() {
+        return Some(at);
+    }
+    ranges.chunks_exact((address + outer + size).max(1)).find_map(|r| {
+        let (child, rest) = r.split_at(address);
+        let (parent, size) = rest.split_at(outer);
+        let inside = at.checked_sub(number(child))?;
+        (inside < number(size)).then(|| number(parent).wrapping_add(inside))
+    })
+}
+
+fn find<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+    node.children.iter().find(|c| c.name == name || c.name.strip_prefix(name).is_some_and(|r| r.starts_with('@')))
+}
+
+/// All nodes that have registers or interrupts, with their addresses.
+fn walk<'t>(node: &'t Node, path: &str, up: &[(&'t Node, Option<u32>)], enabled: bool, parent: Option<usize>, out: &mut Vec<Found<'t>>) {
+    let enabled = enabled && node.strings("status").first().is_none_or(|s| s == "okay" || s == "ok");
+    let inherited = up.last().and_then(|(_, controller)| *controller);
+    let controller = node.cell("interrupt-parent").or(inherited);
+    let mut me = parent;
+    if let Some((bus, _)) = up.last() {
+        let (address, size) = widths(bus);
+        let width = (address + size).max(1);
+        // From the innermost bus outwards; what is on no memory bus has no address.
+        let place = |at: u64| (1..up.len()).rev().try_fold(at, |at, i| translate(up[i].0, at, widths(up[i - 1].0).0));
+        let reg = cells(node.property("reg").unwrap_or(&[]));
+        let regs = reg.chunks_exact(width).filter(|_| size > 0);
+        let regs = regs.filter_map(|r| Some((place(number(&r[..address]))?, number(&r[address..])))).collect();
+        out.push(Found {
+            node,
+            path: path.into(),
+            name: String::new(),
+            regs,
+            controller,
+            interrupts: vec![],
+            enabled,
+            phandle: node.cell("phandle").or(node.cell("linux,phandle")),
+            parent,
+        });
+        me = Some(out.len() - 1);
+    }
+    let up: Vec<_> = up.iter().copied().chain([(node, controller)]).collect();
+    // A stack of nodes is as deep as the reader of trees allows.
+    for child in &node.children {
+        walk(child, &format!("{}/{}", path.trim_end_matches('/'), child.name), &up, enabled, me, out);
+    }
+}
+
+/// MBV of PVR0 (UG984, processor version register 0).
+const VERSIONS: &[(&str, u8)] = &[
+    ("7.00.a", 5),
+    ("7.00.b", 7),
+    ("7.10.a", 8),
+    ("7.10.b", 9),
+    ("7.10.c", 0xa),
+    ("7.10.d", 0xb),
+    ("7.20.a", 0xc),
+    ("7.20.b", 0xd),
+    ("7.20.c", 0xe),
+    ("7.20.d", 0xf),
+    ("7.30.a", 0x10),
+    ("7.30.b", 0x11),
+    ("8.00.a", 0x12),
+    ("8.00.b", 0x13),
+    ("8.10.a", 0x14),
+    ("8.20.a", 0x15),
+    ("8.20.b", 0x16),
+    ("8.30.a", 0x17),
+    ("8.40.a", 0x18),
+    ("8.40.b", 0x19),
+    ("8.50.a", 0x1a),
+    ("9.0", 0x1b),
+    ("8.50.b", 0x1c),
+    ("9.1", 0x1d),
+    ("8.50.c", 0x1e),
+    ("9.2", 0x1f),
+    ("9.3", 0x20),
+    ("9.4", 0x21),
+    ("9.5", 0x22),
+    ("9.6", 0x23),
+    ("10.0", 0x24),
+    ("11.0", 0x25),
+];
+
+/// Properties of a MicroBlaze's node that are parameters of the soc; a multiplier of kind N makes results of 32 N bits.
+const UNITS: &[(&str, &str)] = &[
+    ("use-barrel", "barrel"),
+    ("use-div", "divider"),
+    ("use-pcmp-instr", "pattern-compare"),
+    ("use-msr-instr", "msr-instructions"),
+    ("use-reorder-instr", "reorder"),
+    ("use-stack-protection", "stack-protection"),
+    ("opcode-0x0-illegal", "zero-illegal"),
+    ("ill-opcode-exception", "illegal-exception"),
+    ("unaligned-exceptions", "unaligned-exception"),
+    ("div-zero-exception", "divide-exception"),
+    ("fpu-exception", "fpu-exception"),
+    ("use-fpu", "fpu"),
+    ("use-mmu", "mmu"),
+    ("mmu-zones", "zones"),
+    ("fsl-links", "links"),
+];
+
+impl<'t> Importer<'t> {
+    fn compatible(node: &Node) -> Vec<String> {
+        node.strings("compatible")
+    }
+
+    fn first(&self, compatible: &str) -> Option<&Found<'t>> {
+        self.found.iter().find(|f| f.enabled && Self::compatible(f.node).iter().any(|c| c.contains(compatible)))
+    }
+
+    fn memory(&self) -> Vec<(u64, u64)> {
+        let is_memory = |f: &&Found<'_>| f.node.strings("device_type").first().is_some_and(|t| t == "memory");
+        self.found.iter().filter(is_memory).flat_map(|f| f.regs.clone()).filter(|r| r.1 > 0).collect()
+    }
+
+    fn base(&mut self, tree: &'t Tree) -> Result<Base, String> {
+        let cpus: Vec<&Node> =
+            find(&tree.root, "cpus").map_or(vec![], |c| c.children.iter().filter(|n| n.name.starts_with("cpu")).collect());
+        let cpu = cpus.first().ok_or("it has no processor (`/cpus`)")?;
+        let kind = cpu.strings("compatible").join(" ");
+        let memory = self.memory().first().copied().ok_or("it has no memory node with a size")?;
+        if tree.root.strings("compatible").iter().any(|c| c == "xlnx,zynq-7000") {
+            let mut include = format!("include \"soc/zynq7000.kdl\" ncpu={} ram={:#x}", cpus.len().min(2), memory.1);
+            if let Some(hz) = self.found.iter().find_map(|f| f.node.cell("ps-clk-frequency")) {
+                let _ = write!(include, " ps-clk={hz}");
+            }
+            let phy = self.first("cdns,gem").and_then(|f| f.node.cell("phy-handle"));
+            if let Some(at) = self.found.iter().find(|f| phy.is_some() && f.phandle == phy).and_then(|f| f.node.cell("reg")) {
+                let _ = write!(include, " eth-phy={at}");
+            }
+            return Ok(Base { include, bus: "ps", clock: "slcr.fclk0", compatible: "xlnx,zynq-7000" });
+        }
+        let Some(version) = cpu.strings("compatible").iter().find_map(|c| c.strip_prefix("xlnx,microblaze-").map(String::from)) else {
+            return Err(format!(
+                "no built-in board has a processor like `{kind}`\n  help: it takes trees of Zynq-7000 and MicroBlaze systems"
+            ));
+        };
+        let get = |name: &str| cpu.cell(&format!("xlnx,{name}"));
+        // What older versions had not their trees do not say: they were big-endian, without reversed accesses.
+        let little = get("endianness").unwrap_or(0) != 0;
+        let (model, endian) = if little { ("microblazeel", "little") } else { ("microblaze", "big") };
+        let mut include = format!("include \"soc/microblaze.kdl\" model={model:?} endian={endian:?} version={version:?}");
+        let code = VERSIONS.iter().find(|(v, _)| *v == version || version.starts_with(&format!("{v}."))).map(|v| v.1);
+        let code = code.unwrap_or_else(|| {
+            self.notes.push(format!("processor version `{version}` is not known; taken as 11.0"));
+            0x25
+        });
+        let _ = write!(include, " version-code={code:#x} ram-at={:#x} ram={:#x}", memory.0, memory.1);
+        if let Some(hz) = cpu.cell("clock-frequency") {
+            let _ = write!(include, " hz={hz}");
+        }
+        let _ = write!(include, " axi=#{}", get("d-axi").map_or(get("interconnect") == Some(2), |axi| axi != 0));
+        for (name, param) in UNITS {
+            if let Some(value) = get(name).or((*param == "reorder").then_some(0)) {
+                let number = matches!(*param, "fpu" | "mmu" | "zones" | "links");
+                let _ = if number { write!(include, " {param}={value}") } else { write!(include, " {param}=#{}", value != 0) };
+            }
+        }
+        if let Some(multiplier) = get("use-hw-mul") {
+            let _ = write!(include, " multiplier={}", multiplier.min(2) * 32);
+        }
+        let at = |f: &Found<'_>| f.regs.first().map(|r| r.0);
+        if let Some(f) = self.first("-intc-") {
+            let (at, get) = (at(f), |name: &str| f.node.cell(&format!("xlnx,{name}")));
+            if let Some(at) = at {
+                let _ = write!(
+                    include,
+                    " intc-at={at:#x} inputs={} edges={:#x}",
+                    get("num-intr-inputs").unwrap_or(32),
+                    get("kind-of-intr").unwrap_or(0)
+                );
+            }
+        }
+        if let Some(f) = self.first("-timer-1") {
+            let line = f.node.cell("interrupts").unwrap_or(0);
+            if let Some(at) = at(f) {
+                let _ = write!(include, " timer-at={at:#x} timer-irq={line}");
+            }
+        }
+        Ok(Base { include, bus: "plb", clock: "clk", compatible: "xlnx,microblaze" })
+    }
+
+    /// What the built-in boards know.
+    fn learn(&mut self) {
+        for (file, text) in emu_boards::builtin::FILES.iter().filter(|(file, _)| !file.contains('/')) {
+            let board = emu_boards::load_text(&Request { board: (*file).into(), ..Request::default() }, text);
+            for device in &board.devices {
+                let Some(compatible) = device.dt.as_ref().and_then(|dt| dt.prop("compatible")) else { continue };
+                let irqs =
+                    device.wires.iter().filter(|w| w.to.iter().any(|to| to.text().starts_with("intc.") || to.text().starts_with("gic.")));
+                let ports = irqs.map(|w| w.from.as_ref().map_or("irq".into(), |f| f.text().to_string())).collect::<Vec<_>>();
+                for name in compatible.text().split(' ') {
+                    let known = Known { kind: device.kind.text().into(), ports: ports.clone() };
+                    self.known.entry(name.into()).or_insert(known);
+                }
+            }
+        }
+    }
+
+    /// Interrupts as the board says them: `#interrupt-cells` numbers each.
+    fn resolve_interrupts(&mut self) {
+        let gic = |f: &Node| Self::compatible(f).iter().any(|c| c.contains("gic"));
+        let controllers: Vec<(Option<u32>, usize, bool)> =
+            self.found.iter().map(|f| (f.phandle, f.node.cell("#interrupt-cells").unwrap_or(1).max(1) as usize, gic(f.node))).collect();
+        for f in &mut self.found {
+            let controller = f.controller.and_then(|c| controllers.iter().find(|other| other.0 == Some(c)));
+            let Some((_, width, gic)) = controller else { continue };
+            let numbers = f.node.property("interrupts").map(cells).unwrap_or_default();
+            let line = |i: &[u32]| match (gic, i) {
+                (true, [0, n, ..]) => format!("gic.spi {n}"),
+                (true, [_, n, ..]) => format!("gic.ppi {n}"),
+                _ => format!("intc.in {}", i[0]),
+            };
+            f.interrupts = numbers.chunks_exact(*width).map(line).collect();
+        }
+    }
+
+    /// Gives each node that is a device of the soc that device's name.
+    fn match_base(&mut self, base: &Base, name: &str) -> Result<(), String> {
+        let text = format!("board {} {{\n    {}\n}}\n", quoted(name), base.include);
+        let board = emu_boards::load_text(&Request { board: "the imported board".into(), ..Request::default() }, &text);
+        let problems = emu_boards::check(&board, self.registry);
+        if emu_boards::diagnostic::has_errors(&problems) {
+            return Err(format!(
+                "what the tree says does not make a board:\n{}",
+                emu_boards::diagnostic::render(&problems, &board.sources)
+            ));
+        }
+        let plan = emu_boards::plan(&board, self.registry).0;
+        self.kinds = board.devices.iter().map(|d| (d.name.text().to_string(), d.kind.text().to_string())).collect();
+        for f in &mut self.found {
+            let Some((at, _)) = f.regs.first() else { continue };
+            // The soc's address may lie behind registers that it does not model.
+            let region = plan
+                .regions
+                .iter()
+                .find(|r| r.start == *at)
+                .or_else(|| plan.regions.iter().find(|r| r.start <= *at && *at - r.start < r.size));
+            if let Some(region) = region {
+                f.name = region.name.split('.').next().unwrap_or_default().to_string();
+            }
+        }
+        Ok(())
+    }
+
+    fn unique(&self, wanted: &str) -> String {
+        let base = plain(wanted.split('@').next().unwrap_or(wanted));
+        let taken = |name: &str| self.kinds.contains_key(name) || self.found.iter().any(|f| f.name == name);
+        std::iter::once(base.clone()).chain((1..).map(|n| format!("{base}{n}"))).find(|name| !taken(name)).unwrap_or(base)
+    }
+
+    /// Properties of the type that the node has, with or without the vendor's prefix.
+    fn properties(kind: &DeviceType, node: &Node) -> String {
+        let mut set = String::new();
+        for prop in kind.props {
+            let value = node.cell(prop.name).or_else(|| node.cell(&format!("xlnx,{}", prop.name)));
+            let _ = match (prop.kind, value) {
+                (PropKind::Int { .. }, Some(value)) => write!(set, " {}={value:#x}", prop.name),
+                (PropKind::Bool, Some(value)) => write!(set, " {}=#{}", prop.name, value != 0),
+                // Linux' binding of 8250-like ports.
+                (PropKind::Int { .. }, None) if prop.name == "window" && node.cell("reg-shift").is_some() => {
+                    write!(set, " window={}", 8u32 << node.cell("reg-shift").unwrap_or(0).min(4))
+                }
+                _ => Ok(()),
+            };
+        }
+        set
+    }
+
+    fn devices(&mut self, base: &Base) {
+        for i in 0..self.found.len() {
+            let f = &self.found[i];
+            let compatible = Self::compatible(f.node);
+            if !f.name.is_empty() || !f.enabled || f.regs.is_empty() || f.node.strings("device_type").first().is_some_and(|t| t == "memory")
+            {
+                continue;
+            }
+            let (at, size) = f.regs[0];
+            let at = at + u64::from(f.node.cell("reg-offset").unwrap_or(0));
+            let name = self.unique(&f.node.name);
+            let known = compatible
+                .iter()
+                .find_map(|c| self.known.get(c))
+                .filter(|k| self.registry.device(&k.kind).is_some_and(|kind| kind.part.is_none()));
+            let Some((known, kind)) = known.and_then(|k| Some((k, self.registry.device(&k.kind)?))) else {
+                // Buses have addresses, too, but they are no devices.
+                if !compatible.iter().any(|c| c == "simple-bus") && size > 0 {
+                    let _ = writeln!(self.text, "    stub {} at={at:#x} size={size:#x} // {}", quoted(&name), compatible.join(" "));
+                    self.notes.push(format!("{}: `{}` is not modelled: a stub", f.path, compatible.join("`, `")));
+                    self.found[i].name = name;
+                }
+                continue;
+            };
+            let _ = write!(self.text, "    device {} type={} at={at:#x}", quoted(&name), quoted(&known.kind));
+            if kind.clocks_in.iter().any(|c| c.required) {
+                let _ = write!(self.text, " clock={}", quoted(base.clock));
+            }
+            if kind.dma {
+                let _ = write!(self.text, " master={}", quoted(base.bus));
+            }
+            let _ = writeln!(self.text, " {{");
+            let set = Self::properties(kind, f.node);
+            if !set.is_empty() {
+                let _ = writeln!(self.text, "        set{set}");
+            }
+            for (port, line) in known.ports.iter().zip(&f.interrupts) {
+                let _ = writeln!(self.text, "        irq {} to={}", quoted(port), quoted(line));
+            }
+            let _ = writeln!(
+                self.text,
+                "        dt {} compatible={}",
+                quoted(&plain(f.node.name.split('@').next().unwrap_or_default())),
+                quoted(&compatible.join(" "))
+            );
+            let _ = writeln!(self.text, "    }}");
+            self.kinds.insert(name.clone(), known.kind.clone());
+            self.found[i].name = name;
+        }
+    }
+
+    /// Parts on the buses of the devices there are.
+    fn parts(&mut self) {
+        for i in 0..self.found.len() {
+            let f = &self.found[i];
+            let (Some(parent), true) = (f.parent, f.enabled && f.name.is_empty()) else { continue };
+            let Some(at) = f.node.cell("reg") else { continue };
+            let (up, compatible) = (&self.found[parent], Self::compatible(f.node));
+            let Some(slot) = self.kinds.get(&up.name).and_then(|k| self.registry.device(k)).and_then(|k| k.slots.first()) else { continue };
+            // A branch of a multiplexer: what hangs on it is on that slot.
+            if compatible.is_empty() {
+                self.found[i].name = up.name.clone();
+                continue;
+            }
+            let branch = up.parent.is_some_and(|p| self.found[p].name == up.name).then(|| up.node.cell("reg")).flatten();
+            let on = branch.map_or(up.name.clone(), |n| format!("{}.ch{n}", up.name));
+            let exact = compatible.iter().find_map(|c| self.registry.device(c));
+            let any_flash = compatible.iter().any(|c| c == "jedec,spi-nor").then(|| self.registry.device("micron,n25q128a11")).flatten();
+            let Some(kind) = exact.or(any_flash).filter(|k| k.part == Some(slot.bus)) else {
+                self.notes.push(format!("{}: there is no part `{}`", f.path, compatible.join("`, `")));
+                continue;
+            };
+            if exact.is_none() {
+                self.notes.push(format!("{}: which flash chip it is the tree does not say; taken as {}", f.path, kind.name));
+            }
+            let name = self.unique(&f.node.name);
+            let dt = quoted(&compatible.join(" "));
+            let _ = writeln!(
+                self.text,
+                "    device {} type={} on={} at={at:#x} {{ dt compatible={dt}; }}",
+                quoted(&name),
+                quoted(kind.name),
+                quoted(&on)
+            );
+            self.kinds.insert(name.clone(), kind.name.to_string());
+            self.found[i].name = name;
+        }
+    }
+
+    /// Lights and buttons.
+    fn gpio(&mut self) {
+        for i in 0..self.found.len() {
+            let f = &self.found[i];
+            let kind = Self::compatible(f.node).join(" ");
+            let (light, is_ours) = (kind == "gpio-leds", kind == "gpio-leds" || kind.starts_with("gpio-keys"));
+            if !is_ours || !f.enabled {
+                continue;
+            }
+            for child in &f.node.children {
+                let gpios = cells(child.property("gpios").unwrap_or(&[]));
+                let [phandle, line, ..] = gpios[..] else { continue };
+                let label = child.strings("label").first().cloned().unwrap_or(child.name.clone());
+                let controller = self.found.iter().find(|f| f.phandle == Some(phandle) && !f.name.is_empty());
+                let port = |name: &str| {
+                    let kind = self.kinds.get(&controller?.name).and_then(|k| self.registry.device(k))?;
+                    kind.outputs
+                        .iter()
+                        .chain(kind.inputs)
+                        .any(|p| p.name == name)
+                        .then(|| format!("{}.{name} {line}", controller.map_or("", |c| &c.name)))
+                };
+                let (Some(out), Some(input)) = (port("out"), port("in")) else {
+                    self.notes.push(format!("{}/{}: its GPIO controller is not there", f.path, child.name));
+                    continue;
+                };
+                let low = if gpios.get(2).is_some_and(|flags| flags & 1 != 0) { " active-low=#true" } else { "" };
+                let name = self.unique(&label);
+                let (kind, set) = if light { ("gpio-led", format!(" label={}", quoted(&label))) } else { ("gpio-button", String::new()) };
+                let set = if set.is_empty() && low.is_empty() { String::new() } else { format!("set{set}{low}; ") };
+                let _ = if light {
+                    writeln!(
+                        self.text,
+                        "    device {0} type=\"{kind}\" {{ {set}}}\n    wire {1} to=\"{2}.in\"",
+                        quoted(&name),
+                        quoted(&out),
+                        name
+                    )
+                } else {
+                    writeln!(self.text, "    device {} type=\"{kind}\" {{ {set}wire to={}; }}", quoted(&name), quoted(&input))
+                };
+                self.kinds.insert(name, kind.to_string());
+            }
+        }
+    }
+
+    /// The device that a path or an alias means.
+    fn device_at(&self, tree: &Tree, path: &str) -> Option<String> {
+        let path = path.split(':').next().unwrap_or(path);
+        let alias = find(&tree.root, "aliases").and_then(|a| a.strings(path).first().cloned());
+        let path = alias.as_deref().unwrap_or(path);
+        self.found.iter().find(|f| f.path == path && self.kinds.contains_key(&f.name)).map(|f| f.name.clone())
+    }
+
+    fn names(&mut self, tree: &Tree) {
+        let aliases = find(&tree.root, "aliases");
+        let list: Vec<String> = aliases
+            .iter()
+            .flat_map(|a| &a.properties)
+            .filter_map(|(name, value)| {
+                let path = String::from_utf8_lossy(value).trim_end_matches('\0').to_string();
+                let device = self.device_at(tree, &path)?;
+                Some(format!(" {}={}", plain(name), quoted(&device)))
+            })
+            .collect();
+        if !list.is_empty() {
+            let _ = writeln!(self.text, "    aliases{}", list.concat());
+        }
+        let chosen = find(&tree.root, "chosen");
+        let stdout = chosen.and_then(|c| c.strings("stdout-path").first().or(c.strings("linux,stdout-path").first()).cloned());
+        if let Some((path, device)) = stdout.and_then(|path| Some((path.clone(), self.device_at(tree, &path)?))) {
+            let _ = writeln!(self.text, "    chardev {} default=\"stdio\"", quoted(&device));
+            let alias = path.split(':').next().is_some_and(|p| !p.starts_with('/'));
+            if alias {
+                let _ = writeln!(self.text, "    dt \"chosen\" {{ text \"stdout-path\" {}; }}", quoted(&path));
+            }
+        }
+    }
+}
+
+/// A board file called `name`.
+pub(super) fn import(tree: &Tree, name: &str, registry: &Registry) -> Result<Imported, String> {
+    let mut found = Vec::new();
+    walk(&tree.root, "/", &[], true, None, &mut found);
+    let mut importer = Importer { registry, found, known: HashMap::new(), text: String::new(), notes: vec![], kinds: HashMap::new() };
+    let base = importer.base(tree)?;
+    importer.learn();
+    importer.resolve_interrupts();
+    importer.match_base(&base, name)?;
+    let model = tree.root.strings("model").first().cloned().unwrap_or_else(|| name.to_string());
+    let compatible: Vec<String> = tree.root.strings("compatible").into_iter().filter(|c| c != base.compatible).collect();
+    let own = if compatible.is_empty() {
+        String::new()
+    } else {
+        format!("    compatible {}\n", compatible.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(" "))
+    };
+    importer.text = format!(
+        "// Made by `emu board import-dts` from a device tree: look it over.\n\nboard {} {{\n    doc {}\n    model {}\n{own}    {}\n\n",
+        quoted(&plain(name)),
+        quoted(&format!("{model}, from its device tree")),
+        quoted(&model),
+        base.include,
+    );
+    for (n, (at, size)) in importer.memory().into_iter().enumerate().skip(1) {
+        let _ = writeln!(importer.text, "    mem \"ram{n}\" at={at:#x} size={size:#x} kind=\"ram\" {{ dt \"memory\"; }}");
+    }
+    importer.devices(&base);
+    importer.parts();
+    importer.gpio();
+    importer.names(tree);
+    importer.text.push_str("}\n");
+    Ok(Imported { text: importer.text, notes: importer.notes })
+}
