@@ -144,6 +144,7 @@ pub fn real_registry() -> Registry {
         models: &["microblaze", "microblazeel"],
         props: const {
             &[
+                int("base-vectors", 0, 0xffff_ffff, Some("0")),
                 int("pvr0", 0, 0xffff_ffff, None),
                 int("pvr2", 0, 0xffff_ffff, None),
                 int("pvr3", 0, 0xffff_ffff, None),
