@@ -1,6 +1,7 @@
 //! Parts: which controller each sits on, and where.
 //!
-//! `on="CONTROLLER"` is the controller's first slot of the part's kind of bus, `on="CONTROLLER.SLOT"` any by name; `at=` is the chip select, address or port.
+//! `on="CONTROLLER"` is the controller's first slot of the part's kind of bus, `on="CONTROLLER.SLOT"` any by name; `at=` is the chip select, address or port,
+//! but of a part with registers their address.
 
 use super::{PlannedPart, Planner};
 use crate::board::Device;
@@ -69,7 +70,7 @@ impl Planner<'_> {
         let spec = &slots[slot];
         let range =
             if spec.last > 0x20 { format!("{:#x} to {:#x}", spec.first, spec.last) } else { format!("{} to {}", spec.first, spec.last) };
-        let at = match part.places.first() {
+        let at = match part.places.first().filter(|_| kind.regions.is_empty()) {
             Some(place) => place.at.v,
             None if spec.first == spec.last => spec.first.into(),
             None => {

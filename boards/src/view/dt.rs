@@ -2,7 +2,7 @@
 //!
 //! `dt` children in the board file give what only they can know: `compatible`, clock cells, labels. Addresses, interrupts,
 //! CPUs, memory, aliases and phandles come from the board itself. Inside `dt` (and `node` below it):
-//! `cells "prop" 1 "&label" "n"`, `text "prop" "a" "b"`, `flag "prop"`, `regs "region" ...` (order of `reg`), `node "name" { }`;
+//! `cells "prop" 1 "&label" "n"`, `text "prop" "a" "b"`, `bytes "prop" "00:0a:35"`, `flag "prop"`, `regs "region" ...` (order of `reg`), `node "name" { }`;
 //! an interrupt controller says `interrupt-cells "PORT" 0 "n" 4`, where `n` is the line of that port. A `node` with `slot="S"` stands for what is on that
 //! slot of the controller: it is there if a part is, and the part's node is in it. A controller that has such nodes, and no part for any, is disabled.
 
@@ -26,6 +26,7 @@ enum Property {
     Flag,
     Text(Vec<String>),
     Cells(Vec<Cell>),
+    Bytes(Vec<u8>),
     /// A path to a labelled node, as in `aliases`.
     Path(String),
 }
@@ -114,6 +115,7 @@ fn write(node: &Node, labels: &Labels, fdt: &mut FdtWriter) -> Result<(), vm_fdt
             Property::Flag => fdt.property_null(name)?,
             Property::Text(list) => fdt.property_string_list(name, list.clone())?,
             Property::Path(label) => fdt.property_string(name, labels.get(label).map_or("", |(_, p)| p))?,
+            Property::Bytes(bytes) => fdt.property(name, bytes)?,
             Property::Cells(cells) => {
                 let cells: Vec<u32> = cells
                     .iter()
@@ -148,6 +150,10 @@ fn print(node: &Node, depth: usize, out: &mut String) {
                 writeln!(out, "{pad}\t{name} = {};", list.join(", "))
             }
             Property::Path(label) => writeln!(out, "{pad}\t{name} = &{};", identifier(label)),
+            Property::Bytes(bytes) => {
+                let bytes: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+                writeln!(out, "{pad}\t{name} = [{}];", bytes.join(" "))
+            }
             Property::Cells(cells) => {
                 let cells: Vec<String> = cells
                     .iter()
@@ -240,7 +246,9 @@ impl Maker<'_> {
         soc.put("ranges", Property::Flag);
         let mut devices: Vec<(u64, Node)> = Vec::new();
         for (i, device) in board.devices.iter().enumerate() {
-            if let Some(dt) = device.dt.as_ref().filter(|_| self.plan.devices[i].kind.is_none_or(|k| k.part.is_none())) {
+            if let Some(dt) =
+                device.dt.as_ref().filter(|_| self.plan.devices[i].kind.is_none_or(|k| k.part.is_none() || !k.regions.is_empty()))
+            {
                 devices.push(self.device(i, dt));
             }
         }
@@ -335,9 +343,9 @@ impl Maker<'_> {
         });
         node.label = Some(self.label_of(i));
         match plan.devices[i].on {
+            _ if !reg.is_empty() => node.put("reg", Property::Cells(reg)),
             Some(on) => node.numbers("reg", &[on.at]),
-            None if reg.is_empty() => {}
-            None => node.put("reg", Property::Cells(reg)),
+            None => {}
         }
         let interrupts = self.interrupts(i);
         if !interrupts.is_empty() {
@@ -362,7 +370,8 @@ impl Maker<'_> {
             let here = |i: usize| plan.devices[i].on.filter(|on| (on.controller, on.slot) == (controller, n));
             let mut parts = Vec::new();
             for (i, device) in board.devices.iter().enumerate() {
-                if let (Some(on), Some(dt)) = (here(i), &device.dt) {
+                let inside = plan.devices[i].kind.is_none_or(|k| k.regions.is_empty());
+                if let (Some(on), Some(dt), true) = (here(i), &device.dt, inside) {
                     parts.push((on.at, self.device(i, dt).1));
                 }
             }
@@ -448,7 +457,7 @@ impl Maker<'_> {
             match (child.kind.text.as_str(), child.name()) {
                 ("regs" | "interrupt-cells", _) => {}
                 ("node", _) if child.prop("slot").is_some() => {}
-                (kind @ ("cells" | "text" | "flag" | "node"), "") => {
+                (kind @ ("cells" | "text" | "bytes" | "flag" | "node"), "") => {
                     self.problems.push(
                         Diagnostic::error("missing", format!("`{kind}` wants a name"))
                             .at(child.kind.span, "here")
@@ -457,6 +466,15 @@ impl Maker<'_> {
                 }
                 ("flag", name) => node.put(name, Property::Flag),
                 ("text", name) => node.put(name, Property::Text(rest.iter().map(Value::to_text).collect())),
+                ("bytes", name) => {
+                    let octet = |o: &str| if o.len() == 2 { u8::from_str_radix(o, 16).ok() } else { None };
+                    let bytes = rest.iter().flat_map(|v| v.text().split(':').map(move |o| (v, octet(o))));
+                    if let Some((value, _)) = bytes.clone().find(|(_, byte)| byte.is_none()) {
+                        let d = Diagnostic::error("device-tree", format!("{} are no bytes", value.data)).at(value.span, "");
+                        self.problems.push(d.help("two hexadecimal digits each, with `:` between them"));
+                    }
+                    node.put(name, Property::Bytes(bytes.filter_map(|(_, byte)| byte).collect()));
+                }
                 ("cells", name) => {
                     let cells = rest.iter().filter_map(|v| self.cell(v)).collect();
                     node.put(name, Property::Cells(cells));
@@ -468,7 +486,7 @@ impl Maker<'_> {
                 }
                 (other, _) => {
                     let d = Diagnostic::error("unknown-node", format!("no `{other}` inside a `dt`")).at(child.kind.span, "");
-                    let known = ["cells", "text", "flag", "node", "regs", "interrupt-cells"];
+                    let known = ["cells", "text", "bytes", "flag", "node", "regs", "interrupt-cells"];
                     self.problems.push(d.maybe_help(crate::diagnostic::suggest(other, "there may be", known)));
                 }
             }

@@ -6,7 +6,7 @@
 
 use crate::backend::DiskResult;
 use crate::input::InputEvent;
-use crate::parts::{I2cPart, NandPart, NorPart, SpiPart, UsbPart};
+use crate::parts::{I2cPart, NandPart, NorPart, SpiPart, StreamPart, UsbPart};
 use emu_memory::{Access, BusError};
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,11 @@ pub trait Device: Send {
 
     /// As a chip with address and data lines, if it is one.
     fn nor(&mut self) -> Option<&mut dyn NorPart> {
+        None
+    }
+
+    /// As what a pair of AXI4-Streams leads to, if it is that.
+    fn stream(&mut self) -> Option<&mut dyn StreamPart> {
         None
     }
 

@@ -1,8 +1,9 @@
-//! Parts: devices on a peripheral bus (SPI, I2C, USB, a memory controller's lines), which have no addresses of their own in the machine's.
+//! Parts: devices on a peripheral bus (SPI, I2C, USB, a memory controller's lines), which have no addresses of their own in the machine's; and what a
+//! DMA's streams lead to, which may also have registers.
 //!
 //! A part is a device like any other, with its lines, drives, timers, properties and state; the board says in which slot of its controller it sits
 //! (`on="i2c0" at=0x50`). The buses form a tree, and calls go down it: during a call a controller reaches its parts by [`Cx::spi`], [`Cx::i2c`],
-//! [`Cx::usb`], [`Cx::nand`] and [`Cx::nor`], under the part's own lock. A part never calls upwards; it raises its hand ([`Cx::notify`]), and its controller hears of that by
+//! [`Cx::usb`], [`Cx::nand`], [`Cx::nor`] and [`Cx::stream`], under the part's own lock. A part never calls upwards; it raises its hand ([`Cx::notify`]), and its controller hears of that by
 //! [`crate::device::Device::part_changed`] when no lock is held. This is the one exception from the rule that no device runs inside another's call.
 
 use crate::cx::Cx;
@@ -21,6 +22,8 @@ pub enum PartBus {
     Nand,
     /// Address and data lines, as NOR flash and SRAM chips have them; `at` is the chip select.
     Nor,
+    /// A pair of AXI4-Streams, to the part and from it.
+    Stream,
 }
 
 impl PartBus {
@@ -32,6 +35,7 @@ impl PartBus {
             PartBus::Usb => "USB",
             PartBus::Nand => "NAND",
             PartBus::Nor => "NOR",
+            PartBus::Stream => "stream",
         }
     }
 }
@@ -130,6 +134,18 @@ pub trait NorPart {
     fn write(&mut self, at: u64, bytes: &[u8], cx: &mut Cx<'_>);
 }
 
+/// What a pair of AXI4-Streams leads to, with the streams of control and status words beside them: a network controller, a FIFO. Its controller is a
+/// DMA. The streams hold each other up: who cannot take or has nothing says so, and the part raises its hand ([`Cx::notify`]) when asking again
+/// is worth it.
+pub trait StreamPart {
+    /// Bytes to the part, at least one: gives how many it takes now. `begins`: a packet begins with them, with these control words. `ends`: it ends with
+    /// them, if all are taken. What is not taken is offered again, and `begins` if nothing was taken.
+    fn push(&mut self, bytes: &[u8], begins: Option<[u32; 5]>, ends: bool, cx: &mut Cx<'_>) -> usize;
+    /// Bytes from the part: gives how many; 0: there are none now. With the last ones of a packet come its status words; a packet does not go on behind
+    /// them.
+    fn pull(&mut self, buffer: &mut [u8], cx: &mut Cx<'_>) -> (usize, Option<[u32; 5]>);
+}
+
 impl Cx<'_> {
     /// Where parts sit in slot `slot`, in ascending order.
     pub fn parts(&self, slot: usize) -> Vec<u32> {
@@ -155,6 +171,10 @@ impl Cx<'_> {
     /// Calls the part at `at` of a NAND slot; `None`: there is none.
     pub fn nand<R>(&mut self, slot: usize, at: u32, f: impl FnOnce(&mut dyn NandPart, &mut Cx<'_>) -> R) -> Option<R> {
         self.part(slot, at, |device, cx| device.nand().map(|part| f(part, cx)))
+    }
+    /// Calls the part at `at` of a stream slot; `None`: there is none.
+    pub fn stream<R>(&mut self, slot: usize, at: u32, f: impl FnOnce(&mut dyn StreamPart, &mut Cx<'_>) -> R) -> Option<R> {
+        self.part(slot, at, |device, cx| device.stream().map(|part| f(part, cx)))
     }
     /// Calls the part at `at` of a NOR slot; `None`: there is none.
     pub fn nor<R>(&mut self, slot: usize, at: u32, f: impl FnOnce(&mut dyn NorPart, &mut Cx<'_>) -> R) -> Option<R> {

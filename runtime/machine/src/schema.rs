@@ -247,7 +247,7 @@ pub struct DeviceType {
     pub dma: bool,
     /// Where parts can sit; the index is the slot of [`crate::parts`].
     pub slots: &'static [SlotSpec],
-    /// The bus it sits on, if it is a part: then it has no regions, and the board says `on=`.
+    /// The bus it sits on, if it is a part: then the board says `on=`. One with regions sits in slots with a single place only, as `at=` is its address.
     pub part: Option<PartBus>,
     /// Memory of its own; the index is what `Cx::memory` takes.
     pub memories: &'static [MemorySpec],

@@ -147,7 +147,8 @@ impl TestBench {
         for p in kind.props {
             let text = p.default.unwrap_or("0").trim_start_matches('#');
             let number = text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |h| i128::from_str_radix(h, 16).ok());
-            let value = number.map_or_else(|| Value::Text(text.to_string()), Value::Int);
+            let other = || text.parse().map_or_else(|_| Value::Text(text.to_string()), Value::Bool);
+            let value = number.map_or_else(other, Value::Int);
             props.0.insert(p.name.to_string(), value);
         }
         props.0.extend(given.iter().cloned());
