@@ -49,6 +49,18 @@ pub fn address(text: &str) -> Option<[u8; 6]> {
     octets?.try_into().ok()
 }
 
+/// The address of a station as a board says it, in its property `mac`.
+///
+/// # Errors
+/// It is none, or a group's.
+pub fn station(text: &str) -> Result<[u8; 6], String> {
+    let mac = address(text).ok_or_else(|| format!("mac: `{text}` is not six hexadecimal octets, as 52:54:00:12:34:56"))?;
+    if mac[0] & 1 != 0 {
+        return Err(format!("mac: `{text}` is the address of a group, its first octet is odd"));
+    }
+    Ok(mac)
+}
+
 /// The headers between the addresses and what is carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Link {
@@ -157,6 +169,11 @@ fn fold(mut sum: u64) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     sum as u16
+}
+
+/// The ones' complement sum of 16-bit words as networks order them, beginning with `seed`; not complemented.
+pub fn checksum(bytes: &[u8], seed: u16) -> u16 {
+    fold(sum(bytes) + u64::from(seed.swap_bytes())).swap_bytes()
 }
 
 impl Packet {

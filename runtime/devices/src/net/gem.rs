@@ -96,11 +96,7 @@ struct Gem {
 }
 
 fn create(props: &Props) -> Result<Box<dyn Device>, String> {
-    let text = props.text("mac");
-    let mac = ethernet::address(text).ok_or_else(|| format!("mac: `{text}` is not six hexadecimal octets, as 52:54:00:12:34:56"))?;
-    if mac[0] & 1 != 0 {
-        return Err(format!("mac: `{text}` is the address of a group, its first octet is odd"));
-    }
+    let mac = ethernet::station(props.text("mac"))?;
     Ok(Box::new(Gem { s: State::default(), mac, phy_address: props.int("phy-addr") as u32, frame: Vec::new() }))
 }
 

@@ -1,7 +1,10 @@
 //! Devices by behaviour, as the manuals tell it, each alone on a bench.
 
+mod axi_dma;
+mod axi_ethernet;
 mod bench;
 mod can;
+mod ethernetlite;
 mod flash;
 mod fuzz;
 mod gem;
