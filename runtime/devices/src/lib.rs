@@ -82,6 +82,7 @@ pub fn registry() -> Vec<DeviceType> {
         gpio::switch::BUTTON,
         storage::sdhci::TYPE,
         flash::pl353_smc::TYPE,
+        flash::xps_emc::TYPE,
         net::gem::TYPE,
         net::ethernetlite::XPS,
         net::ethernetlite::AXI,

@@ -89,7 +89,7 @@ impl Builder {
     ) -> Result<(), String> {
         self.keep(block);
         self.identify(&(self.memories.iter().position(|known| Arc::ptr_eq(known, block)), writable));
-        self.map(bus, start, size, priority, Target::Ram { block: block.clone(), offset: 0, writable })
+        self.map(bus, start, size, priority, Target::Ram { block: block.clone(), offset: 0, writable, behind: None })
     }
 
     /// A stub.
@@ -282,8 +282,35 @@ impl Builder {
         }))
     }
 
+    /// Lets what chips hold be seen as memory where their controllers have windows on them.
+    fn open_windows(&mut self) {
+        for device in 0..self.devices.len() {
+            for &(region, slot) in self.devices[device].kind.windows {
+                let Some(&(_, chip)) = self.devices[device].parts.get(slot).and_then(|parts| parts.iter().find(|p| p.0 == 0)) else {
+                    continue;
+                };
+                let port = self.devices[chip].kind.outputs.iter().position(|p| p.name == "array");
+                let (Some(port), Some(block)) = (port, self.devices[chip].memories.first().cloned()) else { continue };
+                for bus in 0..self.buses.len() {
+                    let space = &mut self.buses[bus].space;
+                    let is_window =
+                        |r: &&Region| matches!(r.target, Target::Device { device: d, region: n, .. } if (d, n) == (device, region));
+                    for window in space.regions().iter().filter(is_window).cloned().collect::<Vec<_>>() {
+                        let target = Target::Ram { block: block.clone(), offset: 0, writable: false, behind: Some((device, region)) };
+                        let place = Input::Place { bus, region: self.buses[bus].space.regions().len(), shown: true };
+                        let last = window.last.min(window.start.saturating_add(block.size() - 1));
+                        self.buses[bus].space.add(Region { last, hidden: Arc::default(), target, ..window });
+                        // Both are there.
+                        let _ = self.wire(chip, port, 0, place);
+                    }
+                }
+            }
+        }
+    }
+
     /// The machine, with its first frequencies; not yet reset.
-    pub fn build(self, time: TimeMode) -> Machine {
+    pub fn build(mut self, time: TimeMode) -> Machine {
+        self.open_windows();
         for b in &self.buses {
             b.space.commit();
         }

@@ -63,16 +63,14 @@ pub(crate) struct Bus {
     pub unmapped_write: Unmapped,
 }
 
-impl Bus {
-    /// Where a device finds an access of at most four bytes: its registers count bytes from the least significant.
-    fn device_offset(&self, offset: u64, size: u8) -> u64 {
-        if self.big_endian { offset ^ (4 - u64::from(size.min(4))) } else { offset }
-    }
+/// The low `size` bytes of a value, between the order of addresses and that of a device's registers.
+fn device_value(turned: bool, value: u64, size: u8) -> u64 {
+    if turned { value.swap_bytes() >> (64 - 8 * u32::from(size.clamp(1, 8))) } else { value }
+}
 
-    /// The low `size` bytes of a value, between the order of addresses and that of a device's registers.
-    fn device_value(&self, value: u64, size: u8) -> u64 {
-        if self.big_endian { value.swap_bytes() >> (64 - 8 * u32::from(size.clamp(1, 8))) } else { value }
-    }
+/// Where a device finds an access of at most four bytes: its registers count bytes from the least significant.
+fn device_offset(turned: bool, offset: u64, size: u8) -> u64 {
+    if turned { offset ^ (4 - u64::from(size.min(4))) } else { offset }
 }
 
 /// Toggling words a stub remembers; a guest that reads more of them must not fill the host's memory.
@@ -122,13 +120,18 @@ impl Core {
         let bus = self.buses.get(bus)?;
         let found = bus.space.lookup(at & bus.mask, access)?;
         match found.target {
-            Target::Ram { block, offset, writable } => {
+            Target::Ram { block, offset, writable, .. } => {
                 let offset = offset.checked_add(found.offset)?;
                 let len = found.len.min(block.size().checked_sub(offset)?);
                 (len > 0).then_some(RamSlice { block, offset, len, writable })
             }
             _ => None,
         }
+    }
+
+    /// Whether what a device has in a region are registers on a bus with the most significant byte first.
+    fn is_turned(&self, bus: &Bus, device: usize, region: usize) -> bool {
+        bus.big_endian && !self.devices[device].kind.windows.iter().any(|window| window.0 == region)
     }
 
     pub fn read(&self, bus: usize, at: u64, size: u8, access: Access) -> Result<u64, BusError> {
@@ -154,10 +157,11 @@ impl Core {
             Target::Ram { block, offset, .. } => block.read(offset + found.offset, size).ok_or(BusError::Decode),
             Target::Device { device, region, offset } => {
                 let (offset, mut value) = (offset + found.offset, 0);
+                let turned = self.is_turned(b, device, region);
                 for (skip, size) in lanes(offset, size) {
-                    let at = b.device_offset(offset + u64::from(skip), size);
+                    let at = device_offset(turned, offset + u64::from(skip), size);
                     let part = self.call(device, Some(access.initiator), |d, cx| d.read(region, at, size, access, cx))?;
-                    value |= b.device_value(part & ones(size), size) << (8 * u32::from(skip));
+                    value |= device_value(turned, part & ones(size), size) << (8 * u32::from(skip));
                 }
                 Ok(value)
             }
@@ -178,8 +182,12 @@ impl Core {
             }
             return Ok(());
         }
-        match found.target {
-            Target::Ram { block, offset, writable } => {
+        let target = match found.target {
+            Target::Ram { offset, writable: false, behind: Some((device, region)), .. } => Target::Device { device, region, offset },
+            target => target,
+        };
+        match target {
+            Target::Ram { block, offset, writable, .. } => {
                 if writable {
                     return if block.write(offset + found.offset, size, value) { Ok(()) } else { Err(BusError::Decode) };
                 }
@@ -190,10 +198,10 @@ impl Core {
                 Ok(())
             }
             Target::Device { device, region, offset } => {
-                let offset = offset + found.offset;
+                let (offset, turned) = (offset + found.offset, self.is_turned(b, device, region));
                 for (skip, size) in lanes(offset, size) {
-                    let part = b.device_value(value >> (8 * u32::from(skip)) & ones(size), size);
-                    let at = b.device_offset(offset + u64::from(skip), size);
+                    let part = device_value(turned, value >> (8 * u32::from(skip)) & ones(size), size);
+                    let at = device_offset(turned, offset + u64::from(skip), size);
                     self.call(device, Some(access.initiator), |d, cx| d.write(region, at, size, part, access, cx))?;
                 }
                 Ok(())
@@ -226,16 +234,16 @@ impl Core {
                         }
                     }
                 }
-                StubPolicy::PollReady(bit) => bus.device_value(1u64.checked_shl(bit).unwrap_or(0), size),
+                StubPolicy::PollReady(bit) => device_value(bus.big_endian, 1u64.checked_shl(bit).unwrap_or(0), size),
                 StubPolicy::Ram => s.kept.as_ref().and_then(|kept| kept.read(offset, size)).unwrap_or(0),
-                StubPolicy::Value(v) => bus.device_value(v, size),
+                StubPolicy::Value(v) => device_value(bus.big_endian, v, size),
             })
     }
 
     fn stub_write(&self, bus: &Bus, n: usize, offset: u64, size: u8, value: u64, access: Access) -> Result<(), BusError> {
         let s = &self.stubs[n];
         if s.writes.fetch_add(1, Ordering::Relaxed) == 0 && !s.quiet {
-            let value = bus.device_value(value, size);
+            let value = device_value(bus.big_endian, value, size);
             self.log_once(&format!("{}: not modelled: first write, {value:#x} at offset {offset:#x}", s.name), Some(access.initiator));
         }
         match s.policy {

@@ -247,6 +247,9 @@ pub struct DeviceType {
     pub dma: bool,
     /// Where parts can sit; the index is the slot of [`crate::parts`].
     pub slots: &'static [SlotSpec],
+    /// Regions that are the addresses of the chip in a slot: region, slot. Their bytes lie in the order of addresses on any bus; while the chip's line `array`
+    /// is high, reads are reads of its first memory, and code can be executed there.
+    pub windows: &'static [(usize, usize)],
     /// The bus it sits on, if it is a part: then the board says `on=`. One with regions sits in slots with a single place only, as `at=` is its address.
     pub part: Option<PartBus>,
     /// Memory of its own; the index is what `Cx::memory` takes.
@@ -276,6 +279,7 @@ impl DeviceType {
             network: Network::Ethernet,
             dma: false,
             slots: &[],
+            windows: &[],
             part: None,
             memories: &[],
             create,

@@ -18,6 +18,8 @@ pub enum Target {
         offset: u64,
         /// False for ROM.
         writable: bool,
+        /// Who is written to instead of memory that is not writable: a device and its region, of which this is the place.
+        behind: Option<(usize, usize)>,
     },
     /// A device's region.
     Device {

@@ -1,6 +1,6 @@
 //! The array of a flash chip: programs clear bits, erases set them.
 //!
-//! It lies in the device's own memory, inverted, so that memory that was never touched is an erased chip. The drive's image is taken over when it
+//! It lies in the device's own memory, inverted, so that memory that was never touched is an erased chip; or upright, where CPUs read that memory themselves. The drive's image is taken over when it
 //! comes, and what changes is written through. An image may be shorter than the array: what lies behind it is erased and not kept.
 
 use emu_machine::backend::{DiskRequest, DiskResult};
@@ -66,11 +66,18 @@ impl Backing {
 pub(super) struct Array {
     memory: Option<Arc<RamBlock>>,
     size: u64,
+    /// All ones: what is stored is the complement.
+    inverted: u8,
 }
 
 impl Array {
     pub(super) fn new(size: u64) -> Array {
-        Array { memory: None, size }
+        Array { memory: None, size, inverted: 0xff }
+    }
+
+    /// One that lies in memory as it reads. It is to be erased before it is used for the first time.
+    pub(super) fn upright(size: u64) -> Array {
+        Array { inverted: 0, ..Array::new(size) }
     }
 
     /// To be called before the array is used.
@@ -85,7 +92,7 @@ impl Array {
     /// Reads; what does not lie inside is left as it is.
     pub(super) fn read(&self, at: u64, buffer: &mut [u8]) {
         if self.memory.as_ref().is_some_and(|m| m.copy_out(at, buffer)) {
-            buffer.iter_mut().for_each(|b| *b = !*b);
+            buffer.iter_mut().for_each(|b| *b ^= self.inverted);
         }
     }
 
@@ -94,15 +101,21 @@ impl Array {
         let Some(memory) = &self.memory else { return };
         let mut stored = vec![0; bytes.len()];
         if memory.copy_out(at, &mut stored) {
-            stored.iter_mut().zip(bytes).for_each(|(old, new)| *old |= !new);
+            stored.iter_mut().zip(bytes).for_each(|(old, new)| *old = (*old ^ self.inverted) & new ^ self.inverted);
             memory.copy_in(at, &stored);
         }
     }
 
     /// Sets all bits.
     pub(super) fn erase(&self, at: u64, len: u64) {
-        if let Some(memory) = &self.memory {
+        let Some(memory) = &self.memory else { return };
+        if self.inverted != 0 {
             memory.clear(at, len);
+            return;
+        }
+        let ones = vec![0xff; len.min(CHUNK) as usize];
+        for done in (0..len).step_by(CHUNK as usize) {
+            memory.copy_in(at + done, &ones[..(len - done).min(CHUNK) as usize]);
         }
     }
 
@@ -137,13 +150,13 @@ impl Array {
             if let Err(e) = cx.disk_read_now(0, at, new) {
                 return cx.refuse(&format!("an image that cannot be read: {e}"));
             }
-            new.iter_mut().for_each(|b| *b = !*b);
+            new.iter_mut().for_each(|b| *b ^= self.inverted);
             // Memory that is erased, and was, is not touched.
             if memory.copy_out(at, old) && old != new {
                 memory.copy_in(at, new);
             }
         }
-        memory.clear(medium.size, self.size - medium.size);
+        self.erase(medium.size, self.size - medium.size);
         backing.bytes = if medium.read_only { 0 } else { medium.size };
     }
 }

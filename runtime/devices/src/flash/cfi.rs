@@ -4,7 +4,8 @@
 //! Writes are commands -> the array, or what reads give instead of it: status, identification, query. An address counts in words of 16 bits; with 8 data
 //! lines both bytes of a word say the same. Programs and erases change the array at once; the chip is busy for as long as the data sheet says
 //! (times `time-percent`). It waits for the drive only when that is far behind: drivers give up soon after the time that the query tells. What the drive
-//! refuses is in Intel's status then. An image holds the bytes as they are read.
+//! refuses is in Intel's status then. An image holds the bytes as they are read. While reads give the array its line `array` is high, and the controller's window
+//! shows its memory.
 //! Not modelled: suspended operations, locks and protection, one-time programmable memory, unlock bypass, the STS and RY/BY# pins.
 
 use super::array::{Array, Backing};
@@ -27,6 +28,7 @@ impl<const N: usize> Of<N> {
     const TYPE: DeviceType = DeviceType {
         part: Some(PartBus::Nor),
         props: &[TIME, WIDE],
+        outputs: &[PortSpec::one("array", "high while reads give the array")],
         inputs: &[PortSpec::one("wp", "WP# or VPEN, while it is low: nothing is programmed or erased")],
         drives: &["flash"],
         memories: Self::MEMORIES,
@@ -39,7 +41,7 @@ pub const TYPES: [DeviceType; CHIPS.len()] = [Of::<0>::TYPE, Of::<1>::TYPE, Of::
 
 fn create<const N: usize>(props: &Props) -> Result<Box<dyn Device>, String> {
     let chip = &CHIPS[N];
-    let (array, wide) = (Array::new(chip.size), props.flag(WIDE.name));
+    let (array, wide) = (Array::upright(chip.size), props.flag(WIDE.name));
     Ok(Box::new(Flash { chip, percent: percent(props), wide, array, s: State { status: READY, ..State::default() } }))
 }
 
@@ -90,6 +92,8 @@ enum Operation {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
+    /// The array was erased when the chip was made.
+    made: bool,
     /// WP# is low.
     wp: bool,
     mode: Mode,
@@ -126,6 +130,19 @@ impl Flash {
     /// Looked up whenever it matters, as drivers give up after some thousand looks.
     fn is_busy(&self, cx: &Cx<'_>) -> bool {
         cx.now() < self.s.until || self.s.backing.is_late()
+    }
+
+    /// Says whether reads give the array.
+    fn show(&self, cx: &mut Cx<'_>) {
+        cx.set_line(0, 0, self.s.mode == Mode::Array && !self.is_busy(cx));
+    }
+
+    /// Before the array is used.
+    fn make(&mut self, cx: &Cx<'_>) {
+        self.array.find(cx);
+        if !std::mem::replace(&mut self.s.made, true) {
+            self.array.erase(0, self.chip.size);
+        }
     }
 
     /// Bytes of one access.
@@ -285,6 +302,7 @@ impl Flash {
 impl NorPart for Flash {
     fn read(&mut self, at: u64, buffer: &mut [u8], cx: &mut Cx<'_>) {
         let at = at % self.chip.size;
+        self.show(cx);
         if self.s.mode == Mode::Array && !self.is_busy(cx) {
             return self.array.read(at, buffer);
         }
@@ -303,15 +321,17 @@ impl NorPart for Flash {
         for (i, part) in bytes.chunks(unit).enumerate() {
             self.write_unit((at + (i * unit) as u64) % self.chip.size, part, cx);
         }
+        self.show(cx);
     }
 }
 
 impl Device for Flash {
     fn reset(&mut self, cx: &mut Cx<'_>) {
-        self.array.find(cx);
+        self.make(cx);
         let mut backing = std::mem::take(&mut self.s.backing);
         backing.forget();
-        self.s = State { wp: self.s.wp, status: READY, backing, ..State::default() };
+        self.s = State { made: true, wp: self.s.wp, status: READY, backing, ..State::default() };
+        self.show(cx);
     }
 
     fn line_changed(&mut self, _: usize, _: u32, level: bool, _: &mut Cx<'_>) {
@@ -319,6 +339,7 @@ impl Device for Flash {
     }
 
     fn medium_changed(&mut self, _: usize, cx: &mut Cx<'_>) {
+        self.make(cx);
         self.array.load(&mut self.s.backing, cx);
     }
 

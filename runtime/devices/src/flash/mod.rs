@@ -12,6 +12,7 @@ pub mod serial;
 mod serial_commands;
 mod serial_registers;
 mod sfdp;
+pub mod xps_emc;
 
 use emu_machine::schema::{PropKind, PropSpec, Props};
 

@@ -3,7 +3,8 @@
 //! NAND window: the bits of an address say what happens; a command phase is a write whose value are address cycles, a data phase moves bytes. All go to
 //! the chip on the `nand` slot at once, and by the error correction unit (`pl353_ecc`). The rise of its ready pin is the interrupt. NOR windows: an
 //! access goes to the chip as it is.
-//! Not modelled: timings (they are only kept), synchronous and page modes, mode register commands of PSRAM chips, code execution from NOR chips.
+//! Not modelled: timings (they are only kept), synchronous and page modes, mode register commands of PSRAM chips; a chip that reads as its array does so in reset and
+//! without a clock, too.
 
 use super::pl353_ecc::Ecc;
 use emu_machine::device::{Cx, Device};
@@ -37,6 +38,7 @@ pub const TYPE: DeviceType = DeviceType {
         slot("nor0", PartBus::Nor, "chip select 0 of the SRAM and NOR interface"),
         slot("nor1", PartBus::Nor, "chip select 1 of the SRAM and NOR interface"),
     ],
+    windows: &[(2, 1), (3, 2)],
     ..DeviceType::new("arm,pl353-smc", "Static memory controller, Arm PL353 (UG585 ch. 11)", create)
 };
 
