@@ -77,6 +77,7 @@ pub fn registry() -> Vec<DeviceType> {
         dma::axi_dma::TYPE,
         dma::axis_fifo::TYPE,
         gpio::zynq_gpio::TYPE,
+        gpio::xps_gpio::TYPE,
         gpio::led::TYPE,
         gpio::switch::SWITCH,
         gpio::switch::BUTTON,
@@ -103,6 +104,7 @@ pub fn registry() -> Vec<DeviceType> {
         i2c::pcf8563::TYPE,
         spi::cdns_spi::TYPE,
         spi::zynq_qspi::TYPE,
+        spi::xps_spi::TYPE,
     ];
     all.extend(i2c::eeprom::TYPES);
     all.extend(flash::serial::TYPES);

@@ -2,4 +2,5 @@
 
 pub mod led;
 pub mod switch;
+pub mod xps_gpio;
 pub mod zynq_gpio;

@@ -1,6 +1,7 @@
 //! Controllers of SPI buses.
 
 pub mod cdns_spi;
+pub mod xps_spi;
 pub mod zynq_qspi;
 
 use cdns_spi::regs::Regs;
