@@ -1,4 +1,4 @@
-//! The MMU (UG984, chapter 2, virtual-memory management): a table of 64 entries that software fills, and its registers.
+//! The MMU (UG984, chapter 2, virtual-memory management): a table of 64 entries that software fills, and its registers. And the lines of low-latency interrupts.
 //!
 //! Virtual address, PID and privilege -> the entry whose tag, size and PID match -> zone and permission bits -> physical address. The soft TLB
 //! keeps what was found, under the PID as space tag; a write to an entry flushes its page, one to the zones everything.
@@ -133,6 +133,16 @@ impl Externs for System {
             }
             _ => {}
         }
+    }
+
+    fn interrupt_address(&self, cx: &mut HelperCx<'_>) -> u32 {
+        // The lines `vector` follow `irq`.
+        (cx.lines >> 1) as u32
+    }
+
+    fn interrupt_ack(&self, cx: &mut HelperCx<'_>, what: u8) {
+        cx.bus.set_output(0, what.into(), true);
+        cx.bus.set_output(0, what.into(), false);
     }
 
     fn translate_address(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, mmu: u8) -> Result<Translation, Exception> {

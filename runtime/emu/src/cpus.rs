@@ -40,6 +40,12 @@ pub const MICROBLAZE: CpuType = CpuType {
     isa: "microblaze",
     models: &["microblaze", "microblazeel"],
     props: &[
+        PropSpec {
+            name: "low-latency",
+            kind: PropKind::Bool,
+            default: Some("#false"),
+            doc: "C_USE_INTERRUPT is 2: handlers' addresses come by `vector`",
+        },
         PropSpec { name: "base-vectors", kind: WORD, default: Some("0"), doc: "C_BASE_VECTORS: where the vectors are" },
         PropSpec { name: "pvr0", kind: WORD, default: Some("0"), doc: "Processor version register 0: what the CPU has, and its version" },
         PropSpec { name: "pvr2", kind: WORD, default: Some("0"), doc: "Processor version register 2: options" },
@@ -47,14 +53,15 @@ pub const MICROBLAZE: CpuType = CpuType {
         PropSpec { name: "pvr10", kind: WORD, default: Some("0"), doc: "Processor version register 10: device family" },
         PropSpec { name: "pvr11", kind: WORD, default: Some("0"), doc: "Processor version register 11: MMU" },
     ],
-    inputs: &[PortSpec::one("irq", "interrupt")],
-    outputs: &[],
+    inputs: &[PortSpec::one("irq", "interrupt"), PortSpec::many("vector", 32, "the handler's address, with `low-latency`")],
+    outputs: &[PortSpec::many("ack", 3, "pulses, with `low-latency`: 0 went to the address, 1 returned, 2 enabled interrupts")],
     create: microblaze,
 };
 
 fn microblaze(model: &str, props: &Props, index: usize) -> Result<Box<dyn Cpu>, String> {
     let isa = Microblaze::model(model, emu_isa_microblaze::System).ok_or_else(|| format!("there is no MicroBlaze model `{model}`"))?;
     let mut cpu = Vcpu::new(Arc::new(isa), u8::try_from(index).map_err(|_| "too many CPUs")?);
+    cpu.set_at_reset("low_latency", u128::from(props.flag("low-latency")));
     for name in ["base_vectors", "pc"] {
         cpu.set_at_reset(name, props.int("base-vectors") as u128);
     }

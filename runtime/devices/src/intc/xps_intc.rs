@@ -126,7 +126,7 @@ impl Intc {
         if self.fast {
             self.s.offered = self.s.offered.filter(|n| all >> n & 1 != 0).or((all != 0).then(|| all.trailing_zeros() as u8));
             let fast = self.s.offered.filter(|n| self.s.regs.imr >> n & 1 != 0);
-            let address = fast.map_or(self.vector, |n| self.s.regs.ivar[usize::from(n)]);
+            let address = fast.map_or(if all == 0 { 0 } else { self.vector }, |n| self.s.regs.ivar[usize::from(n)]);
             (0..32).for_each(|bit| cx.set_line(ADDRESS, bit, address >> bit & 1 != 0));
         }
         cx.set_line(IRQ, 0, all != 0);

@@ -86,7 +86,7 @@ mod intc {
     #[test]
     fn fast_interrupts_bring_an_address_and_are_acknowledged_by_the_cpu() {
         let mut i = with("xlnx,xps-intc", &[("inputs", 4), ("edges", 0b0010), ("fast", 1)]);
-        assert_eq!((i.read(IMR), i.read(IVAR + 12), address(&i)), (0, 0x10, 0x10));
+        assert_eq!((i.read(IMR), i.read(IVAR + 12), address(&i)), (0, 0x10, 0));
         i.write(IER, 0xf);
         i.write(IMR, 0b1011);
         (0..4).for_each(|n| i.write(IVAR + 4 * u64::from(n), 0x5000_0100 * (n + 1)));
@@ -104,7 +104,7 @@ mod intc {
         assert_eq!(i.read(ISR), 1);
         i.drive("in", 0, false);
         acknowledge(&mut i, RETURNED);
-        assert_eq!((i.read(ISR), i.line("irq", 0), address(&i)), (0, false, 0x10));
+        assert_eq!((i.read(ISR), i.line("irq", 0), address(&i)), (0, false, 0));
         // Or enables interrupts in its handler; one that is still high is there again.
         i.drive("in", 3, true);
         acknowledge(&mut i, TAKEN);
