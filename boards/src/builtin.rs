@@ -14,6 +14,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("soc/microblaze.kdl", include_str!("../soc/microblaze.kdl")),
     ("soc/zynq7000.kdl", include_str!("../soc/zynq7000.kdl")),
     ("soc/zynq7000-boot-rom.kdl", include_str!("../soc/zynq7000-boot-rom.kdl")),
+    ("microblaze-soc.kdl", include_str!("../microblaze-soc.kdl")),
     ("petalogix-ml605.kdl", include_str!("../petalogix-ml605.kdl")),
     ("petalogix-s3adsp1800.kdl", include_str!("../petalogix-s3adsp1800.kdl")),
     ("zc702.kdl", include_str!("../zc702.kdl")),

@@ -32,6 +32,9 @@ cargo build --release -p emu || exit 1
 
 check "demo firmware" "$emu" --board boards/zynq7000.kdl --exit-on "emu demo: zynq7000 ready" --timeout 120
 check "demo firmware, deterministic" "$emu" --board zynq7000 --time deterministic --exit-on "emu demo: zynq7000 ready" --timeout 120
+for board in petalogix-s3adsp1800 petalogix-ml605 microblaze-soc; do
+    check "demo firmware, $board" "$emu" --board boards/$board.kdl --exit-on "emu demo: microblaze ready" --fail-on bad --timeout 120
+done
 check "the book's first SoC" "$emu" --board tests/guests/first-soc.kdl --exit-on "emu demo: zynq7000 ready" --timeout 120
 
 # Two deterministic runs: the same number of instructions.
@@ -185,6 +188,11 @@ if [ -e "$petalogix/vmlinux-ml605" ]; then
         --initrd "$petalogix/initramfs-microblaze.cpio.gz" --append "console=ttyUL0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
     check "Linux on petalogix-ml605, little-endian" "$emu" --board boards/petalogix-ml605.kdl --kernel "$petalogix/vmlinux-ml605" \
         --initrd "$petalogix/initramfs-microblazeel.cpio.gz" --append "console=ttyS0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
+    check "Linux on microblaze-soc, little-endian" "$emu" --board boards/microblaze-soc.kdl --kernel "$petalogix/vmlinux-ml605" \
+        --initrd "$petalogix/initramfs-microblazeel.cpio.gz" --append "console=ttyUL0 poweroff" --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
+    check "Linux on microblaze-soc, big-endian" "$emu" --board boards/microblaze-soc.kdl --set order=big --set ram-at=0x90000000 --set uart=16550 \
+        --kernel "$petalogix/vmlinux-s3adsp1800" --initrd "$petalogix/initramfs-microblaze.cpio.gz" --append "console=ttyS0 poweroff" \
+        --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
     check "Linux on petalogix-ml605, checksums of bench=1" tests/guests/bench.sh 1 petalogix-ml605 quick
     check "Linux on petalogix-s3adsp1800, checksums of bench=1" tests/guests/bench.sh 1 petalogix-s3adsp1800 quick
     check "kernel of another CPU" refuses "another CPU" --board petalogix-ml605 --kernel "$shared/guests/malta/vmlinux-malta-be"

@@ -145,6 +145,7 @@ pub fn real_registry() -> Registry {
         props: const {
             &[
                 int("base-vectors", 0, 0xffff_ffff, Some("0")),
+                PropSpec { name: "low-latency", kind: PropKind::Bool, default: Some("#false"), doc: "" },
                 int("pvr0", 0, 0xffff_ffff, None),
                 int("pvr2", 0, 0xffff_ffff, None),
                 int("pvr3", 0, 0xffff_ffff, None),

@@ -6,7 +6,11 @@ use emu_boot::{Load, Place, Protocol};
 use emu_machine::{Image, Start};
 
 /// The demo firmwares, by the name boards call them.
-const DEMOS: &[(&str, &[u8])] = &[("demo:zynq7000", include_bytes!(concat!(env!("OUT_DIR"), "/demo-zynq7000.bin")))];
+const DEMOS: &[(&str, &[u8])] = &[
+    ("demo:zynq7000", include_bytes!(concat!(env!("OUT_DIR"), "/demo-zynq7000.bin"))),
+    ("demo:microblaze", include_bytes!(concat!(env!("OUT_DIR"), "/demo-microblaze.bin"))),
+    ("demo:microblazeel", include_bytes!(concat!(env!("OUT_DIR"), "/demo-microblazeel.bin"))),
+];
 
 /// What the user asked to start.
 #[derive(Clone, Debug, Default)]
@@ -134,13 +138,15 @@ fn firmware(wanted: &Wanted, board: &Board, plan: &Plan, code: &[emu_boards::rea
             }
         }
     };
-    // The table of words firmware finds its hardware by, right below it; r0 points to it.
+    // The table of words firmware finds its hardware by, right below it; the register of a function's first argument points to it.
     let words = plan.words(board);
     if !words.is_empty() && wanted.firmware.is_none() {
-        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let big = board.buses.first().is_some_and(|bus| bus.big_endian);
+        let bytes: Vec<u8> = words.iter().flat_map(|w| if big { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
+        let register = if board.cpus.first().is_some_and(|cpu| cpu.isa.text() == "microblaze") { "r5" } else { "r0" };
         let table = at.saturating_sub(0x100);
         made.loads.push(Load { name: "firmware table".into(), at: table, bytes });
-        made.registers.push(("r0", table));
+        made.registers.push((register, table));
     }
     Ok(made)
 }

@@ -197,12 +197,26 @@ const INTC: &[Known] = &[
 ];
 
 const TIMER: &[Known] = &[
-    Known(0x00, 0x00, 0x100, "TCSR0: the flag is cleared by a one (PG079); QEMU keeps it"),
+    Known(0x00, 0x00, 0x900, "TCSR0: the flag is cleared by a one; the cascade (PG079); QEMU has it the other way round"),
     Known(0x10, 0x10, 0x100, "TCSR1: the same"),
     Known(0x08, 0x08, ALL, "TCR0: 0 after reset, as it counts from there (PG079)"),
     Known(0x18, 0x18, ALL, "TCR1: the same"),
     Known(0x0c, 0x0c, ALL, "nothing is there (PG079); QEMU keeps what is written"),
     Known(0x1c, 0x1c, ALL, "the same"),
+];
+
+const SPI: &[Known] = &[
+    Known(0x00, 0x18, ALL, "nothing is there (PG153); QEMU keeps what is written"),
+    Known(0x1c, 0x1c, !(1 << 31), RESERVED),
+    Known(0x20, 0x20, !0x1ff, RESERVED),
+    Known(0x24, 0x24, ALL, "nothing is there"),
+    Known(0x28, 0x28, !0x1ff, RESERVED),
+    Known(0x2c, 0x5c, ALL, "nothing is there"),
+    Known(0x60, 0x60, !0x3ff, RESERVED),
+    Known(0x64, 0x64, 0x20, "SPISR: it is not selected as a slave (PG153, Slave_Mode_Select)"),
+    Known(0x6c, 0x6c, ALL, "SPIDRR: what an empty FIFO reads is not said; QEMU gives 0xdeadbeef"),
+    Known(0x70, 0x70, !0xf, "SPISSR: as many bits as there are slave selects (PG153)"),
+    Known(0x74, 0x78, ALL, "occupancies are read-only (PG153)"),
 ];
 
 const BIG: &[Block] = &[
@@ -234,6 +248,7 @@ const LITTLE: &[Block] = &[
     Block::new("intc", 0x8180_0000, 0x20, INTC),
     Block::new("timer", 0x83c0_0000, 0x20, TIMER),
     Block::new("16550", 0x83e0_1000, 0x20, &[Known(0x10, 0x10, 8, "MCR is 0 after reset (PC16550D, table 1); QEMU's has OUT2")]),
+    Block { kept: &[0x40, 0x68], ..Block::new("spi", 0x40a0_0000, 0x7c, SPI) },
 ];
 
 /// Offset, what was done before, and what was read.

@@ -1,4 +1,4 @@
-//! Devices of the PetaLogix boards: on a big-endian bus (Spartan-3A DSP 1800), and a 16550 on a little-endian one (ML605).
+//! Devices of the PetaLogix boards: on a big-endian bus (Spartan-3A DSP 1800), and on a little-endian one (ML605).
 
 use crate::client::Qtest;
 
@@ -152,4 +152,121 @@ fn the_16550_loops_back_and_times_out() {
     q.writel(ier, 2);
     assert_eq!([q.readl(iir), q.readl(iir)], [0xc2, 0xc1]);
     assert_eq!(q.irqs(), [(0, true), (0, false)]);
+}
+
+/// Parallel flash with an image, as bytes of 8 data lines (`b`) or words of 16 (`w`): what both machines say to the same commands.
+fn flash(program: &str, machine: &str, base: u64, size: usize, width: char) {
+    let folder = tempfile::tempdir().unwrap();
+    let image = |name: &str| {
+        let mut bytes = vec![0xff; size];
+        (0..0x400).for_each(|i| bytes[i] = (i * 7) as u8);
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let drive = format!("if=pflash,format=raw,file={}", image("theirs"));
+    let Some(mut theirs) = Qtest::qemu_with(program, machine, &["-drive", &drive]) else {
+        eprintln!("skipped: there is no {program}");
+        return;
+    };
+    let drive = format!("flash={},format=raw", image("ours"));
+    let mut ours = Qtest::with(&["--board", machine, "--drive", &drive]);
+    let mut said = vec![];
+    for (q, is_ours) in [(&mut ours, true), (&mut theirs, false)] {
+        let mut answers = vec![];
+        let put = |q: &mut Qtest, at: u64, value: u32| {
+            q.ok(&format!("write{width} {:#x} {value:#x}", base + at));
+            // QEMU's is never busy.
+            if is_ours {
+                q.clock_step(2_000_000_000);
+            }
+        };
+        let get = |q: &mut Qtest, at: u64| q.ok(&format!("read{width} {:#x}", base + at));
+        // As memory, of every size.
+        answers.extend(["b", "w", "l", "q"].map(|size| q.ok(&format!("read{size} {:#x}", base + 0x18))));
+        answers.push(q.ok(&format!("read {:#x} 16", base + 0x20)));
+        // The status. (What is read as identification depends on how QEMU's chip is put together.)
+        put(q, 0, 0x70);
+        answers.push(get(q, 0x40));
+        // A program where it is erased, as QEMU's sets bits, too; an erase.
+        for (command, at) in [(0x40u32, 0x500u64), (0x10, 0x8000)] {
+            put(q, at, command);
+            put(q, at, 0x5a);
+            answers.push(get(q, at));
+        }
+        put(q, 0, 0xff);
+        answers.extend([0x100, 0x500, 0x502, 0x8000, 0x8002].map(|at| get(q, at)));
+        put(q, 0, 0x20);
+        put(q, 0, 0xd0);
+        answers.push(get(q, 0));
+        put(q, 0, 0xff);
+        answers.extend([0, 0x500, 0x8000].map(|at| get(q, at)));
+        said.push(answers);
+    }
+    assert_eq!(said[0], said[1]);
+    // Behind the image's bytes it is erased.
+    assert_eq!(ours.ok(&format!("readl {:#x}", base + 0x20_0000)), "0x00000000ffffffff");
+}
+
+#[test]
+fn flash_is_as_qemus() {
+    flash("qemu-system-microblaze", "petalogix-s3adsp1800", 0xa000_0000, 16 << 20, 'b');
+    flash("qemu-system-microblazeel", "petalogix-ml605", 0x8600_0000, 32 << 20, 'w');
+}
+
+/// The ML605's four serial flashes, identified through FIFOs of 16.
+#[test]
+fn serial_flashes_are_as_qemus() {
+    const SPI: u64 = 0x40a0_0000;
+    let Some(theirs) = Qtest::qemu("qemu-system-microblazeel", "petalogix-ml605") else {
+        eprintln!("skipped: there is no qemu-system-microblazeel");
+        return;
+    };
+    let mut said = vec![];
+    for (mut q, is_ours) in [(Qtest::start("petalogix-ml605"), true), (theirs, false)] {
+        let mut answers = vec![];
+        for cs in 0..4 {
+            q.writel(SPI + 0x40, 0xa);
+            // A master with its slave selects by hand, inhibited; then not.
+            q.writel(SPI + 0x60, 0x1e6);
+            q.writel(SPI + 0x70, !(1 << cs));
+            [0x9f, 0, 0, 0, 0].iter().for_each(|byte| q.writel(SPI + 0x68, *byte));
+            answers.push(q.readl(SPI + 0x64) & 0xf);
+            q.writel(SPI + 0x60, 0x86);
+            if is_ours {
+                q.clock_step(1_000_000);
+            }
+            answers.extend([q.readl(SPI + 0x64) & 0xf, q.readl(SPI + 0x20) & 4]);
+            let first = q.readl(SPI + 0x6c);
+            assert!(first == 0 || first == 0xff, "nobody drives the line: {first:#x}");
+            answers.extend((0..3).map(|_| q.readl(SPI + 0x6c)));
+            q.writel(SPI + 0x70, u32::MAX);
+        }
+        said.push(answers);
+    }
+    assert_eq!(said[0], said[1]);
+}
+
+/// The Spartan's lights, and a button of a board that has some: the interrupt is a change of an input.
+#[test]
+fn gpio_drives_lights_and_hears_buttons() {
+    const GPIO: u64 = 0x8140_0000;
+    let mut q = Qtest::start("petalogix-s3adsp1800");
+    q.ok("irq_intercept_out gpio");
+    q.writel(GPIO + 4, 0xf0);
+    q.writel(GPIO, 0xa5);
+    // The interrupt line is the first, the pins follow.
+    assert_eq!(q.irqs(), [(1, true), (3, true)]);
+    assert_eq!(q.readl(GPIO), 0);
+    let mut q = Qtest::start("microblaze-soc");
+    q.ok("irq_intercept_in cpu0");
+    q.writel(0x8180_0008, 4);
+    q.writel(0x8180_001c, 3);
+    q.writel(GPIO + 0x128, 3);
+    q.writel(GPIO + 0x11c, 0x8000_0000);
+    q.ok("set_irq_in gpio in2 3 1");
+    assert_eq!((q.readl(GPIO + 8), q.readl(GPIO + 0x120), q.irqs()), (8, 2, vec![(0, true)]));
+    q.writel(GPIO + 0x120, 2);
+    q.writel(0x8180_000c, 4);
+    assert_eq!(q.irqs(), [(0, false)]);
 }
