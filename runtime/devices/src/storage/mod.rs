@@ -1,8 +1,10 @@
 //! Storage: host controllers, and what is plugged into them.
 //!
 //! A host controller moves data between the guest and a [`Card`]; the card knows commands and states and asks its drive. So other cards
-//! (eMMC) and other hosts (SPI) can be joined with those that are here.
+//! and other hosts (SPI) can be joined with those that are here.
 
+mod mmc_commands;
+mod mmc_registers;
 pub mod sd_card;
 mod sd_commands;
 mod sd_registers;

@@ -1,16 +1,18 @@
-//! SD memory card in SD mode (SD Physical Layer Simplified Specification 6.00, chapters 4 and 5), at 3.3 V.
+//! SD memory card in SD mode (SD Physical Layer Simplified Specification 6.00, chapters 4 and 5), at 3.3 V; eMMC (JEDEC JESD84-B51).
 //!
 //! Command -> state machine -> response; data: the card's own registers at once, the medium by requests to the drive, as large as the host
 //! asks. Up to 2 GiB it is an SDSC card (byte addresses, write-protect groups), above SDHC or SDXC. A write is answered when the drive has
 //! done it, so nothing is lost when the card says it is ready. Not modelled: locking (class 7, refused), CMD56, UHS-I and other voltages (never offered),
-//! programmable driver stage, times. What CMD27 to CMD29 protect is forgotten with the card, as an image has no place for it.
+//! programmable driver stage, times. eMMC has the same data path and states, and commands and registers of its own (`mmc_commands`, `mmc_registers`);
+//! above 2 GiB it counts sectors. What it says it has not: boot partitions, RPMB, general-purpose partitions, write-protect groups, dual data rate and
+//! HS200, a cache (all writes are reliable), HPI, background operations, packed and queued commands, secure erase. What CMD27 to CMD29 protect is forgotten with the card, as an image has no place for it.
 
 use super::sd_registers::{GROUP_BYTES, Geometry};
-use super::{Card, Data, Flow, Response};
+use super::{Card, Data, Flow, Response, mmc_registers, sd_registers};
 use emu_machine::backend::{DiskRequest, DiskResult, Medium};
 use emu_machine::device::Cx;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bits of the card status (4.10.1).
 pub(super) mod status {
@@ -27,6 +29,8 @@ pub(super) mod status {
     pub const WP_ERASE_SKIP: u32 = 1 << 15;
     pub const ERASE_RESET: u32 = 1 << 13;
     pub const READY_FOR_DATA: u32 = 1 << 8;
+    /// Of MMC.
+    pub const SWITCH_ERROR: u32 = 1 << 7;
     pub const APP_CMD: u32 = 1 << 5;
 }
 
@@ -44,6 +48,15 @@ const CSD_WRITABLE: u8 = 0xfc;
 const MOST_BLOCK: u32 = 1024;
 const MOST_BYTES: u64 = 1 << 42;
 
+/// Whose commands and registers a card has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// SD memory card.
+    Sd,
+    /// Embedded MultiMediaCard.
+    Mmc,
+}
+
 /// States, numbered as the card status does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) enum Mode {
@@ -58,6 +71,8 @@ pub(super) enum Mode {
     Programming,
     Disconnect,
     Inactive,
+    /// Of MMC.
+    Sleep,
 }
 
 /// What the data lines are for.
@@ -124,12 +139,15 @@ pub(super) struct State {
     pub(super) protected: BTreeSet<u32>,
     /// Bits 15 to 8 of the CSD.
     pub(super) csd: u8,
+    /// What CMD6 has written into an MMC's extended CSD, by offset.
+    #[serde(default)]
+    pub(super) modes: BTreeMap<u8, u8>,
 }
 
 impl State {
     fn is_sound(&self) -> bool {
         let register = match &self.job {
-            Job::Register(bytes) => bytes.len() <= 64,
+            Job::Register(bytes) => bytes.len() <= 512,
             _ => true,
         };
         let zeroes = |p: &Pending| !matches!(p.work, Work::Read { zeroes } if zeroes > 1 << 20);
@@ -139,6 +157,7 @@ impl State {
             && self.at <= MOST_BYTES
             && self.left.is_none_or(|n| n <= MOST_BYTES)
             && self.pending.as_ref().is_none_or(zeroes)
+            && self.modes.iter().all(|(index, value)| mmc_registers::may_be(*index, *value))
             && [self.erase.0, self.erase.1].into_iter().flatten().all(|at| at <= MOST_BYTES)
     }
 }
@@ -147,6 +166,8 @@ impl State {
 pub(super) enum Answer {
     /// The card status.
     R1,
+    /// The same, and these bits the next time.
+    Later(u32),
     /// These bits as they are (R3, R7).
     Bits(u32),
     R2(u128),
@@ -160,17 +181,36 @@ pub(super) enum Answer {
 pub struct SdCard {
     pub(super) s: State,
     port: usize,
-    pub(super) serial: u32,
+    serial: u32,
+    kind: Kind,
 }
 
 impl SdCard {
     /// The card of drive `port`, with this serial number.
-    pub fn new(port: usize, serial: u32) -> SdCard {
-        SdCard { s: State::default(), port, serial }
+    pub fn new(port: usize, serial: u32, kind: Kind) -> SdCard {
+        SdCard { s: State::default(), port, serial, kind }
     }
 
     pub(super) fn geometry(&self) -> Geometry {
-        Geometry::of(self.s.size)
+        match self.kind {
+            Kind::Sd => Geometry::of(self.s.size),
+            Kind::Mmc => Geometry::mmc(self.s.size),
+        }
+    }
+
+    pub(super) fn cid(&self) -> u128 {
+        match self.kind {
+            Kind::Sd => sd_registers::cid(self.serial),
+            Kind::Mmc => mmc_registers::cid(self.serial),
+        }
+    }
+
+    /// The CSD with these bits 15 to 8.
+    pub(super) fn csd(&self, writable: u8) -> u128 {
+        match self.kind {
+            Kind::Sd => self.geometry().csd(writable, self.s.fast),
+            Kind::Mmc => mmc_registers::csd(&self.geometry(), writable, self.s.read_only),
+        }
     }
 
     /// Bits 15 to 8 of the CSD: a medium that refuses writes is permanently protected.
@@ -215,7 +255,7 @@ impl SdCard {
 
     /// CMD27: 16 bytes, of which few may differ from what the CSD is.
     fn program_csd(&mut self, bytes: &[u8]) {
-        let (old, fast) = (self.geometry().csd(self.csd_bits(), self.s.fast), self.s.fast);
+        let old = self.csd(self.csd_bits());
         let new = <[u8; 16]>::try_from(bytes).map_or(0, u128::from_be_bytes);
         let bits = (new >> 8) as u8;
         let same = (new ^ old) >> 16 == 0 && (bits ^ old.to_be_bytes()[14]) & !CSD_WRITABLE == 0;
@@ -223,7 +263,7 @@ impl SdCard {
         let once = (PERM_PROTECT | 0x40) & self.csd_bits() & !bits;
         if !same || once != 0 {
             self.s.status |= status::CSD_OVERWRITE;
-        } else if self.geometry().csd(bits, fast) != new {
+        } else if self.csd(bits) != new {
             self.s.status |= status::ERROR;
         } else {
             self.s.csd = bits;
@@ -263,18 +303,25 @@ impl Card for SdCard {
         let mut app = std::mem::take(&mut self.s.app);
         // A number of blocks is for the next command, and an erase is three commands in order; asking for the status disturbs neither.
         let count = if index == 13 { None } else { self.s.count.take() };
-        if !matches!(index, 13 | 33 | 38) && self.s.erase != (None, None) {
+        let erase_end = if self.kind == Kind::Mmc { 36 } else { 33 };
+        if ![13, erase_end, 38].contains(&index) && self.s.erase != (None, None) {
             self.s.erase = (None, None);
             self.s.status |= status::ERASE_RESET;
         }
-        let answer = app.then(|| self.application(index, argument)).flatten();
+        let answer = (app && self.kind == Kind::Sd).then(|| self.application(index, argument)).flatten();
         app &= answer.is_some();
         let answer = match answer {
             Some(answer) => answer,
+            None if self.kind == Kind::Mmc => self.multimedia(index, argument, count, cx),
             None => self.basic(index, argument, count, cx),
         };
         match answer {
             Answer::R1 => Some(Response::Short(self.report(mode, app || self.s.app))),
+            Answer::Later(bits) => {
+                let status = self.report(mode, false);
+                self.s.status = bits;
+                Some(Response::Short(status))
+            }
             Answer::R6 => {
                 let status = self.report(mode, app);
                 let short = status >> 8 & 0xc000 | status >> 6 & 0x2000 | status & 0x1fff;

@@ -6,7 +6,7 @@ use emu_machine::backend::DiskRequest;
 use emu_machine::device::Cx;
 
 impl SdCard {
-    fn fail(&mut self, bits: u32) -> Answer {
+    pub(super) fn fail(&mut self, bits: u32) -> Answer {
         self.s.status |= bits;
         Answer::R1
     }
@@ -23,7 +23,7 @@ impl SdCard {
         u64::from(argument) * if self.geometry().high { 512 } else { 1 }
     }
 
-    fn send(&mut self, bytes: Vec<u8>) -> Answer {
+    pub(super) fn send(&mut self, bytes: Vec<u8>) -> Answer {
         (self.s.mode, self.s.job) = (Mode::SendingData, Job::Register(bytes));
         Answer::R1
     }
@@ -148,7 +148,7 @@ impl SdCard {
             }
             (2, Mode::Ready) => {
                 self.s.mode = Mode::Identification;
-                Answer::R2(registers::cid(self.serial))
+                Answer::R2(self.cid())
             }
             (3, Mode::Identification | Mode::Standby) => {
                 self.s.mode = Mode::Standby;
@@ -169,8 +169,8 @@ impl SdCard {
             }
             (8, Mode::Idle) => Answer::Silence,
             (9 | 10 | 13 | 15, _) if identified && !mine => Answer::Silence,
-            (9, Mode::Standby) => Answer::R2(self.geometry().csd(self.csd_bits(), self.s.fast)),
-            (10, Mode::Standby) => Answer::R2(registers::cid(self.serial)),
+            (9, Mode::Standby) => Answer::R2(self.csd(self.csd_bits())),
+            (10, Mode::Standby) => Answer::R2(self.cid()),
             (12, _) => self.stop(),
             (13, _) if identified => Answer::R1,
             (15, _) if identified => {

@@ -13,8 +13,8 @@ pub(super) struct Geometry {
     pub block_log2: u32,
     /// SDHC or SDXC: addresses are blocks of 512 bytes.
     pub high: bool,
-    c_size: u32,
-    c_size_mult: u32,
+    pub c_size: u32,
+    pub c_size_mult: u32,
 }
 
 /// Blocks of a sector (SECTOR_SIZE + 1), and sectors of a write-protect group (WP_GRP_SIZE + 1).
@@ -49,6 +49,12 @@ impl Geometry {
         })
     }
 
+    /// An eMMC device of this size: above 2 GiB it counts sectors of 512 bytes.
+    pub fn mmc(size: u64) -> Geometry {
+        let g = Geometry::of(size);
+        if g.high { Geometry { capacity: size.div_ceil(512).min(u32::MAX.into()) * 512, ..g } } else { g }
+    }
+
     /// CSD; `writable`: its bits 15 to 8, `fast`: in high-speed mode.
     pub fn csd(&self, writable: u8, fast: bool) -> u128 {
         let mut fields: Vec<(u32, u32, u32)> = vec![
@@ -79,7 +85,7 @@ impl Geometry {
                 (31, 1, 1),
             ]);
         }
-        seal(fields.into_iter().fold(0, |all, (at, bits, value)| all | (u128::from(value) & ((1 << bits) - 1)) << at))
+        seal(fold(&fields))
     }
 
     /// SD status (ACMD13): bus width, class 10, allocation units as large as the capacity allows, erased one in a second.
@@ -135,8 +141,13 @@ pub(super) fn switch(argument: u32, fast: bool) -> (Vec<u8>, Option<bool>) {
     (status, switched.then_some(chosen[0] == 1))
 }
 
+/// A register of fields: lowest bit, bits, value.
+pub(super) fn fold(fields: &[(u32, u32, u32)]) -> u128 {
+    fields.iter().fold(0, |all, (at, bits, value)| all | (u128::from(*value) & ((1 << bits) - 1)) << at)
+}
+
 /// Puts CRC7 and the end bit below a register's 120 bits.
-fn seal(register: u128) -> u128 {
+pub(super) fn seal(register: u128) -> u128 {
     register | u128::from(crc7(&register.to_be_bytes()[..15])) << 1 | 1
 }
 

@@ -6,7 +6,7 @@
 //! Not modelled: times and timeouts (an error where no answer or no data will come), CRC errors but those of a wrong block length, bus power and
 //! voltages, wakeup, suspend and resume, SDIO interrupts, SPI mode, boot mode, what version 3 adds (auto CMD23, tuning).
 
-use super::sd_card::SdCard;
+use super::sd_card::{Kind, SdCard};
 use super::sdhci_transfer::Transfer;
 use super::{Card, Data, Flow, Response};
 use emu_machine::backend::DiskResult;
@@ -22,12 +22,20 @@ crate::regs!("sdhci");
 pub const TYPE: DeviceType = DeviceType {
     registers: Regs::MAP,
     regions: &[RegionSpec { name: "regs", size: Count::Fixed(0x1000) }],
-    props: &[PropSpec {
-        name: "card-serial",
-        kind: PropKind::Int { min: 0, max: 0xffff_ffff },
-        default: Some("1"),
-        doc: "serial number of the card in its slot, so that the guest can tell two",
-    }],
+    props: &[
+        PropSpec {
+            name: "card",
+            kind: PropKind::Choice(&["sd", "emmc"]),
+            default: Some("sd"),
+            doc: "what is in its slot: an SD memory card, or an eMMC",
+        },
+        PropSpec {
+            name: "card-serial",
+            kind: PropKind::Int { min: 0, max: 0xffff_ffff },
+            default: Some("1"),
+            doc: "serial number of the card in its slot, so that the guest can tell two",
+        },
+    ],
     inputs: &[PortSpec::one("reset", "held in reset while high")],
     outputs: &[PortSpec::one("irq", "interrupt")],
     clocks_in: &[ClockSpec { name: "ref", required: true, doc: "SDIO_REF_CLK: base of the SD clock" }],
@@ -60,7 +68,8 @@ pub(super) struct Sdhci {
 }
 
 fn create(props: &Props) -> Result<Box<dyn Device>, String> {
-    Ok(Box::new(Sdhci { s: State::default(), card: Box::new(SdCard::new(0, props.int("card-serial") as u32)) }))
+    let kind = if props.text("card") == "emmc" { Kind::Mmc } else { Kind::Sd };
+    Ok(Box::new(Sdhci { s: State::default(), card: Box::new(SdCard::new(0, props.int("card-serial") as u32, kind)) }))
 }
 
 /// Response type 48 bits with busy.

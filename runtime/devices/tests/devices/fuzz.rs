@@ -7,7 +7,7 @@ use crate::wire::wired;
 use emu_machine::device::{Cx, Device};
 use emu_machine::input::InputEvent;
 use emu_machine::parts::{PartBus, UsbToken};
-use emu_machine::schema::Network;
+use emu_machine::schema::{self, DeviceType, Network, PropKind};
 use emu_machine::testing::{TestBench, default_count};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -147,6 +147,15 @@ fn parallel_command(b: &mut Bench, r: &mut Random) {
     }
 }
 
+/// One of the ways its properties make it.
+fn given(kind: &DeviceType, seed: u64) -> Vec<(String, schema::Value)> {
+    let choice = |p: &schema::PropSpec| match p.kind {
+        PropKind::Choice(names) => Some((p.name.to_string(), schema::Value::Text(names[seed as usize % names.len()].to_string()))),
+        _ => None,
+    };
+    kind.props.iter().filter_map(choice).collect()
+}
+
 /// A device of this type, with parts in its slots; a part on a bus of its own.
 fn subject(name: &str, seed: u64, hz: u64) -> Bench {
     let part = kind(name).part;
@@ -155,16 +164,17 @@ fn subject(name: &str, seed: u64, hz: u64) -> Bench {
     }
     if let Some(PartBus::Nand | PartBus::Nor) = part {
         let mut b = device("arm,pl353-smc", hz);
-        b.bench.attach(usize::from(part == Some(PartBus::Nor)), 0, &kind(name), &[]);
+        b.bench.attach(usize::from(part == Some(PartBus::Nor)), 0, &kind(name), &given(&kind(name), seed));
         return b;
     }
-    let mut b = device(name, hz);
+    let kind = kind(name);
+    let mut b = Bench { bench: TestBench::with(&kind, hz, &given(&kind, seed)), kind };
     let all = emu_devices::registry();
     for (n, slot) in b.kind.slots.iter().enumerate() {
         let fitting: Vec<_> = all.iter().filter(|k| k.part == Some(slot.bus)).collect();
         for at in slot.first..=slot.last.min(slot.first + 1) {
             if let Some(kind) = fitting.get((seed + u64::from(at)) as usize % fitting.len().max(1)) {
-                b.bench.attach(n, at, kind, &[]);
+                b.bench.attach(n, at, kind, &given(kind, seed));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The SD host controller, with a card in it.
 
-use crate::bench::{Bench, device};
+use crate::bench::{Bench, device, kind};
+use emu_machine::schema;
+use emu_machine::testing::TestBench;
 use serde_json::Value;
 
 const SDMA: u64 = 0x00;
@@ -59,7 +61,13 @@ fn pattern(len: usize) -> Vec<u8> {
 
 /// A controller whose clock runs, everything enabled, with this card.
 fn host(disk: Option<(Vec<u8>, bool)>) -> Sd {
-    let mut b = device("arasan,sdhci-8.9a", 100_000_000);
+    slot("sd", disk)
+}
+
+/// The same for another kind of card.
+fn slot(card: &str, disk: Option<(Vec<u8>, bool)>) -> Sd {
+    let kind = kind("arasan,sdhci-8.9a");
+    let mut b = Bench { bench: TestBench::with(&kind, 100_000_000, &[("card".into(), schema::Value::Text(card.into()))]), kind };
     if let Some((bytes, read_only)) = disk {
         b.bench.insert(bytes, read_only);
     }
@@ -75,6 +83,13 @@ fn host(disk: Option<(Vec<u8>, bool)>) -> Sd {
 fn ready(disk: Vec<u8>) -> Sd {
     let mut sd = host(Some((disk, false)));
     sd.identify();
+    sd
+}
+
+/// An eMMC in transfer state.
+fn emmc(disk: Vec<u8>) -> Sd {
+    let mut sd = slot("emmc", Some((disk, false)));
+    sd.identify_emmc();
     sd
 }
 
@@ -124,6 +139,19 @@ impl Sd {
         self.command(2, 0, LONG);
         self.rca = self.command(3, 0, SHORT) & 0xffff_0000;
         assert_ne!(self.rca, 0);
+        assert_eq!(self.state(), 3);
+        self.command(7, self.rca, BUSY);
+        assert_eq!(self.state(), 4);
+    }
+
+    fn identify_emmc(&mut self) {
+        assert_eq!(self.issue(0, 0, 0, 0), COMPLETE);
+        let asked = self.command(1, 0, SHORT);
+        assert_eq!(asked & !0x4000_0000, 0x00ff_8000, "asked for its voltages only");
+        assert_eq!(self.command(1, 0x4030_0000, SHORT), asked | 1 << 31);
+        self.command(2, 0, LONG);
+        self.rca = 0x5_0000;
+        self.command(3, self.rca, SHORT);
         assert_eq!(self.state(), 3);
         self.command(7, self.rca, BUSY);
         assert_eq!(self.state(), 4);
@@ -683,6 +711,127 @@ fn a_snapshot_goes_on_in_the_middle() {
 }
 
 #[test]
+fn an_emmc_is_identified() {
+    let mut sd = slot("emmc", Some((pattern(1 << 20), false)));
+    // What only SD cards know: the voltage check, SDIO, application commands.
+    for index in [8, 5, 55] {
+        assert_eq!(sd.issue(index, 0x1aa, SHORT, 0), TIMEOUT | ERROR, "CMD{index}");
+    }
+    sd.identify_emmc();
+    assert_eq!(sd.issue(55, sd.rca, SHORT, 0), TIMEOUT | ERROR);
+    assert_ne!(sd.command(13, sd.rca, SHORT) & 1 << 22, 0);
+    assert_eq!(sd.issue(7, 0, 0, 0), COMPLETE);
+    sd.command(10, sd.rca, LONG);
+    let cid = sd.long();
+    assert_eq!((&cid.to_be_bytes()[3..9], (cid >> 16) as u32), (&b"EMUMMC"[..], 1));
+    sd.command(9, sd.rca, LONG);
+    let csd = sd.long();
+    let field = |at: u32, bits: u32| (csd >> at) as u32 & ((1 << bits) - 1);
+    assert_eq!((field(126, 2), field(122, 4), field(84, 12)), (3, 4, 0x35));
+    assert_eq!(u64::from(field(62, 12) + 1) << (field(47, 3) + 2 + field(80, 4)), 1 << 20);
+    assert_eq!(((field(42, 5) + 1) * (field(37, 5) + 1)) << field(22, 4), 512 << 10, "an erase group");
+    // It sleeps, and hears nothing but what wakes it.
+    sd.command(5, sd.rca | 0x8000, BUSY);
+    assert_eq!(sd.issue(13, sd.rca, SHORT, 0), TIMEOUT | ERROR);
+    sd.command(5, sd.rca, BUSY);
+    assert_eq!(sd.state(), 3);
+    sd.command(7, sd.rca, BUSY);
+    // The extended CSD, and what may be changed of it.
+    let ext = sd.register(8, 0, 512, false);
+    assert_eq!((&ext[212..216], ext[192], ext[226], ext[160]), (&[0, 8, 0, 0][..], 8, 0, 0));
+    let mut switch = |access: u32, index: u32, value: u32| {
+        assert_eq!(sd.command(6, access << 24 | index << 16 | value << 8, BUSY) & 0x80, 0, "told afterwards");
+        sd.command(13, sd.rca, SHORT) & 0x80 == 0
+    };
+    assert!(switch(3, 185, 1) && switch(3, 183, 1) && switch(3, 175, 1) && switch(3, 34, 3) && switch(2, 34, 1));
+    assert!(!switch(3, 183, 6) && !switch(3, 179, 1) && !switch(3, 212, 9) && !switch(3, 33, 1) && !switch(1, 185, 2));
+    assert!(switch(0, 0, 0));
+    let ext = sd.register(8, 0, 512, false);
+    assert_eq!((ext[185], ext[183], ext[175], ext[34], ext[179]), (1, 0, 1, 2, 0));
+    // They go with the power, and with CMD0.
+    sd.identify_emmc();
+    assert_eq!(sd.register(8, 0, 512, false)[185], 0);
+    // Voltages that it has not.
+    sd.issue(0, 0, 0, 0);
+    assert_eq!(sd.issue(1, 0x4000_0080, SHORT, 0), TIMEOUT | ERROR);
+    assert_eq!(sd.issue(1, 0x40ff_8000, SHORT, 0), TIMEOUT | ERROR, "inactive");
+}
+
+#[test]
+fn a_large_emmc_counts_sectors() {
+    let size = (2usize << 30) + 512;
+    let mut sd = emmc(vec![0; size]);
+    let ext = sd.register(8, 0, 512, false);
+    assert_eq!(ext[212..216], ((size / 512) as u32).to_le_bytes());
+    let last = (size / 512 - 1) as u32;
+    // Of two blocks that were told, reliably, the second lies beyond the end.
+    sd.command(23, 1 << 31 | 2, SHORT);
+    sd.blocks(512, 2);
+    assert_eq!(sd.issue(25, last, SHORT, 0x8000 | MULTI | COUNTED), COMPLETE | WRITE_READY);
+    (0..256).for_each(|i| sd.b.write(PORT, i));
+    assert_ne!(sd.interrupts() & DATA_TIMEOUT, 0);
+    assert_ne!(sd.command(12, 0, BUSY) & 1 << 31, 0, "out of range");
+    assert_eq!(sd.b.bench.on_disk(size as u64 - 4, 4), 127u32.to_le_bytes());
+    assert_ne!(sd.command(17, last + 1, SHORT) & 1 << 31, 0, "out of range");
+    assert_eq!(sd.issue(23, 1 << 30 | 2, SHORT, 0), TIMEOUT | ERROR, "packed");
+    assert_eq!(sd.issue(7, 0, 0, 0), COMPLETE);
+    sd.command(9, sd.rca, LONG);
+    assert_eq!(((sd.long() >> 62) as u32 & 0xfff, (sd.long() >> 47) as u32 & 7), (0xfff, 7));
+}
+
+#[test]
+fn an_emmc_erases_groups_and_trims_blocks() {
+    let data = pattern(4 << 20);
+    let mut sd = emmc(data.clone());
+    let erase = |sd: &mut Sd, from: u32, to: u32, how: u32| {
+        sd.command(35, from, SHORT);
+        sd.command(36, to, SHORT);
+        sd.command(38, how, BUSY)
+    };
+    for how in [1, 3] {
+        erase(&mut sd, 1024 * how, 1024 * how, how);
+    }
+    let at = |n: usize| data[n..n + 512].to_vec();
+    let disk = sd.b.bench.on_disk(0, 4096);
+    assert_eq!(disk, [at(0), at(512), vec![0; 512], at(1536), at(2048), at(2560), vec![0; 512], at(3584)].concat());
+    erase(&mut sd, (1 << 20) + 512, (2 << 20) + 512, 0);
+    let disk = sd.b.bench.on_disk(0, 4 << 20);
+    assert_eq!(disk[4096..1 << 20], data[4096..1 << 20]);
+    assert!(disk[1 << 20..(2 << 20) + (512 << 10)].iter().all(|b| *b == 0));
+    assert_eq!(disk[(2 << 20) + (512 << 10)..], data[(2 << 20) + (512 << 10)..]);
+    assert_ne!(erase(&mut sd, 0, 0, 1 << 31) & 1 << 27, 0, "no secure erase");
+    assert_ne!(erase(&mut sd, 8192, 0, 0) & 1 << 27, 0, "backwards");
+    assert_ne!(sd.command(38, 0, BUSY) & 1 << 28, 0, "out of order");
+    assert_eq!(sd.issue(32, 0, SHORT, 0), TIMEOUT | ERROR, "as SD cards do it");
+    assert_eq!(sd.b.bench.on_disk(0, 1024), data[..1024]);
+    // A medium that refuses writes.
+    let mut sd = slot("emmc", Some((data.clone(), true)));
+    sd.identify_emmc();
+    assert_ne!(erase(&mut sd, 0, 0, 1) & 1 << 26, 0);
+    assert_eq!(sd.issue(7, 0, 0, 0), COMPLETE);
+    sd.command(9, sd.rca, LONG);
+    assert_eq!((sd.long() >> 84) as u32 & 0xfff, 5, "no class to write or erase");
+}
+
+#[test]
+fn an_emmc_is_in_snapshots() {
+    let mut sd = emmc(pattern(1 << 20));
+    sd.command(6, 3 << 24 | 185 << 16 | 1 << 8, BUSY);
+    let saved = sd.b.bench.save();
+    let mut other = slot("emmc", Some((pattern(1 << 20), false)));
+    other.b.bench.load(&saved).unwrap();
+    other.rca = sd.rca;
+    assert_eq!((other.state(), other.register(8, 0, 512, false)[185]), (4, 1));
+    // One from before there were eMMCs, and one that nothing can have made.
+    let mut old = device("arasan,sdhci-8.9a", 1).bench.save();
+    old["card"].as_object_mut().unwrap().remove("modes").unwrap();
+    other.b.bench.load(&old).unwrap();
+    let mut bad = saved;
+    bad["card"]["modes"] = serde_json::json!({ "212": 9 });
+    assert!(other.b.bench.load(&bad).is_err());
+}
+
+#[test]
 fn whatever_a_guest_does_the_card_survives() {
     let mut seed = 1u64;
     let mut next = |n: u64| {
@@ -691,8 +840,9 @@ fn whatever_a_guest_does_the_card_survives() {
         seed ^= seed << 17;
         seed % n
     };
-    for _ in 0..60 {
-        let mut sd = ready(pattern([1 << 20, 70_000, 4096][next(3) as usize]));
+    for round in 0..60 {
+        let make = if round % 2 == 0 { ready } else { emmc };
+        let mut sd = make(pattern([1 << 20, 70_000, 4096][next(3) as usize]));
         for _ in 0..200 {
             sd.b.bench.answers_at_once = next(3) != 0;
             match next(14) {
@@ -712,8 +862,8 @@ fn whatever_a_guest_does_the_card_survives() {
                 9 => (0..next(300)).for_each(|_| _ = sd.b.read(PORT)),
                 10 => _ = sd.b.bench.load(&sd.b.bench.save()),
                 _ => {
-                    let index =
-                        [17, 18, 24, 25, 12, 12, 23, 32, 33, 38, 6, 13, 7, 55, 51, 16, 27, 28, 30, next(64)][next(20) as usize] as u32;
+                    let index = [17, 18, 24, 25, 12, 12, 23, 32 + next(5), 33, 38, 6, 13, 7, 55, 51, 16, 27, 28, 8, next(64)]
+                        [next(20) as usize] as u32;
                     let argument = match next(3) {
                         0 => sd.rca,
                         1 => (next(300) * 512) as u32,
