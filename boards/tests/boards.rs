@@ -15,7 +15,7 @@ fn built_in_boards_are_right() {
     let registry = common::real_registry();
     let mut seen = 0;
     for name in emu_boards::builtin::boards() {
-        let zynq = !name.starts_with("petalogix");
+        let zynq = !name.starts_with("petalogix") && !name.starts_with("microblaze");
         let one = if zynq { "ncpu=1" } else { "ram=16M" };
         let most = if zynq { "ram=1G" } else { "ram=256M" };
         let two = if zynq { "ncpu=2" } else { "hz=50_000_000" };
@@ -34,6 +34,16 @@ fn built_in_boards_are_right() {
         seen += 1;
     }
     assert_eq!(seen, 9);
+<<<<<<< ours
+=======
+    // The parts of a system that is made of parameters.
+    for sets in ["order=big uart=16550 timers=4 fast=#true", "gpio=0 spi=#false flash=#false", "gpio=32 fast=#true ram-at=0x90000000"] {
+        let sets = sets.split(' ').map(String::from).collect();
+        let board = load(&Request { board: "microblaze-soc".into(), sets, ..Request::default() });
+        let problems = check(&board, &registry);
+        assert!(problems.is_empty(), "{}", diagnostic::render(&problems, &board.sources));
+    }
+>>>>>>> theirs
 }
 
 /// `--flag value` pairs; a value may stand in single quotes.

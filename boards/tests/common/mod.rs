@@ -153,8 +153,8 @@ pub fn real_registry() -> Registry {
                 int("pvr11", 0, 0xffff_ffff, None),
             ]
         },
-        inputs: IRQ,
-        outputs: &[],
+        inputs: const { &[PortSpec::one("irq", ""), PortSpec::many("vector", 32, "")] },
+        outputs: const { &[PortSpec::many("ack", 3, "")] },
         create: no_cpu,
     };
     let mut registry = Registry { devices: emu_devices::registry(), ..registry() };
