@@ -33,9 +33,7 @@ fn built_in_boards_are_right() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 9);
-<<<<<<< ours
-=======
+    assert_eq!(seen, 10);
     // The parts of a system that is made of parameters.
     for sets in ["order=big uart=16550 timers=4 fast=#true", "gpio=0 spi=#false flash=#false", "gpio=32 fast=#true ram-at=0x90000000"] {
         let sets = sets.split(' ').map(String::from).collect();
@@ -43,7 +41,6 @@ fn built_in_boards_are_right() {
         let problems = check(&board, &registry);
         assert!(problems.is_empty(), "{}", diagnostic::render(&problems, &board.sources));
     }
->>>>>>> theirs
 }
 
 /// `--flag value` pairs; a value may stand in single quotes.
