@@ -78,3 +78,22 @@ fn slots_of_the_memory_controller() {
     let nor = tree("zc702", &["device \"nor\" type=\"intel,28f128j3\" on=\"smc.nor1\""]);
     assert!(nor.contains("flash@2,0 {") && nor.contains("compatible = \"cfi-flash\"") && !nor.contains("status"), "{nor}");
 }
+
+/// A part with registers has an address for them, and its node is among the devices'; it sits on its controller all the same.
+#[test]
+fn a_part_with_registers_has_an_address() {
+    let board = load(&Request { board: "petalogix-ml605".into(), sets: vec!["mac=02:00:00:00:00:09".into()], ..Request::default() });
+    let (plan, problems) = plan(&board, &common::real_registry());
+    assert!(problems.is_empty());
+    let index = |name: &str| board.devices.iter().position(|d| d.name.text() == name).unwrap();
+    assert_eq!(plan.devices[index("ethernet")].on.map(|on| (on.controller, on.slot, on.at)), Some((index("dma"), 0, 0)));
+    let text = view::device_tree_source(&board, &plan).unwrap();
+    let node = text.split("ethernet: ethernet@82780000 {").nth(1).unwrap().split("};").next().unwrap();
+    for line in
+        ["reg = <0x82780000 0x40000>;", "interrupts = <3 2>;", "axistream-connected = <&dma>;", "local-mac-address = [02 00 00 00 00 09];"]
+    {
+        assert!(node.contains(line), "{line}\n{node}");
+    }
+    let node = text.split("dma: dma@84600000 {").nth(1).unwrap().split("};").next().unwrap();
+    assert!(node.contains("interrupts = <1 2 0 2>;") && !node.contains("ethernet"), "{node}");
+}

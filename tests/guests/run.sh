@@ -195,6 +195,11 @@ if [ -e "$petalogix/vmlinux-ml605" ]; then
         --exit-on "reboot: System halted" --fail-on "Kernel panic" --timeout 300
     check "Linux on petalogix-ml605, checksums of bench=1" tests/guests/bench.sh 1 petalogix-ml605 quick
     check "Linux on petalogix-s3adsp1800, checksums of bench=1" tests/guests/bench.sh 1 petalogix-s3adsp1800 quick
+    if command -v microblaze-elf-gcc > /dev/null || [ -e "$shared/toolchains/microblaze-elf.tar.xz" ]; then
+        check "the PetaLogix boards' Ethernet, both ways" env EMU_SHARED="$shared" EMU="$PWD/$emu" tests/guests/petalogix/net.sh emu 4
+    else
+        skip "the PetaLogix boards' Ethernet: no microblaze-elf-gcc"
+    fi
     check "kernel of another CPU" refuses "another CPU" --board petalogix-ml605 --kernel "$shared/guests/malta/vmlinux-malta-be"
 else
     skip "Linux on the PetaLogix boards: no guests in $shared"

@@ -1,9 +1,10 @@
-//! Linux's own network stack, through the Zynq's Ethernet controller and the back ends of `--net`. Skipped where there are no guests.
+//! Linux's own network stack, through the boards' Ethernet controllers and the back ends of `--net`. Skipped where there are no guests.
 
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{sh, shared, shell};
+use common::{PATIENCE, sh, shared, shell};
+use emu::guest::Guest;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -110,4 +111,29 @@ fn two_machines_joined_by_a_socket() {
     sh(&mut one, "for i in $(seq 30); do ping -c 1 -W 1 192.168.7.2 >/dev/null && break; done");
     assert!(sh(&mut two, "ping -c 3 192.168.7.1").contains("3 packets received"));
     assert!(sh(&mut one, "ping -c 3 192.168.7.2").contains("3 packets received"));
+}
+
+/// Ethernet Lite on a big-endian bus; AXI Ethernet with its DMA. The kernel asks for an address, and what is in the network knows the guest then: a
+/// connection to it is refused at once, as nobody listens there. Pulling the cable is heard.
+#[test]
+fn the_petalogix_boards_get_an_address() {
+    let Some(shared) = shared() else { return };
+    for (board, initrd, console) in
+        [("s3adsp1800", "initramfs-microblaze.cpio.gz", "ttyUL0"), ("ml605", "initramfs-microblazeel.cpio.gz", "ttyS0")]
+    {
+        let file = |name: &str| shared.join("guests/petalogix").join(name).to_string_lossy().into_owned();
+        let (board, kernel, initrd) = (format!("petalogix-{board}"), file(&format!("vmlinux-{board}")), file(initrd));
+        let (append, inwards) = (format!("console={console} ip=dhcp"), free_port());
+        let net = format!("net0=user,hostfwd=tcp:127.0.0.1:{inwards}-:8080");
+        let flags = ["--board", &board, "--kernel", &kernel, "--initrd", &initrd, "--append", &append, "--net", &net];
+        let mut guest = Guest::boot(flags).unwrap();
+        guest.patience = PATIENCE;
+        guest.never("Kernel panic");
+        guest.wait_for("my address is 10.0.2.15").unwrap();
+        guest.wait_for("guest# ").unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", inwards)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ended = stream.read(&mut [0; 1]);
+        assert!(matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset), "{ended:?}");
+    }
 }

@@ -242,6 +242,19 @@ const BIG: &[Block] = &[
             Known(0x0c, 0x0c, ALL, "CTRL is write-only (PG142)"),
         ],
     ),
+    Block::new("ethernet buffer", 0x8100_0000, 0x40, &[]),
+    Block::new(
+        "ethernet transmitter",
+        0x8100_07e0,
+        0x20,
+        &[
+            Known(0x04, 0x08, 0xffff_f800, RESERVED),
+            Known(0x0c, 0x10, ALL, "QEMU has no management port, and keeps what is written"),
+            Known(0x14, 0x18, ALL, RESERVED),
+            Known(0x1c, 0x1c, 0x7fff_ffe4, RESERVED),
+        ],
+    ),
+    Block::new("ethernet receiver", 0x8100_17f0, 0x10, &[Known(0x0c, 0x0c, 0xffff_fff6, RESERVED)]),
 ];
 
 const LITTLE: &[Block] = &[
@@ -249,6 +262,60 @@ const LITTLE: &[Block] = &[
     Block::new("timer", 0x83c0_0000, 0x20, TIMER),
     Block::new("16550", 0x83e0_1000, 0x20, &[Known(0x10, 0x10, 8, "MCR is 0 after reset (PC16550D, table 1); QEMU's has OUT2")]),
     Block { kept: &[0x40, 0x68], ..Block::new("spi", 0x40a0_0000, 0x7c, SPI) },
+    // DMACR resets.
+    Block {
+        kept: &[0x00, 0x30],
+        ..Block::new(
+            "dma",
+            0x8460_0000,
+            0x60,
+            &[
+                Known(0x00, 0x00, 2, "DMACR: bit 1 is always 1 (PG021)"),
+                Known(0x30, 0x30, 2, "the same"),
+                Known(0x04, 0x04, 0x1_8fff, "DMASR: scatter-gather, and a threshold of 1 (PG021); QEMU keeps what is written"),
+                Known(0x34, 0x34, 0x1_8fff, "the same"),
+                Known(0x08, 0x10, 0x3f, "pointers are of 64 bytes (PG021)"),
+                Known(0x38, 0x40, 0x3f, "the same"),
+                Known(0x0c, 0x0c, ALL, "addresses have 32 bits here"),
+                Known(0x3c, 0x3c, ALL, "the same"),
+                Known(0x14, 0x28, ALL, "nothing is there with scatter-gather (PG021); QEMU keeps what is written"),
+                Known(0x44, 0x5c, ALL, "the same"),
+                Known(0x2c, 0x2c, ALL, "SG_CTL has two fields (PG021)"),
+            ],
+        )
+    },
+    Block::new(
+        "ethernet",
+        0x8278_0000,
+        0x34,
+        &[
+            Known(0x00, 0x00, 0xffff_8001, RESERVED),
+            Known(0x04, 0x08, 0xffff_ff00, RESERVED),
+            Known(0x0c, 0x0c, 2, "IS: only SGMII and 1000BASE-X negotiate in the core (PG138)"),
+            Known(0x14, 0x14, 0xffff_fe00, RESERVED),
+            Known(0x24, 0x24, 0xffff_0000, RESERVED),
+            Known(0x30, 0x30, ALL, "PPST: 0 without PCS and PMA (PG138)"),
+        ],
+    ),
+    Block::new(
+        "ethernet MAC",
+        0x8278_0400,
+        0x14,
+        &[
+            Known(0x04, 0x08, 0x685a_5a5a, "RCW1, TC: no jumbo frames, no VLAN, no FCS in band after reset (PG051); reserved bits"),
+            Known(0x0c, 0x0c, 0x6000_0000, "FCC: QEMU has none"),
+            Known(0x10, 0x10, ALL, "EMMC: 1000 Mbit/s after reset (PG051); reserved bits"),
+        ],
+    ),
+    Block::new(
+        "ethernet filter",
+        0x8278_0700,
+        0x0c,
+        &[
+            Known(0x00, 0x04, 0xffff_0a00 | 0x35_0122, "UAW: the address a boot loader leaves; reserved bits"),
+            Known(0x08, 0x08, 0x7fff_fffc, RESERVED),
+        ],
+    ),
 ];
 
 /// Offset, what was done before, and what was read.
@@ -424,6 +491,54 @@ fn dma_programs_end_as_in_qemu() {
         ("no such peripheral", vec![0x18, 0x32, 5 << 3]),
     ] {
         assert_eq!(results(&mut ours, &program), results(&mut qemu, &program), "{name}");
+    }
+}
+
+/// Rings of the AXI DMA with frames for the AXI Ethernet end as in QEMU: which descriptors are complete, status, pointer, events, interrupts. Left out:
+/// lengths (0 in QEMU's descriptors), errors (QEMU flags a descriptor outside memory as data's error, and a stale one not at all).
+#[test]
+fn ethernet_rings_end_as_in_qemu() {
+    const DMA: u64 = 0x8460_0000;
+    const RING: u32 = 0x5000_1000;
+    const FIRST: u32 = 1 << 27;
+    const LAST: u32 = 1 << 26;
+    let Some(mut qemu) = Qtest::qemu("qemu-system-microblazeel", "petalogix-ml605") else {
+        eprintln!("skipped: there is no qemu-system-microblazeel");
+        return;
+    };
+    let mut ours = Qtest::start("petalogix-ml605");
+    let run = |q: &mut Qtest, threshold: u32, tails: &[u32], controls: &[u32]| {
+        q.writel(DMA, 4);
+        assert_eq!(q.readl(DMA) & 4, 0);
+        for (i, control) in (0..).zip(controls) {
+            for (offset, word) in [(0, RING + 0x40 * (i + 1)), (8, 0x5001_0000), (0x18, *control), (0x1c, 0), (0x20, 0)] {
+                q.writel(u64::from(RING + 0x40 * i + offset), word);
+            }
+        }
+        q.writel(0x8278_000c, 0x20);
+        // Interrupts: of the DMA, and what the controller sees.
+        q.writel(0x8180_001c, 3);
+        q.writel(0x8180_000c, 3);
+        q.writel(DMA + 8, RING);
+        q.writel(DMA, 0x7001 | threshold << 16);
+        let mut results = Vec::new();
+        for tail in tails {
+            q.writel(DMA + 0x10, RING + 0x40 * tail);
+            results.extend([q.readl(DMA + 4) & 0xff_f7f7, q.readl(DMA + 8), q.readl(0x8278_000c) & 0x20, q.readl(0x8180_0000) & 3]);
+            q.writel(DMA + 4, 0x7000);
+            q.writel(0x8180_000c, 3);
+        }
+        results.extend((0..controls.len() as u32).map(|i| q.readl(u64::from(RING + 0x40 * i + 0x1c)) >> 31));
+        results
+    };
+    let one = FIRST | LAST | 60;
+    for (name, threshold, tails, controls) in [
+        ("a frame", 1, &[0u32][..], &[one][..]),
+        ("a frame in pieces", 1, &[2], &[FIRST | 20, 20, LAST | 20]),
+        ("frames, one after the other", 1, &[0, 1], &[one, one]),
+        ("frames for one interrupt", 3, &[1, 2, 3], &[one; 4]),
+    ] {
+        assert_eq!(run(&mut ours, threshold, tails, controls), run(&mut qemu, threshold, tails, controls), "{name}");
     }
 }
 
