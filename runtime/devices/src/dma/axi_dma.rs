@@ -51,7 +51,7 @@ const TIMER_WORK: u32 = 0;
 const TIMER_DELAY: u32 = 2;
 
 /// What one call does at most: a descriptor counts 1, and so do so many bytes. What is left follows so many ns later.
-const SLICE: usize = 512;
+const SLICE: usize = 128;
 const CHUNK: usize = 4096;
 const PAUSE: u64 = 10_000;
 

@@ -95,7 +95,11 @@ fn part(b: &mut Bench, r: &mut Random) {
     let parts = b.bench.parts();
     let (slot, at) = parts[r.below(parts.len() as u64) as usize];
     let bench = b.bench.part(slot, at);
-    match r.below(4) {
+    match r.below(5) {
+        4 => {
+            bench.frame(&frame(r));
+            b.bench.hear();
+        }
         0 => bench.set_input(r.below(3) as usize, 0, r.below(2) == 1),
         1 => match r.below(4) {
             0 => bench.eject(),
@@ -103,6 +107,37 @@ fn part(b: &mut Bench, r: &mut Random) {
         },
         2 => bench.answers_at_once = r.below(3) != 0,
         _ => bench.answer(),
+    }
+}
+
+/// Descriptors of an AXI DMA somewhere, in rings or not, and a channel that begins with one of them.
+fn axi_ring(b: &mut Bench, r: &mut Random) {
+    b.bench.parts().iter().for_each(|(slot, at)| drop(b.bench.part(*slot, *at).transmitted()));
+    let places: Vec<u32> = (0..1 + r.below(4)).map(|_| r.below(1024) as u32 * 64).collect();
+    let pick = |r: &mut Random| places[r.below(places.len() as u64) as usize];
+    for at in &places {
+        let control = (r.below(4) << 26 | r.below(0x2000)) as u32;
+        let words = [pick(r), 0, r.below(0x1_1000) as u32, 0, 0, 0, control, (r.below(8) / 7 << 31) as u32];
+        b.poke(*at, &words);
+    }
+    let channel = r.below(2) * 0x30;
+    b.write(channel, if r.below(4) == 0 { 4 } else { 0 });
+    b.write(channel + 8, pick(r));
+    b.write(channel, (r.below(4) << 24 | r.below(3) << 16 | 0x7001 | r.below(2) << 4) as u32);
+    b.write(channel + 0x10, pick(r));
+}
+
+/// Something on a pair of streams.
+fn stream(device: &mut dyn Device, r: &mut Random, cx: &mut Cx<'_>) {
+    let Some(part) = device.stream() else { return };
+    if r.below(2) == 0 {
+        let mut buffer = vec![0; r.below(5000) as usize];
+        let (n, _) = part.pull(&mut buffer, cx);
+        assert!(n <= buffer.len());
+    } else {
+        let words = (r.below(2) == 0).then(|| std::array::from_fn(|_| r.value() as u32));
+        let bytes = frame(r);
+        assert!(part.push(&bytes, words, r.below(2) == 0, cx) <= bytes.len());
     }
 }
 
@@ -190,7 +225,8 @@ fn tested<'b>(b: &'b mut Bench, name: &str) -> &'b mut TestBench {
 fn step(b: &mut Bench, r: &mut Random) {
     let cpu = r.below(3) as u8;
     match r.below(16) {
-        0 => b.bench.advance(match r.below(4) {
+        // A ring without an end goes on for ever, and the bench keeps all frames.
+        0 => b.bench.advance(match r.below(if b.kind.name == "xlnx,axi-dma" { 2 } else { 4 }) {
             0 => r.below(100),
             1 => r.below(1_000_000),
             2 => r.below(1_000_000_000),
@@ -225,7 +261,9 @@ fn step(b: &mut Bench, r: &mut Random) {
         7 if b.kind.part == Some(PartBus::Usb) => b.bench.event(InputEvent::Key { usage: r.next() as u8, down: r.below(2) == 0 }),
         8..=13 if b.kind.part == Some(PartBus::Usb) => b.bench.with_device(|d, cx| usb(d, r, cx)),
         8..=13 if b.kind.part == Some(PartBus::I2c) => b.bench.with_device(|d, cx| i2c(d, r, cx)),
+        8..=10 if b.kind.part == Some(PartBus::Stream) => b.bench.with_device(|d, cx| stream(d, r, cx)),
         8 if !b.bench.parts().is_empty() => part(b, r),
+        9..11 if b.kind.name == "xlnx,axi-dma" => axi_ring(b, r),
         9..14 if b.kind.name == "test,wire" => flash_command(b, r),
         9..14 if b.kind.name == "arm,pl353-smc" => parallel_command(b, r),
         _ => {
