@@ -1,7 +1,8 @@
 //! Xilinx external memory controller (DS575 XPS MCH EMC, DS762 AXI EMC): a window on chips with address and data lines.
 //!
 //! An access goes to the chip as it is; while a NOR flash reads as its array, reads are memory, and code can be executed there. The board's clocks and the core's timing
-//! parameters make an access slow in hardware, which is not modelled; nor are the registers of parity and page mode that newer cores can have.
+//! parameters make an access slow in hardware, which is not modelled; nor are the registers of parity and page mode that newer cores can have, and chips with 16 data lines
+//! on a bus with the most significant byte first (a command would be in the other half of a word).
 
 use emu_machine::device::{Cx, Device};
 use emu_machine::parts::PartBus;

@@ -212,7 +212,7 @@ const SPI: &[Known] = &[
     Known(0x24, 0x24, ALL, "nothing is there"),
     Known(0x28, 0x28, !0x1ff, RESERVED),
     Known(0x2c, 0x5c, ALL, "nothing is there"),
-    Known(0x60, 0x60, !0x3ff, RESERVED),
+    Known(0x60, 0x60, !0x3ff | 0x180, "SPICR: inhibited, slave select by hand after reset (PG153); reserved bits"),
     Known(0x64, 0x64, 0x20, "SPISR: it is not selected as a slave (PG153, Slave_Mode_Select)"),
     Known(0x6c, 0x6c, ALL, "SPIDRR: what an empty FIFO reads is not said; QEMU gives 0xdeadbeef"),
     Known(0x70, 0x70, !0xf, "SPISSR: as many bits as there are slave selects (PG153)"),
