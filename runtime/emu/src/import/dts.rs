@@ -9,7 +9,8 @@
 use super::{Imported, plain, quoted};
 use emu_boards::Request;
 use emu_boot::fdt::{Node, Tree};
-use emu_machine::schema::{DeviceType, PropKind, Registry};
+use emu_machine::parts::PartBus;
+use emu_machine::schema::{Count, DeviceType, PropKind, Registry};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
@@ -181,6 +182,15 @@ const UNITS: &[(&str, &str)] = &[
     ("fsl-links", "links"),
 ];
 
+/// Properties of our types that nodes call otherwise, behind `xlnx,`: those of the bindings of Xilinx' blocks.
+const RENAMED: &[(&str, &str)] = &[
+    ("selects", "num-ss-bits"),
+    ("width", "gpio-width"),
+    ("width2", "gpio2-width"),
+    ("length-width", "sg-length-width"),
+    ("delay-resolution", "dlytmr-resolution"),
+];
+
 impl<'t> Importer<'t> {
     fn compatible(node: &Node) -> Vec<String> {
         node.strings("compatible")
@@ -331,17 +341,26 @@ impl<'t> Importer<'t> {
         std::iter::once(base.clone()).chain((1..).map(|n| format!("{base}{n}"))).find(|name| !taken(name)).unwrap_or(base)
     }
 
-    /// Properties of the type that the node has, with or without the vendor's prefix.
-    fn properties(kind: &DeviceType, node: &Node) -> String {
+    /// Properties of the type that the node has: by the same name, with a vendor's prefix, or by another name ([`RENAMED`]).
+    fn properties(&self, kind: &DeviceType, f: &Found<'_>) -> String {
         let mut set = String::new();
         for prop in kind.props {
-            let value = node.cell(prop.name).or_else(|| node.cell(&format!("xlnx,{}", prop.name)));
-            let _ = match (prop.kind, value) {
-                (PropKind::Int { .. }, Some(value)) => write!(set, " {}={value:#x}", prop.name),
-                (PropKind::Bool, Some(value)) => write!(set, " {}=#{}", prop.name, value != 0),
-                // Linux' binding of 8250-like ports.
-                (PropKind::Int { .. }, None) if prop.name == "window" && node.cell("reg-shift").is_some() => {
-                    write!(set, " window={}", 8u32 << node.cell("reg-shift").unwrap_or(0).min(4))
+            let other = RENAMED.iter().find(|(name, _)| *name == prop.name).map_or(prop.name, |(_, other)| other);
+            let value = f.node.cell(prop.name).or_else(|| f.node.cell(&format!("xlnx,{other}")));
+            let value = match prop.name {
+                "window" => f.node.cell("reg-shift").map(|shift| 8 << shift.min(4)),
+                "phy-addr" => {
+                    f.node.cell("phy-handle").and_then(|phy| self.found.iter().find(|f| f.phandle == Some(phy))?.node.cell("reg"))
+                }
+                "size" if value.is_none() => f.regs.first().map(|r| r.1 as u32),
+                _ => value,
+            };
+            let mac = f.node.property("local-mac-address").or(f.node.property("mac-address")).filter(|mac| mac.len() == 6);
+            let _ = match (prop.kind, value, mac) {
+                (PropKind::Int { .. } | PropKind::Size { .. }, Some(value), _) => write!(set, " {}={value:#x}", prop.name),
+                (PropKind::Bool, Some(value), _) => write!(set, " {}=#{}", prop.name, value != 0),
+                (PropKind::Text, _, Some(mac)) if prop.name == "mac" => {
+                    write!(set, " mac={}", quoted(&mac.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")))
                 }
                 _ => Ok(()),
             };
@@ -349,55 +368,86 @@ impl<'t> Importer<'t> {
         set
     }
 
-    fn devices(&mut self, base: &Base) {
+    /// What the built-in boards use for a node, with its type.
+    fn known(&self, node: &Node) -> Option<(&Known, &'t DeviceType)> {
+        let known = Self::compatible(node).iter().find_map(|c| self.known.get(c))?;
+        let kind = self.registry.device(&known.kind).filter(|kind| !kind.regions.is_empty())?;
+        Some((known, kind))
+    }
+
+    /// Names the nodes that become devices or stubs of this board.
+    fn name_devices(&mut self) -> Vec<usize> {
+        let mut named = vec![];
         for i in 0..self.found.len() {
             let f = &self.found[i];
-            let compatible = Self::compatible(f.node);
-            if !f.name.is_empty() || !f.enabled || f.regs.is_empty() || f.node.strings("device_type").first().is_some_and(|t| t == "memory")
-            {
-                continue;
+            let is_memory = f.node.strings("device_type").first().is_some_and(|t| t == "memory");
+            // Buses have addresses, too, but they are no devices.
+            let is_bus = Self::compatible(f.node).iter().any(|c| c == "simple-bus");
+            if f.name.is_empty() && f.enabled && f.regs.first().is_some_and(|r| r.1 > 0) && !is_memory && !is_bus {
+                let (name, kind) = (self.unique(&f.node.name), self.known(f.node).map(|(_, kind)| kind.name));
+                self.kinds.extend(kind.map(|kind| (name.clone(), kind.to_string())));
+                self.found[i].name = name;
+                named.push(i);
             }
+        }
+        named
+    }
+
+    fn devices(&mut self, base: &Base) {
+        for i in self.name_devices() {
+            let f = &self.found[i];
+            let compatible = Self::compatible(f.node).join(" ");
             let (at, size) = f.regs[0];
             let at = at + u64::from(f.node.cell("reg-offset").unwrap_or(0));
-            let name = self.unique(&f.node.name);
-            let known = compatible
-                .iter()
-                .find_map(|c| self.known.get(c))
-                .filter(|k| self.registry.device(&k.kind).is_some_and(|kind| kind.part.is_none()));
-            let Some((known, kind)) = known.and_then(|k| Some((k, self.registry.device(&k.kind)?))) else {
-                // Buses have addresses, too, but they are no devices.
-                if !compatible.iter().any(|c| c == "simple-bus") && size > 0 {
-                    let _ = writeln!(self.text, "    stub {} at={at:#x} size={size:#x} // {}", quoted(&name), compatible.join(" "));
-                    self.notes.push(format!("{}: `{}` is not modelled: a stub", f.path, compatible.join("`, `")));
-                    self.found[i].name = name;
-                }
+            let name = f.name.clone();
+            let Some((known, kind)) = self.known(f.node) else {
+                let _ = writeln!(self.text, "    stub {} at={at:#x} size={size:#x} // {}", quoted(&name), quoted(&compatible));
+                self.notes.push(format!("{}: `{compatible}` is not modelled: a stub", f.path));
                 continue;
             };
-            let _ = write!(self.text, "    device {} type={} at={at:#x}", quoted(&name), quoted(&known.kind));
+            let mut text = format!("    device {} type={} at={at:#x}", quoted(&name), quoted(kind.name));
+            // A part with registers: it is at the other end of streams.
+            if kind.part.is_some() {
+                let other = f.node.cell("axistream-connected").and_then(|p| self.found.iter().find(|f| f.phandle == Some(p)));
+                let _ = write!(text, " on={}", quoted(other.map_or("", |f| &f.name)));
+            }
             if kind.clocks_in.iter().any(|c| c.required) {
-                let _ = write!(self.text, " clock={}", quoted(base.clock));
+                let _ = write!(text, " clock={}", quoted(base.clock));
             }
             if kind.dma {
-                let _ = write!(self.text, " master={}", quoted(base.bus));
+                let _ = write!(text, " master={}", quoted(base.bus));
             }
-            let _ = writeln!(self.text, " {{");
-            let set = Self::properties(kind, f.node);
+            let _ = writeln!(text, " {{");
+            let set = self.properties(kind, f);
             if !set.is_empty() {
-                let _ = writeln!(self.text, "        set{set}");
+                let _ = writeln!(text, "        set{set}");
             }
             for (port, line) in known.ports.iter().zip(&f.interrupts) {
-                let _ = writeln!(self.text, "        irq {} to={}", quoted(port), quoted(line));
+                let _ = writeln!(text, "        irq {} to={}", quoted(port), quoted(line));
             }
-            let _ = writeln!(
-                self.text,
-                "        dt {} compatible={}",
-                quoted(&plain(f.node.name.split('@').next().unwrap_or_default())),
-                quoted(&compatible.join(" "))
-            );
-            let _ = writeln!(self.text, "    }}");
-            self.kinds.insert(name.clone(), known.kind.clone());
-            self.found[i].name = name;
+            let node = plain(f.node.name.split('@').next().unwrap_or_default());
+            let _ = writeln!(text, "        dt {} compatible={}\n    }}", quoted(&node), quoted(&compatible));
+            self.text.push_str(&text);
+            let wide = f.node.cell("bank-width") == Some(2);
+            if let Some(slot) = kind.slots.first().filter(|slot| slot.bus == PartBus::Nor && compatible.contains("cfi-flash")) {
+                self.nor(&name, slot.bus, size, wide);
+            }
         }
+    }
+
+    /// A flash chip that spans so much; the tree does not say which.
+    fn nor(&mut self, on: &str, bus: PartBus, size: u64, wide: bool) {
+        let spans = |kind: &&DeviceType| {
+            kind.part == Some(bus) && kind.memories.first().is_some_and(|m| matches!(m.size, Count::Fixed(n) if n == size))
+        };
+        let Some(kind) = self.registry.devices.iter().find(spans) else {
+            return self.notes.push(format!("{on}: there is no flash chip of {size:#x} bytes"));
+        };
+        let name = self.unique(&format!("{on}-chip"));
+        let set = if wide { " { set wide=#true; }" } else { "" };
+        let _ = writeln!(self.text, "    device {} type={} on={}{set}", quoted(&name), quoted(kind.name), quoted(on));
+        self.notes.push(format!("{on}: which flash chip it is the tree does not say; taken as {}", kind.name));
+        self.kinds.insert(name, kind.name.to_string());
     }
 
     /// Parts on the buses of the devices there are.

@@ -2,6 +2,7 @@ use super::{dts, svd};
 use crate::registry;
 use emu_boards::{Request, board::Board, plan::Plan};
 use emu_boot::fdt::Tree;
+use emu_machine::parts::PartBus;
 
 fn load(text: &str) -> (Board, Plan) {
     let board = emu_boards::load_text(&Request { board: "test".into(), ..Request::default() }, text);
@@ -26,7 +27,12 @@ fn hardware(board: &Board, plan: &Plan) -> Vec<(String, Vec<u64>, Vec<String>)> 
             lines.retain(|to| to.starts_with("intc.") || to.starts_with("gic."));
             let on = plan.part_place(board, i).unwrap_or_default();
             let on = on.rsplit_once('.').map_or(String::new(), |(_, slot)| slot.into());
-            (format!("{} {on}", device.kind.text()), places, lines)
+            // Which flash chip it is a tree need not say.
+            let flash =
+                |kind: &emu_machine::schema::DeviceType| !kind.drives.is_empty() && matches!(kind.part, Some(PartBus::Spi | PartBus::Nor));
+            let kind = device.kind.text();
+            let kind = if registry().device(kind).is_some_and(flash) { "flash" } else { kind };
+            (format!("{kind} {on}"), places, lines)
         })
         .collect();
     all.sort();
