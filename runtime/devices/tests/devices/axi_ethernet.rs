@@ -371,7 +371,7 @@ fn management_loopback_and_resets() {
     assert!(m.send(&sent).is_empty());
     m.write(TC, 1 << 28);
     m.d.bench.advance(0);
-    assert_eq!(m.d.bench.part(0, 0).transmitted(), [sent.clone()]);
+    assert_eq!(m.d.bench.part(0, 0).transmitted(), std::slice::from_ref(&sent));
     // The receiver off: nobody hears.
     m.write(RCW1, 0);
     assert_eq!(m.receive(&sent), None);

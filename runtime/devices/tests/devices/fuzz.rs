@@ -117,7 +117,7 @@ fn axi_ring(b: &mut Bench, r: &mut Random) {
     let pick = |r: &mut Random| places[r.below(places.len() as u64) as usize];
     for at in &places {
         let control = (r.below(4) << 26 | r.below(0x2000)) as u32;
-        let words = [pick(r), 0, r.below(0x1_1000) as u32, 0, 0, 0, control, (r.below(8) / 7 << 31) as u32];
+        let words = [pick(r), 0, r.below(0x1_1000) as u32, 0, 0, 0, control, ((r.below(8) / 7) << 31) as u32];
         b.poke(*at, &words);
     }
     let channel = r.below(2) * 0x30;
