@@ -147,7 +147,7 @@ fn a_client_debugs_microblaze_of_both_byte_orders() {
         let file = std::env::temp_dir().join(format!("emu-gdb-{board}-{}.bin", std::process::id()));
         let bytes: Vec<u8> = code.iter().flat_map(|w| if big { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
         std::fs::write(&file, bytes).unwrap();
-        let b = Board::with(board, &["--board", board, "--firmware", file.to_str().unwrap()]);
+        let b = Board::with(board, &["--board", board, "--firmware", file.to_str().unwrap(), "--set", "boot.firmware.at=0"]);
         let mut s = b.connect();
         let xml = ask(&mut s, "qXfer:features:read:target.xml:0,4000");
         assert!(xml.contains("org.gnu.gdb.microblaze.core") && xml.contains("name=\"rpid\" bitsize=\"32\""), "{xml}");

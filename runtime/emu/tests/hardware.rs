@@ -15,9 +15,5 @@ fn general_purpose_lines_and_watchdog() {
     let fed = sh(&mut guest, "wdt /dev/watchdog0 timeout=2 feed=6 stop && sleep 3");
     assert!(fed.contains("timeout 2") && fed.contains("stopped"), "{fed}");
     assert_eq!(sh(&mut guest, "echo still here"), "still here");
-    // Unfed, it interrupts once.
-    sh(&mut guest, "wdt /dev/watchdog0 timeout=2 starve & sleep 5; kill $!; wait $!; true");
-    assert!(sh(&mut guest, "dmesg").contains("Watchdog timed out. Internal reset not enabled"));
-    let count = sh(&mut guest, "awk '/watchdog/ { print $2 + $3 }' /proc/interrupts");
-    assert_eq!(count, "1");
+    // What comes of one that is not fed: `watchdog.rs`.
 }

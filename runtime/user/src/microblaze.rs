@@ -417,7 +417,7 @@ mod tests {
         let (word, store, r3) = (1 << 11, 1 << 10, 3 << 5);
         let mut does = |at: u64, esr: u64, r: u32| {
             state::set_r(&mut cells, 3, r);
-            let exception = Exception { id: 3, args: [at, esr, 0, 0] };
+            let exception = Exception { id: UNALIGNED, args: [at, esr, 0, 0] };
             let event = MicroblazeLinux::<LITTLE>::event(exception, &mut cells, &space);
             (event, state::r(&cells, 3), state::pc(&cells))
         };

@@ -127,6 +127,10 @@ fn walk<'t>(node: &'t Node, path: &str, up: &[(&'t Node, Option<u32>)], enabled:
     }
 }
 
+const MICROBLAZE: &str = "xlnx,microblaze";
+/// The soc's demo firmware has nothing to write to.
+const NO_CONSOLE: &str = " demo-console=\"\"";
+
 /// MBV of PVR0 (UG984, processor version register 0).
 const VERSIONS: &[(&str, u8)] = &[
     ("7.00.a", 5),
@@ -269,7 +273,7 @@ impl<'t> Importer<'t> {
                 let _ = write!(include, " timer-at={at:#x} timer-irq={line}");
             }
         }
-        Ok(Base { include, bus: "plb", clock: "clk", compatible: "xlnx,microblaze" })
+        Ok(Base { include, bus: "plb", clock: "clk", compatible: MICROBLAZE })
     }
 
     /// What the built-in boards know.
@@ -309,7 +313,8 @@ impl<'t> Importer<'t> {
 
     /// Gives each node that is a device of the soc that device's name.
     fn match_base(&mut self, base: &Base, name: &str) -> Result<(), String> {
-        let text = format!("board {} {{\n    {}\n}}\n", quoted(name), base.include);
+        let demo = if base.compatible == MICROBLAZE { NO_CONSOLE } else { "" };
+        let text = format!("board {} {{\n    {}{demo}\n}}\n", quoted(name), base.include);
         let board = emu_boards::load_text(&Request { board: "the imported board".into(), ..Request::default() }, &text);
         let problems = emu_boards::check(&board, self.registry);
         if emu_boards::diagnostic::has_errors(&problems) {
@@ -542,6 +547,26 @@ impl<'t> Importer<'t> {
         self.found.iter().find(|f| f.path == path && self.kinds.contains_key(&f.name)).map(|f| f.name.clone())
     }
 
+    /// The device that the console is.
+    fn console(&self, tree: &Tree) -> Option<(String, String)> {
+        let chosen = find(&tree.root, "chosen")?;
+        let path = chosen.strings("stdout-path").into_iter().chain(chosen.strings("linux,stdout-path")).next()?;
+        let device = self.device_at(tree, &path)?;
+        Some((path, device))
+    }
+
+    /// What the soc's demo firmware writes to.
+    fn demo(&self, tree: &Tree, base: &Base) -> String {
+        let found = |device: &str| self.found.iter().find(|f| f.name == device).and_then(|f| f.node.cell("reg-shift"));
+        match self.console(tree) {
+            _ if base.compatible != MICROBLAZE => String::new(),
+            Some((_, device)) => {
+                format!(" demo-console={} demo-stride={}", quoted(&device), found(&device).map_or(0, |shift| 1 << shift.min(4)))
+            }
+            None => NO_CONSOLE.into(),
+        }
+    }
+
     fn names(&mut self, tree: &Tree) {
         let aliases = find(&tree.root, "aliases");
         let list: Vec<String> = aliases
@@ -556,9 +581,7 @@ impl<'t> Importer<'t> {
         if !list.is_empty() {
             let _ = writeln!(self.text, "    aliases{}", list.concat());
         }
-        let chosen = find(&tree.root, "chosen");
-        let stdout = chosen.and_then(|c| c.strings("stdout-path").first().or(c.strings("linux,stdout-path").first()).cloned());
-        if let Some((path, device)) = stdout.and_then(|path| Some((path.clone(), self.device_at(tree, &path)?))) {
+        if let Some((path, device)) = self.console(tree) {
             let _ = writeln!(self.text, "    chardev {} default=\"stdio\"", quoted(&device));
             let alias = path.split(':').next().is_some_and(|p| !p.starts_with('/'));
             if alias {
@@ -584,13 +607,6 @@ pub(super) fn import(tree: &Tree, name: &str, registry: &Registry) -> Result<Imp
     } else {
         format!("    compatible {}\n", compatible.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(" "))
     };
-    importer.text = format!(
-        "// Made by `emu board import-dts` from a device tree: look it over.\n\nboard {} {{\n    doc {}\n    model {}\n{own}    {}\n\n",
-        quoted(&plain(name)),
-        quoted(&format!("{model}, from its device tree")),
-        quoted(&model),
-        base.include,
-    );
     for (n, (at, size)) in importer.memory().into_iter().enumerate().skip(1) {
         let _ = writeln!(importer.text, "    mem \"ram{n}\" at={at:#x} size={size:#x} kind=\"ram\" {{ dt \"memory\"; }}");
     }
@@ -598,6 +614,13 @@ pub(super) fn import(tree: &Tree, name: &str, registry: &Registry) -> Result<Imp
     importer.parts();
     importer.gpio();
     importer.names(tree);
-    importer.text.push_str("}\n");
-    Ok(Imported { text: importer.text, notes: importer.notes })
+    let include = format!("{}{}", base.include, importer.demo(tree, &base));
+    let text = format!(
+        "// Made by `emu board import-dts` from a device tree: look it over.\n\nboard {} {{\n    doc {}\n    model {}\n{own}    {include}\n\n{}}}\n",
+        quoted(&plain(name)),
+        quoted(&format!("{model}, from its device tree")),
+        quoted(&model),
+        importer.text,
+    );
+    Ok(Imported { text, notes: importer.notes })
 }

@@ -148,6 +148,7 @@ const ZYNQ: &[Block] = &[
                 Known(0x23c, 0x23c, ALL, LEFT_OUT),
                 Known(0x250, 0x250, ALL, LEFT_OUT),
                 Known(0x258, 0x258, 0xc0_0000, "REBOOT_STATUS: power-on reset (UG585 B.28), 0 in QEMU; and a reserved bit"),
+                Known(0x25c, 0x25c, 1, "BOOT_MODE: the pins say JTAG here if the board does not say otherwise, QSPI in QEMU"),
                 Known(0x400, 0x488, ALL, "TrustZone registers: kept by us, RAZ in QEMU"),
                 Known(0x530, 0x530, ALL, "PSS_IDCODE: that of the XC7Z020 (UG585 B.28); 0 in QEMU"),
                 Known(0x618, 0x620, ALL, "DDR registers: kept by us, RAZ in QEMU"),
