@@ -55,6 +55,9 @@ struct State {
     parser: Parser,
     /// Bytes that the port got since the logic was cleared or configured.
     bytes: u64,
+    /// The logic is configured: its DONE is high.
+    #[serde(default)]
+    done: bool,
 }
 
 impl State {
@@ -127,7 +130,9 @@ impl Devcfg {
         if left > 0 {
             self.s.queue.push_front(Transfer { source: on(transfer.source), to: on(transfer.to), words: left });
         } else {
-            self.event(error | Regs::INT_STS_DMA_DONE | if error == 0 { Regs::INT_STS_D_P_DONE } else { 0 });
+            // Bits 1 and 0 of an address are 01 in the last of the transfers that belong together: it waits for the port as well.
+            let last = transfer.source & 3 == 1 || transfer.to & 3 == 1;
+            self.event(error | Regs::INT_STS_DMA_DONE | if error == 0 && last { Regs::INT_STS_D_P_DONE } else { 0 });
             let done = (self.s.regs.status_dma_done_cnt() + 1).min(3);
             self.s.regs.status = self.s.regs.status & !Regs::STATUS_DMA_DONE_CNT | done << 28;
         }
@@ -152,6 +157,7 @@ impl Devcfg {
                     self.set_init(false);
                 }
                 Some(Event::Ended) => {
+                    self.s.done = true;
                     self.event(Regs::INT_STS_PCFG_DONE);
                     let hash = self.hash.as_ref().map_or_else(|| "unknown".into(), |hash| hash.finalize().to_hex().to_string());
                     tracing::info!("the programmable logic got a bitstream, {} bytes until its end's piece, BLAKE3 {hash}", self.s.bytes);
@@ -184,7 +190,7 @@ impl Hooks for Devcfg {
         let locked = locks.iter().enumerate().filter(|(i, _)| r.lock >> i & 1 != 0).fold(0, |all, (_, fields)| all | fields);
         r.ctrl = r.ctrl & !locked | old & locked;
         if value & Regs::CTRL_PCFG_PROG_B == 0 && old & Regs::CTRL_PCFG_PROG_B != 0 {
-            (self.s.parser, self.s.bytes) = (Parser::default(), 0);
+            (self.s.parser, self.s.bytes, self.s.done) = (Parser::default(), 0, false);
             self.s.regs.int_sts &= !Regs::INT_STS_PCFG_DONE;
             self.set_init(false);
         } else if value & Regs::CTRL_PCFG_PROG_B != 0 {
@@ -193,7 +199,9 @@ impl Hooks for Devcfg {
         self.line(cx);
     }
 
+    /// PCFG_DONE follows a level: drivers clear all and then look whether the logic is configured.
     fn update(&mut self, _: u32, _: u32, cx: &mut Cx<'_>) {
+        self.s.regs.int_sts |= if self.s.done { Regs::INT_STS_PCFG_DONE } else { 0 };
         self.line(cx);
     }
 
