@@ -1,6 +1,7 @@
 //! Guests and snapshot files may hold anything: nothing they do panics a device.
 //!
-//! A short run by default; `EMU_FUZZ_SECONDS=600 cargo test -p emu-devices fuzz` for a long one. A failure names its seed.
+//! A short run by default; `EMU_FUZZ_SECONDS=3600 cargo test --release -p emu-devices --test devices fuzz -- --nocapture` for a long one. A failure names
+//! its seed, and `EMU_FUZZ_SEED` begins with it.
 
 use crate::bench::{Bench, device, kind};
 use crate::wire::wired;
@@ -182,6 +183,36 @@ fn parallel_command(b: &mut Bench, r: &mut Random) {
     }
 }
 
+/// Commands of an SD card or an eMMC in a row, identified or not, with data by port, SDMA or ADMA2.
+fn card_command(b: &mut Bench, r: &mut Random) {
+    let mut issue = |index: u64, argument: u64, flags: u64| {
+        _ = b.try_write(0, 0x08, 4, argument & 0xffff_ffff, 0);
+        _ = b.try_write(0, 0x0c, 4, index << 24 | flags, 0);
+    };
+    if r.below(8) == 0 {
+        for (index, argument) in
+            [(0, 0), (8, 0x1aa), (55, 0), (41, 0x40ff_8000), (1, 0x40ff_8000), (2, 0), (3, 0x1234_0000), (7, 0x1234_0000)]
+        {
+            issue(index, argument, 2 << 16);
+        }
+    }
+    let indices = [6, 8, 12, 13, 17, 18, 23, 24, 25, 32, 33, 35, 36, 38, 55, 5, 7, 16, 27, 28];
+    let index = if r.below(4) == 0 { r.below(64) } else { indices[r.below(20) as usize] };
+    let argument = [0x1234_0000, r.below(2048) * 512, r.below(4), r.value(), 3 << 24 | r.value() & 0xff_ff00][r.below(5) as usize];
+    issue(index, argument, r.below(2) << 21 | 2 << 16 | r.below(64));
+    let settings = [
+        (0x00, r.below(0x1_0000)),
+        (0x04, r.below(40) << 16 | r.below(8) << 12 | 512),
+        (0x28, r.below(4) << 16 | r.below(4) << 3),
+        (0x2c, 5),
+        (0x34, u64::from(u32::MAX)),
+        (0x58, r.below(0x1_0000)),
+    ];
+    let (offset, value) = settings[r.below(6) as usize];
+    _ = b.try_write(0, offset, 4, value, 0);
+    (0..r.below(140)).for_each(|i| _ = if i % 2 == 0 { b.try_read(0, 0x20, 4, 0).is_ok() } else { b.try_write(0, 0x20, 4, i, 0).is_ok() });
+}
+
 /// One of the ways its properties make it.
 fn given(kind: &DeviceType, seed: u64) -> Vec<(String, schema::Value)> {
     let choice = |p: &schema::PropSpec| match p.kind {
@@ -266,6 +297,7 @@ fn step(b: &mut Bench, r: &mut Random) {
         9..11 if b.kind.name == "xlnx,axi-dma" => axi_ring(b, r),
         9..14 if b.kind.name == "test,wire" => flash_command(b, r),
         9..14 if b.kind.name == "arm,pl353-smc" => parallel_command(b, r),
+        9..14 if b.kind.name == "arasan,sdhci-8.9a" => card_command(b, r),
         _ => {
             let region = r.below(b.kind.regions.len() as u64) as usize;
             let size = 1u8 << r.below(4);
@@ -373,20 +405,21 @@ fn run(name: &str, seed: u64, steps: u32) {
 
 #[test]
 fn fuzz() {
-    let seconds = std::env::var("EMU_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok());
-    let end = seconds.map(|s| Instant::now() + Duration::from_secs(s));
-    let mut seed = 0;
-    loop {
-        for kind in emu_devices::registry() {
-            let name = kind.name;
+    let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
+    let first = number("EMU_FUZZ_SEED").unwrap_or(0);
+    let end = number("EMU_FUZZ_SECONDS").map(|s| Instant::now() + Duration::from_secs(s));
+    let kinds = emu_devices::registry();
+    let mut seed = first;
+    while end.map_or(seed < first + 20, |end| Instant::now() < end) {
+        for kind in &kinds {
+            let (name, begun) = (kind.name, Instant::now());
             let result = std::panic::catch_unwind(|| run(name, seed, 400));
             assert!(result.is_ok(), "{name}, seed {seed}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{name}, seed {seed}: a guest can hang it");
         }
         seed += 1;
-        if end.map_or(seed >= 20, |end| Instant::now() > end) {
-            break;
-        }
     }
+    println!("{} types, seeds {first} to {}", kinds.len(), seed - 1);
 }
 
 #[test]
