@@ -36,6 +36,7 @@ for board in petalogix-s3adsp1800 petalogix-ml605 microblaze-soc; do
     check "demo firmware, $board" "$emu" --board boards/$board.kdl --exit-on "emu demo: microblaze ready" --fail-on bad --timeout 120
 done
 check "the book's first SoC" "$emu" --board tests/guests/first-soc.kdl --exit-on "emu demo: zynq7000 ready" --timeout 120
+check "the book's own SoC" "$emu" --board tests/guests/own-soc.kdl --exit-on "emu demo: microblaze ready" --fail-on bad --timeout 120
 
 # Two deterministic runs: the same number of instructions.
 count() { "$emu" --board zynq7000 --time deterministic --exit-on "zynq7000 ready" --timeout 120 --stats="$out/$1" < /dev/null > /dev/null && grep '"instructions"' "$out/$1" | head -1; }

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 #[test]
-fn the_tutorial_prints_the_board_that_is_tested() {
+fn the_tutorials_print_the_boards_that_are_tested() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
-    let (page, file) = (read("book/src/first-soc.md"), read("tests/guests/first-soc.kdl"));
-    let board = &file[file.find("board \"first-soc\"").expect("the board's node")..];
-    assert!(page.contains(board), "book/src/first-soc.md and tests/guests/first-soc.kdl differ");
+    for name in ["first-soc", "own-soc"] {
+        let (page, file) = (read(&format!("book/src/{name}.md")), read(&format!("tests/guests/{name}.kdl")));
+        let board = &file[file.find(&format!("board \"{name}\"")).expect("the board's node")..];
+        assert!(page.contains(board), "book/src/{name}.md and tests/guests/{name}.kdl differ");
+    }
 }
