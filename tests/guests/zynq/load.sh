@@ -47,7 +47,7 @@ edges() {
 
 frames() {
     can "$2" receive 20 20 > "$2.out" &
-    until grep -q "$2" /proc/net/can/rcvlist_all; do usleep 10000; done
+    until grep -q "$2 .*raw" /proc/net/can/rcvlist_all; do usleep 10000; done
     can "$1" send $(for i in $(seq 20); do echo "12$((i % 8))#0123456789ABCDEF"; done) && wait $! && grep -c '#0123456789ABCDEF' "$2.out" | grep -qx 20
 }
 
