@@ -572,8 +572,9 @@ static void remap_while_asleep(uint32_t rounds) {
 static void dma(volatile void *to, volatile void *from, uint32_t words) {
     DSB();
     REG(DEVCFG + 0x0c) = ~0u;
-    REG(DEVCFG + 0x18) = (uint32_t)from;
-    REG(DEVCFG + 0x1c) = (uint32_t)to;
+    // Bits 1:0: the last of the transfers that belong together, which ends with D_P_DONE.
+    REG(DEVCFG + 0x18) = (uint32_t)from | 1;
+    REG(DEVCFG + 0x1c) = (uint32_t)to | 1;
     REG(DEVCFG + 0x20) = words;
     REG(DEVCFG + 0x24) = words;
     while (!(REG(DEVCFG + 0x0c) & 1 << 12)) {} // D_P_DONE
