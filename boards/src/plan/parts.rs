@@ -70,7 +70,7 @@ impl Planner<'_> {
         let spec = &slots[slot];
         let range =
             if spec.last > 0x20 { format!("{:#x} to {:#x}", spec.first, spec.last) } else { format!("{} to {}", spec.first, spec.last) };
-        let at = match part.places.first().filter(|_| kind.regions.is_empty()) {
+        let at = match part.places.first().filter(|_| kind.is_inside()) {
             Some(place) => place.at.v,
             None if spec.first == spec.last => spec.first.into(),
             None => {

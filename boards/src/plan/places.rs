@@ -22,7 +22,7 @@ impl Planner<'_> {
         }
         for (i, device) in board.devices.iter().enumerate() {
             let planned = self.plan.devices[i].clone();
-            let Some(kind) = planned.kind.filter(|k| k.part.is_none() || !k.regions.is_empty()) else { continue };
+            let Some(kind) = planned.kind.filter(|k| !k.is_inside()) else { continue };
             let regions = || kind.regions.iter().map(|r| r.name);
             for place in &device.places {
                 let index = match &place.region {

@@ -246,9 +246,7 @@ impl Maker<'_> {
         soc.put("ranges", Property::Flag);
         let mut devices: Vec<(u64, Node)> = Vec::new();
         for (i, device) in board.devices.iter().enumerate() {
-            if let Some(dt) =
-                device.dt.as_ref().filter(|_| self.plan.devices[i].kind.is_none_or(|k| k.part.is_none() || !k.regions.is_empty()))
-            {
+            if let Some(dt) = device.dt.as_ref().filter(|_| !self.plan.devices[i].kind.is_some_and(|k| k.is_inside())) {
                 devices.push(self.device(i, dt));
             }
         }
@@ -370,7 +368,7 @@ impl Maker<'_> {
             let here = |i: usize| plan.devices[i].on.filter(|on| (on.controller, on.slot) == (controller, n));
             let mut parts = Vec::new();
             for (i, device) in board.devices.iter().enumerate() {
-                let inside = plan.devices[i].kind.is_none_or(|k| k.regions.is_empty());
+                let inside = plan.devices[i].kind.is_none_or(|k| k.is_inside());
                 if let (Some(on), Some(dt), true) = (here(i), &device.dt, inside) {
                     parts.push((on.at, self.device(i, dt).1));
                 }

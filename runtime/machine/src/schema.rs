@@ -259,6 +259,11 @@ pub struct DeviceType {
 }
 
 impl DeviceType {
+    /// It has no addresses of its own: it is only where the bus it is a part on puts it.
+    pub fn is_inside(&self) -> bool {
+        self.part.is_some() && self.regions.is_empty()
+    }
+
     /// A type with nothing but a name, to be completed by struct update syntax.
     pub const fn new(name: &'static str, doc: &'static str, create: fn(&Props) -> Result<Box<dyn Device>, String>) -> DeviceType {
         DeviceType {
