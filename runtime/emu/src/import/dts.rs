@@ -6,6 +6,7 @@
 //!
 //! Source: Devicetree Specification v0.4, chapters 2 and 3; Linux' bindings of the named devices.
 
+use super::nodes::{Found, cells, find, walk};
 use super::{Imported, plain, quoted};
 use emu_boards::Request;
 use emu_boot::fdt::{Node, Tree};
@@ -32,24 +33,6 @@ struct Known {
     ports: Vec<String>,
 }
 
-/// A node with its place.
-struct Found<'t> {
-    node: &'t Node,
-    path: String,
-    /// By name of the soc's or the new device.
-    name: String,
-    /// Address and size of each register range.
-    regs: Vec<(u64, u64)>,
-    /// Its interrupt controller's phandle.
-    controller: Option<u32>,
-    /// `intc.in 3`, `gic.spi 29`.
-    interrupts: Vec<String>,
-    enabled: bool,
-    phandle: Option<u32>,
-    /// Inside this one.
-    parent: Option<usize>,
-}
-
 struct Importer<'t> {
     registry: &'t Registry,
     found: Vec<Found<'t>>,
@@ -60,76 +43,7 @@ struct Importer<'t> {
     kinds: HashMap<String, String>,
 }
 
-fn cells(value: &[u8]) -> Vec<u32> {
-    value.chunks_exact(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]])).collect()
-}
-
-fn number(cells: &[u32]) -> u64 {
-    cells.iter().fold(0, |all, c| all << 32 | u64::from(*c))
-}
-
-/// Sizes of addresses and sizes of a node's children, in cells.
-fn widths(node: &Node) -> (usize, usize) {
-    let get = |name, default| node.cell(name).unwrap_or(default).min(4) as usize;
-    (get("#address-cells", 2), get("#size-cells", 1))
-}
-
-/// An address of a child as its parent's bus has it.
-fn translate(node: &Node, at: u64, outer: usize) -> Option<u64> {
-    let (address, size) = widths(node);
-    let ranges = cells(node.property("ranges")?);
-    if ranges.is_empty() {
-        return Some(at);
-    }
-    ranges.chunks_exact((address + outer + size).max(1)).find_map(|r| {
-        let (child, rest) = r.split_at(address);
-        let (parent, size) = rest.split_at(outer);
-        let inside = at.checked_sub(number(child))?;
-        (inside < number(size)).then(|| number(parent).wrapping_add(inside))
-    })
-}
-
-fn find<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
-    node.children.iter().find(|c| c.name == name || c.name.strip_prefix(name).is_some_and(|r| r.starts_with('@')))
-}
-
-/// All nodes that have registers or interrupts, with their addresses.
-fn walk<'t>(node: &'t Node, path: &str, up: &[(&'t Node, Option<u32>)], enabled: bool, parent: Option<usize>, out: &mut Vec<Found<'t>>) {
-    let enabled = enabled && node.strings("status").first().is_none_or(|s| s == "okay" || s == "ok");
-    let inherited = up.last().and_then(|(_, controller)| *controller);
-    let controller = node.cell("interrupt-parent").or(inherited);
-    let mut me = parent;
-    if let Some((bus, _)) = up.last() {
-        let (address, size) = widths(bus);
-        let width = (address + size).max(1);
-        // From the innermost bus outwards; what is on no memory bus has no address.
-        let place = |at: u64| (1..up.len()).rev().try_fold(at, |at, i| translate(up[i].0, at, widths(up[i - 1].0).0));
-        let reg = cells(node.property("reg").unwrap_or(&[]));
-        let regs = reg.chunks_exact(width).filter(|_| size > 0);
-        let regs = regs.filter_map(|r| Some((place(number(&r[..address]))?, number(&r[address..])))).collect();
-        out.push(Found {
-            node,
-            path: path.into(),
-            name: String::new(),
-            regs,
-            controller,
-            interrupts: vec![],
-            enabled,
-            phandle: node.cell("phandle").or(node.cell("linux,phandle")),
-            parent,
-        });
-        me = Some(out.len() - 1);
-    }
-    let up: Vec<_> = up.iter().copied().chain([(node, controller)]).collect();
-    // A stack of nodes is as deep as the reader of trees allows.
-    for child in &node.children {
-        walk(child, &format!("{}/{}", path.trim_end_matches('/'), child.name), &up, enabled, me, out);
-    }
-}
-
 const MICROBLAZE: &str = "xlnx,microblaze";
-/// The soc's demo firmware has nothing to write to.
-const NO_CONSOLE: &str = " demo-console=\"\"";
 
 /// MBV of PVR0 (UG984, processor version register 0).
 const VERSIONS: &[(&str, u8)] = &[
@@ -313,8 +227,7 @@ impl<'t> Importer<'t> {
 
     /// Gives each node that is a device of the soc that device's name.
     fn match_base(&mut self, base: &Base, name: &str) -> Result<(), String> {
-        let demo = if base.compatible == MICROBLAZE { NO_CONSOLE } else { "" };
-        let text = format!("board {} {{\n    {}{demo}\n}}\n", quoted(name), base.include);
+        let text = format!("board {} {{\n    {}\n}}\n", quoted(name), base.include);
         let board = emu_boards::load_text(&Request { board: "the imported board".into(), ..Request::default() }, &text);
         let problems = emu_boards::check(&board, self.registry);
         if emu_boards::diagnostic::has_errors(&problems) {
@@ -557,14 +470,9 @@ impl<'t> Importer<'t> {
 
     /// What the soc's demo firmware writes to.
     fn demo(&self, tree: &Tree, base: &Base) -> String {
-        let found = |device: &str| self.found.iter().find(|f| f.name == device).and_then(|f| f.node.cell("reg-shift"));
-        match self.console(tree) {
-            _ if base.compatible != MICROBLAZE => String::new(),
-            Some((_, device)) => {
-                format!(" demo-console={} demo-stride={}", quoted(&device), found(&device).map_or(0, |shift| 1 << shift.min(4)))
-            }
-            None => NO_CONSOLE.into(),
-        }
+        let Some((_, device)) = self.console(tree).filter(|_| base.compatible == MICROBLAZE) else { return String::new() };
+        let shift = self.found.iter().find(|f| f.name == device).and_then(|f| f.node.cell("reg-shift"));
+        format!(" demo-console={} demo-stride={}", quoted(&device), shift.map_or(0, |shift| 1 << shift.min(4)))
     }
 
     fn names(&mut self, tree: &Tree) {

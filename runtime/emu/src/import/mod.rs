@@ -1,6 +1,7 @@
 //! Board files and register maps from what vendors give: `emu board import-dts`, `emu board import-svd`.
 
 mod dts;
+mod nodes;
 mod svd;
 #[cfg(test)]
 mod tests;
