@@ -383,6 +383,9 @@ impl<'a> Emitter<'_, 'a> {
                 _ => format!(", align: {} as u8", self.count(align)),
             };
         }
+        if let Some(note) = &m.note {
+            fields += &format!(", note: {} as u16", self.stat(note));
+        }
         if let Some(big) = &m.big {
             fields += &format!(", big: {}", self.cond(big));
         }

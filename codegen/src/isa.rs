@@ -181,7 +181,7 @@ fn root<'a>(shared: &Shared<'a>, modules: &[String]) -> Data {
         models => models,
         modes => modes,
         contexts => contexts,
-        successor => spec.successor.as_ref().map(|(s, when)| context! { state => names::safe(&spec.states[s.0 as usize].name), when => cond(Flavor::Lower, when) }),
+        successor => spec.successor.as_ref().map(|(s, when)| context! { state => names::safe(&spec.states[s.0 as usize].name), when => cond(Flavor::Lower, when), whole => whole(shared, *s) }),
         exceptions => exceptions,
         externs => externs(shared),
         gdb => gdb(shared),
@@ -256,6 +256,16 @@ fn gdb(shared: &Shared<'_>) -> Vec<Data> {
 
 fn externs(shared: &Shared<'_>) -> Vec<Data> {
     let spec = shared.spec;
+    let conditions = spec.modes.iter().map(|m| &m.value).chain(spec.interrupts.iter().map(|(_, condition)| condition));
+    let mut looked_at: BTreeSet<u32> = conditions.flat_map(|e| cells(shared, e)).collect();
+    looked_at.extend(spec.contexts.iter().map(|c| cell(shared, c.state)));
+    let rekeys = |s: &StateSet| {
+        let mut of_banks = s.banks.iter().flat_map(|k| {
+            let first = shared.layout.banks[k.0 as usize] as usize;
+            &shared.layout.slots[first..first + spec.banks[k.0 as usize].count as usize]
+        });
+        s.all || s.states.iter().any(|s| looked_at.contains(&cell(shared, *s))) || of_banks.any(|slot| looked_at.contains(&slot.cell))
+    };
     let set = |s: &StateSet| {
         if s.all {
             return "None".to_string();
@@ -302,6 +312,7 @@ fn externs(shared: &Shared<'_>) -> Vec<Data> {
                 types => types.join(", "),
                 result_type => match &x.result { Ty::Bits(n) => format!("Some({})", layout::type_name(*n)), _ => "None".to_string() },
                 reads => set(&x.reads), writes => set(&x.writes), memory => x.memory.to_string(), raises => x.raises.to_string(),
+                rekeys => rekeys(&x.writes).to_string(),
             }
         })
         .collect()

@@ -118,6 +118,7 @@ pub struct Mem {
     pub bits: u8,
     pub addr: Expr,
     pub align: Option<Expr>,
+    pub note: Option<Expr>,
     pub mmu: Option<Expr>,
     pub big: Option<Expr>,
     pub acquire: bool,

@@ -698,6 +698,10 @@ impl<'w> Checker<'w> {
             Some(e) => Some(self.fixed(e, None, "an alignment")?),
             None => None,
         };
+        let note = match &m.note {
+            Some(e) => Some(self.fixed(e, Some(&bits(16)), "a note")?),
+            None => None,
+        };
         let mmu = match &m.mmu {
             Some(e) => Some(self.fixed(e, None, "an MMU index")?),
             None => None,
@@ -706,7 +710,7 @@ impl<'w> Checker<'w> {
             Some(e) => Some(self.fixed(e, Some(&bits(1)), "a byte order")?),
             None => None,
         };
-        Some(MemExpr { bits: m.bits, addr, align, mmu, big, acquire: m.acquire, release: m.release, atomic: m.atomic })
+        Some(MemExpr { bits: m.bits, addr, align, note, mmu, big, acquire: m.acquire, release: m.release, atomic: m.atomic })
     }
 
     // ---- calls
@@ -1552,7 +1556,7 @@ fn expr_calls(e: &Expr, out: &mut Vec<u32>) {
 
 fn mem_calls(m: &MemExpr, out: &mut Vec<u32>) {
     expr_calls(&m.addr, out);
-    [&m.align, &m.mmu, &m.big].into_iter().flatten().for_each(|e| expr_calls(e, out));
+    [&m.align, &m.note, &m.mmu, &m.big].into_iter().flatten().for_each(|e| expr_calls(e, out));
 }
 
 fn stmt_calls(stmts: &[Stmt], out: &mut Vec<u32>) {

@@ -835,13 +835,15 @@ impl Build {
         let mut it = p.into_inner();
         let bits = self.uint(&self.next(&mut it, span)?)?;
         let addr = self.expr(self.next(&mut it, span)?)?;
-        let mut mem = Mem { bits, addr, align: None, mmu: None, big: None, acquire: false, release: false, atomic: false, span };
+        let mut mem =
+            Mem { bits, addr, align: None, note: None, mmu: None, big: None, acquire: false, release: false, atomic: false, span };
         for option in options.filter_map(|o| o.into_inner().next()) {
             let rule = option.as_rule();
             let text = option.as_str().trim().to_string();
             let value = option.into_inner().next().map(|v| self.postfixed(v)).transpose()?;
             match rule {
                 Rule::opt_align => mem.align = value,
+                Rule::opt_note => mem.note = value,
                 Rule::opt_mmu => mem.mmu = value,
                 Rule::opt_big => mem.big = value,
                 _ => match text.as_str() {

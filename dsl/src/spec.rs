@@ -560,6 +560,7 @@ pub struct MemExpr {
     pub bits: u8,
     pub addr: Expr,
     pub align: Option<Expr>,
+    pub note: Option<Expr>,
     pub mmu: Option<Expr>,
     pub big: Option<Expr>,
     pub acquire: bool,

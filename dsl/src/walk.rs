@@ -26,7 +26,7 @@ fn block<'a>(b: &'a Block, f: &mut dyn FnMut(&'a Expr)) {
 
 fn memory<'a>(m: &'a MemExpr, f: &mut dyn FnMut(&'a Expr)) {
     expr(&m.addr, f);
-    [&m.align, &m.mmu, &m.big].into_iter().flatten().for_each(|e| expr(e, f));
+    [&m.align, &m.note, &m.mmu, &m.big].into_iter().flatten().for_each(|e| expr(e, f));
 }
 
 fn stmt<'a>(s: &'a Stmt, f: &mut dyn FnMut(&'a Expr)) {

@@ -306,7 +306,7 @@ impl Externs for System {
         mmu::translate(cx, va, kind, mmu, self.id.pxn).map_err(|fault| fault.exception(va, kind))
     }
 
-    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {
+    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, _: u16) -> Exception {
         mmu::Fault::plain(mmu::status::ALIGNMENT).exception(va, kind)
     }
 

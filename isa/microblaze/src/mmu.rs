@@ -22,7 +22,6 @@ const MISSED: u32 = 1 << 31;
 // The MMU's registers: the low byte of their number.
 const PID: u8 = 0;
 const ZPR: u8 = 1;
-const TLBX: u8 = 2;
 const TLBLO: u8 = 3;
 const TLBHI: u8 = 4;
 const TLBSX: u8 = 5;
@@ -51,22 +50,37 @@ fn shift(hi: u32) -> u32 {
 fn find(cells: &[u64], va: u32) -> Option<usize> {
     let pid = state::pid(cells);
     (0..64).find(|&i| {
-        let (hi, owner) = (state::tlbhi(cells, i), state::tlbpid(cells, i));
-        hi & VALID != 0 && (va ^ hi) >> shift(hi) == 0 && (owner == 0 || owner == pid)
+        let hi = state::tlbhi(cells, i);
+        // An entry that is not valid gets a difference.
+        let differs = (va ^ hi) >> shift(hi) | (hi & VALID ^ VALID);
+        differs == 0 && [0, pid].contains(&state::tlbpid(cells, i))
     })
+}
+
+/// Instructions are fetched from virtual addresses: now, or in the slot of a return.
+fn is_virtual(cells: &[u64]) -> bool {
+    state::vm(cells) || state::delay(cells) != 0
+}
+
+/// The process changes: also where the instruction at hand lies, unless that is the same for all.
+fn set_process(cx: &mut HelperCx<'_>, pid: u8) {
+    let for_all = |i: usize| state::tlbpid(cx.state, i) == 0;
+    cx.flush_code |= is_virtual(cx.state) && !find(cx.state, state::pc(cx.state)).is_some_and(for_all);
+    state::set_pid(cx.state, pid);
 }
 
 fn flush(cx: &mut HelperCx<'_>) {
     cx.tlb.flush_all();
-    cx.flush_code = true;
+    cx.flush_code |= is_virtual(cx.state);
 }
 
 /// Flushes what an entry maps, or will.
 fn flush_entry(cx: &mut HelperCx<'_>, hi: u32) {
     if hi & VALID != 0 {
         cx.tlb.flush_page((hi & !0xfff).into(), None);
+        let here = (state::pc(cx.state) ^ hi) >> shift(hi).max(12) == 0;
+        cx.flush_code |= here && is_virtual(cx.state);
     }
-    cx.flush_code = true;
 }
 
 /// Stream links that were reported.
@@ -82,15 +96,11 @@ impl Externs for System {
     fn mmu_read(&self, cx: &mut HelperCx<'_>, n: u8) -> u32 {
         let index = (state::tlbx(cx.state) & 63) as usize;
         match n {
-            PID => state::pid(cx.state).into(),
-            ZPR => state::zpr(cx.state),
-            TLBX => state::tlbx(cx.state),
             TLBLO => state::tlblo(cx.state, index),
             TLBHI => {
                 // The entry's process comes with its tag.
                 let pid = state::tlbpid(cx.state, index);
-                state::set_pid(cx.state, pid);
-                cx.flush_code = true;
+                set_process(cx, pid);
                 state::tlbhi(cx.state, index)
             }
             _ => 0,
@@ -103,15 +113,11 @@ impl Externs for System {
         }
         let index = (state::tlbx(cx.state) & 63) as usize;
         match n {
-            PID => {
-                state::set_pid(cx.state, x as u8);
-                cx.flush_code = true;
-            }
+            PID => set_process(cx, x as u8),
             ZPR => {
                 state::set_zpr(cx.state, x);
                 flush(cx);
             }
-            TLBX => state::set_tlbx(cx.state, x & (MISSED | 63)),
             TLBLO => {
                 state::set_tlblo(cx.state, index, x);
                 flush_entry(cx, state::tlbhi(cx.state, index));
@@ -179,9 +185,8 @@ impl Externs for System {
         Ok(Translation { phys, page_shift: shift(hi) as u8, read, write, execute, global })
     }
 
-    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {
-        // The specification checks alignment itself.
-        exception::unaligned(va as u32, 0)
+    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind, note: u16) -> Exception {
+        exception::unaligned(va as u32, note.into())
     }
 
     fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {

@@ -194,7 +194,7 @@ impl Builder {
         self.spare_insts = std::mem::replace(&mut self.block.insts, insts);
         self.defs.clear();
         self.constants.clear();
-        self.context.clear();
+        self.block.context.extend(self.context.drain(..).filter_map(|c| Some((c.slot, c.entry?))));
         self.vars.clear();
         self.slots.clear();
         self.deferred.clear();
@@ -208,6 +208,7 @@ impl Builder {
         block.insts.clear();
         block.values.clear();
         block.vars.clear();
+        block.context.clear();
         block.guest_insns = 0;
         self.block = block;
     }
@@ -450,14 +451,20 @@ impl Builder {
         let desc = &self.layout.slots[slot.0 as usize];
         let v = if self.ty(v) == desc.ty { v } else { self.bitcast(desc.ty, v) };
         let known = self.slots.iter().position(|known| known.0 == slot);
-        if self.dead || known.is_some_and(|at| self.slots[at].1 == v) {
+        if self.dead {
+            return;
+        }
+        let context = self.context.iter().position(|c| c.slot == slot);
+        if let Some(at) = context {
+            self.context[at].pending = None;
+        }
+        if known.is_some_and(|at| self.slots[at].1 == v) {
             return;
         }
         let constant = self.as_const(v).map(|x| x & fold::low_mask(desc.bits.into()));
         self.forget_context(slot);
-        if let Some(context) = self.context.iter_mut().find(|c| c.slot == slot) {
-            context.known = constant.map(|x| x as u64);
-            context.pending = None;
+        if let Some(at) = context {
+            self.context[at].known = constant.map(|x| x as u64);
         }
         // A slot narrower than its type cuts what is written.
         let held = match constant {
@@ -859,7 +866,59 @@ impl Builder {
             let n = self.iconst(Type::I32, lo.into());
             return self.binary(Op::Shl, part, n);
         }
+        if ty.bits() > 64 {
+            return self.pure(Op::Insert { lo, len }, ty, [a, b]);
+        }
+        let low = fold::low_mask(len.into()) as u64;
+        let gap = low << lo;
+        if let Some(x) = self.as_const(b).map(|x| x as u64 & low) {
+            let kept = if self.possible(a) & gap == 0 {
+                a
+            } else {
+                let others = self.iconst(ty, u128::from(!gap) & ty.mask());
+                self.binary(Op::And, a, others)
+            };
+            let part = self.iconst(ty, u128::from(x << lo));
+            return if x == 0 { kept } else { self.binary(Op::Or, kept, part) };
+        }
+        // Where bits come from in the part of a value and what goes above it.
+        let part_of = |v: Value| match self.def(v) {
+            Some(&Inst { op: Op::Extract { lo, len }, args: [inner, ..], .. }) => Some((inner, u32::from(lo), u32::from(len))),
+            _ => None,
+        };
+        if let (Some((x, 1, rest)), Some((y, sign, 1))) = (part_of(a), part_of(b))
+            && (x, rest, sign, u32::from(lo)) == (y, sign, ty.bits() - 1, rest)
+            && self.ty(x) == ty
+            && ty.bits() >= 32
+        {
+            let one = self.iconst(Type::I32, 1);
+            return self.binary(Op::Sar, x, one);
+        }
+        if self.possible(a) & gap == 0 {
+            let part = if self.possible(b) & !low == 0 { b } else { self.extract(ty, b, 0, len) };
+            let n = self.iconst(Type::I32, lo.into());
+            let part = self.binary(Op::Shl, part, n);
+            return self.binary(Op::Or, a, part);
+        }
         self.pure(Op::Insert { lo, len }, ty, [a, b])
+    }
+
+    /// The bits of an integer of at most 64 bits that may be 1.
+    fn possible(&self, v: Value) -> u64 {
+        let all = self.ty(v).mask() as u64;
+        if let Some(x) = self.as_const(v) {
+            return x as u64;
+        }
+        match self.def(v) {
+            Some(&Inst { op: Op::Extract { len, .. }, .. }) => all & fold::low_mask(len.into()) as u64,
+            Some(&Inst { op: Op::Zext, args: [inner, ..], .. }) => self.possible(inner),
+            Some(&Inst { op: Op::Or, args: [a, b, ..], .. }) => self.possible(a) | self.possible(b),
+            Some(&Inst { op: Op::Shl, args: [a, n, ..], .. }) => match self.as_const(n) {
+                Some(n) if n < 64 => all & self.possible(a) << n,
+                _ => all,
+            },
+            _ => all,
+        }
     }
 
     /// hi:lo, twice as wide.

@@ -111,12 +111,14 @@ pub struct HelperDesc {
     pub memory: bool,
     /// It may raise an exception.
     pub raises: bool,
+    /// What it writes may change the block key, or unmask an interrupt.
+    pub rekeys: bool,
 }
 
 impl HelperDesc {
-    /// A block ends after an instruction that calls it: it may have changed mappings or what the block key is made of.
+    /// A block ends after an instruction that calls it. What changes the mapping of code says so when it did ([`HelperCx::flush_code`]).
     pub fn ends_block(&self) -> bool {
-        self.memory || self.writes.is_none_or(|slots| !slots.is_empty())
+        self.memory || self.rekeys
     }
 }
 
@@ -132,8 +134,8 @@ pub struct HelperCx<'a> {
     pub cpu: u8,
     /// Levels of the CPU's input lines, one bit each in port order.
     pub lines: u64,
-    /// Set by the helper: translated code may be stale (instruction-cache maintenance), or mappings, the space tag or what masks
-    /// interrupts changed: leave the block after this instruction.
+    /// Set by the helper: translated code may be stale (instruction-cache maintenance), or the page that is executed may be mapped elsewhere, or what
+    /// masks interrupts changed: leave the block after this instruction.
     pub flush_code: bool,
     /// Set by the helper: wake the other vCPUs (SEV).
     pub send_event: bool,
@@ -169,6 +171,10 @@ pub trait Isa: Send + Sync + 'static {
     fn block_key(&self, state: &[u64]) -> BlockKey;
     /// What the block key is made of: modes, then contexts.
     fn key_parts(&self) -> &'static [KeyPart];
+    /// A slot with a cell of its own that holds 0 wherever a block with this key begins (where a delay slot leads, outside of one).
+    fn resting(&self, _key: BlockKey) -> Option<Slot> {
+        None
+    }
     /// The space tag (ASID ...) of this state: never part of the block key.
     fn space_tag(&self, state: &[u64]) -> u32;
     /// The MMU index instruction fetches use with this key.
@@ -198,8 +204,8 @@ pub trait Isa: Send + Sync + 'static {
     fn wakes(&self, state: &[u64], lines: u64) -> bool;
     /// Walks the translation tables.
     fn translate_address(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, mmu: u8) -> Result<Translation, Exception>;
-    /// The exception for a misaligned access.
-    fn alignment_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception;
+    /// The exception for a misaligned access; `note` is what the instruction says of it ([`crate::Mem::note`]).
+    fn alignment_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, note: u16) -> Exception;
     /// The exception for an access the bus refused (external abort).
     fn bus_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception;
     /// Runs helper `id`.

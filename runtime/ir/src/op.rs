@@ -146,6 +146,8 @@ pub struct Mem {
     pub big: bool,
     /// Required alignment in bytes (1: none). A misaligned address raises the ISA's alignment fault before anything happens.
     pub align: u8,
+    /// What the exception of a misaligned address is told of the instruction.
+    pub note: u16,
     /// Which MMU index (privilege view) translates the address.
     pub mmu: u8,
     /// Ordering of this access.
@@ -1045,4 +1047,6 @@ pub struct Block {
     pub vars: Vec<Type>,
     /// Number of guest instructions (marks).
     pub guest_insns: u32,
+    /// Decoder-context slots, and what each holds where the block begins.
+    pub context: Vec<(Slot, u64)>,
 }

@@ -211,8 +211,8 @@ impl<I: Isa> Isa for Noting<I> {
     fn translate_address(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, mmu: u8) -> Result<Translation, Exception> {
         self.isa.translate_address(cx, va, kind, mmu)
     }
-    fn alignment_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {
-        self.isa.alignment_fault(cx, va, kind)
+    fn alignment_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind, note: u16) -> Exception {
+        self.isa.alignment_fault(cx, va, kind, note)
     }
     fn bus_fault(&self, cx: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {
         self.isa.bus_fault(cx, va, kind)

@@ -101,6 +101,9 @@ fn describe(op: Op, layout: &StateLayout) -> (String, Vec<String>) {
             put("size", &m.size);
             put("mmu", &m.mmu);
             put("align", &m.align);
+            if m.note != 0 {
+                put("note", &m.note);
+            }
             if m.order != Order::Relaxed {
                 put("order", &format!("{:?}", m.order));
             }
@@ -392,6 +395,7 @@ fn parse_op(name: &str, line: &mut Line<'_>, layout: &StateLayout, block: &Block
                 size: line.number("size")?,
                 mmu: line.number("mmu")?,
                 align: line.number("align")?,
+                note: if line.words.iter().any(|w| w.starts_with("note=")) { line.number("note")? } else { 0 },
                 order: if line.words.iter().any(|w| w.starts_with("order=")) { line.named("order", &Order::ALL)? } else { Order::Relaxed },
                 big: line.flag("big"),
                 atomic: line.flag("atomic"),

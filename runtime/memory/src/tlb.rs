@@ -158,6 +158,9 @@ pub struct SoftTlb {
     blocks: Vec<Arc<RamBlock>>,
     /// The guest pages above 4 KiB with entries: (log2 size, first address).
     large: BTreeSet<(u8, u64)>,
+    /// Their sizes, and MMU indices that have had entries: a bit each.
+    large_sizes: u64,
+    used_indices: u16,
     map_version: u64,
     fronts: [Front; FRONTS],
     /// For which space tag each front is, and if anything is in it.
@@ -257,6 +260,8 @@ impl SoftTlb {
             pages: vec![[none; WAYS]; SETS].into(),
             blocks: Vec::new(),
             large: BTreeSet::new(),
+            large_sizes: 0,
+            used_indices: 0,
             map_version: 0,
             fronts: [EMPTY_FRONT; FRONTS],
             front_tags: [None; FRONTS],
@@ -405,7 +410,9 @@ impl SoftTlb {
         }
         if fill.page_bits > PAGE_BITS as u8 {
             self.large.insert((fill.page_bits, fill.va & page_mask(fill.page_bits)));
+            self.large_sizes |= 1 << (fill.page_bits & 63);
         }
+        self.used_indices |= 1 << (fill.mmu_index % MMU_INDICES);
         // An entry that any access could match besides this one goes first, lest two answers stand side by side.
         let same = |old: &Entry| (old.key ^ key) & MATCH == 0 && (old.tag ^ fill.tag) & old.tag_mask & tag_mask == 0;
         let ways = &mut self.sets[set].0;
@@ -460,6 +467,7 @@ impl SoftTlb {
         self.clear_front();
         self.sets.fill(Set([EMPTY; WAYS]));
         self.large.clear();
+        (self.large_sizes, self.used_indices) = (0, 0);
     }
 
     /// Forgets all entries of one MMU index.
@@ -498,9 +506,10 @@ impl SoftTlb {
         };
         self.fronts.iter_mut().for_each(|front| front.forget(va));
         let concerns = |entry: &Entry| tag.is_none_or(|tag| (entry.tag ^ tag) & entry.tag_mask == 0);
-        let mut sizes = self.large.iter().map(|(bits, _)| *bits).collect::<Vec<_>>();
-        sizes.dedup();
-        for bits in sizes {
+        let mut sizes = self.large_sizes;
+        while sizes != 0 {
+            let bits = sizes.trailing_zeros() as u8;
+            sizes &= sizes - 1;
             let mask = page_mask(bits);
             if self.large.contains(&(bits, va & mask)) {
                 self.flush_where(|entry| (entry.key ^ va) & mask == 0 && concerns(entry));
@@ -509,7 +518,8 @@ impl SoftTlb {
                 }
             }
         }
-        for mmu_index in 0..MMU_INDICES {
+        let used = self.used_indices;
+        for mmu_index in (0..MMU_INDICES).filter(|index| used >> index & 1 != 0) {
             let key = key(va, mmu_index);
             for entry in &mut self.sets[set_of(key)].0 {
                 if (entry.key ^ key) & MATCH == 0 && concerns(entry) {

@@ -72,7 +72,10 @@ fn run(program: &str, arguments: &[String], ram: u64, until: Option<&str>, timeo
         let (at, line) = guest.line()?;
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             // A boot is compared with the same kernel's only.
-            ["GUEST-UP", ..] if until.is_none() => run.seconds.push(("boot".to_string(), since(&mut last, at))),
+            ["GUEST-UP", ..] if until.is_none() => {
+                run.seconds.push(("boot".to_string(), (at - guest.started).as_secs_f64()));
+                last = at;
+            }
             ["BENCH", "done", ..] => break,
             ["BENCH", name, _, own, sum] => {
                 let (own, host) = (own.parse::<f64>().unwrap_or(0.0), since(&mut last, at));

@@ -27,7 +27,7 @@ impl Externs for Flat {
         }
         Ok(Translation { phys: GuestPhys(va), page_shift: 12, read: true, write: true, execute: true, global: true })
     }
-    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {
+    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind, _: u16) -> Exception {
         exception::fault(va as u32, 2)
     }
     fn bus_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {

@@ -32,7 +32,7 @@ macro_rules! slice {
                         global: true,
                     })
                 }
-                fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {
+                fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind, _: u16) -> Exception {
                     exception::$align(va as u32, u8::from(kind == AccessKind::Write))
                 }
                 fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {

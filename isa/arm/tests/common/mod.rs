@@ -34,7 +34,7 @@ impl Externs for Bare {
     fn translate_address(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind, _: u8) -> Result<Translation, Exception> {
         Err(exception::data_abort(va as u32, 0))
     }
-    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {
+    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind, _: u16) -> Exception {
         exception::data_abort(va as u32, 0)
     }
     fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind) -> Exception {

@@ -159,6 +159,12 @@ impl Analysis {
         for inst in &block.insts {
             match inst.op {
                 Op::If | Op::BreakIf => self.fuse_condition(block, inst.args[0]),
+                Op::JumpTo => {
+                    if let Some((cond, ..)) = self.two_ways(block, inst).filter(|_| self.info(inst.args[0]).uses == 1) {
+                        self.values[inst.args[0].0 as usize].fused = true;
+                        self.fuse_condition(block, cond);
+                    }
+                }
                 Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => {
                     let v = inst.args[0];
                     let fits = |def: &Inst| matches!(def.op, Op::Add) && self.constant(block, def.args[1]).is_some();
@@ -292,10 +298,11 @@ impl Analysis {
                     control = next;
                 }
                 Op::JumpTo => {
+                    seen = next;
                     if let Some((cond, ..)) = self.two_ways(block, inst) {
                         self.used(block, cond, at as u32);
+                        continue;
                     }
-                    seen = next;
                 }
                 op if op.is_memory() || op.is_exit() || matches!(op, Op::Call(_)) => seen = next,
                 // Environments read rounding, flush and NaN slots, and write the sticky ones: no control register is computed across an operation.

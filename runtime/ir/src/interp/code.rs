@@ -208,6 +208,8 @@ pub enum Operand {
 #[derive(Clone, Copy, Debug)]
 pub struct MarkInfo {
     pub code: u32,
+    /// What it tells the exception of a misaligned access.
+    pub note: u16,
     pub pc: u64,
 }
 

@@ -292,7 +292,7 @@ pub fn execute<I: Isa, const STEP: bool>(
                 let (mmu, size, write) = (c.c as u8, c.a as u8, c.op == Bc::ProbeWrite);
                 if va & u64::from(c.c >> 8) != 0 || !cx.tlb.permits(va, size, write, mmu, cx.tag) {
                     let here = pc as u32 - 1;
-                    if let Err(exception) = cx.slow_probe(bus, va, size, write, mmu, c.c >> 8, c.x) {
+                    if let Err(exception) = cx.slow_probe(arena, bus, here, va, size, write, mmu, c.c >> 8, c.x) {
                         return Leave::Fault(here, exception);
                     }
                 }

@@ -4,7 +4,7 @@ use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::Led;
 use super::region::{Around, Compiled, Done, Input, Made, Piece, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
-use super::{Bc, BlockId, BlockKey, Blocks, Cached, Engine, Isa};
+use super::{Bc, BlockId, BlockKey, Blocks, Cached, Code, Engine, Isa};
 use emu_memory::{GuestBus, PAGE_BITS};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl<I: Isa> Engine<I> {
         }
         let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
         let Some(page) = self.arena.page_of(head) else { return };
-        let (layout, calls) = quick.region_layout();
+        let (mut layout, calls) = quick.region_layout();
         let near = |to| find(&self.blocks, page, pc, key, layout.direct, to);
         let cx = &*self.cx;
         let find = |to| near(to).or_else(|| cx.known_jump(to, key).map(|entry| entry.code));
@@ -107,13 +107,25 @@ impl<I: Isa> Engine<I> {
             pieces = gather(&near);
         }
         let Some(pieces) = pieces else { return };
+        layout.apart = pieces.iter().any(|piece| quick.is_apart(piece.code));
+        let resting = self.cx.isa.resting(key).into_iter().map(|slot| (self.cx.isa.layout().slots[usize::from(slot.0)].cell, 0)).collect();
+        let heads = quick.at_heads(&pieces, key, resting);
         let mut pages: Vec<(u16, u64)> = pieces.iter().filter_map(|piece| self.arena.page_of(piece.code)).collect();
         pages.dedup();
         self.cx.heat[heat_slot(pc)] = ASKED;
         regions.asked.insert(head, asked + 1);
         regions.waiting += 1;
         regions.workers.ask(
-            Input { rekeyed: quick.rekeyed(&pieces, key), controls: policy.guest.required(&pieces), pages, pieces, key, layout, calls },
+            Input {
+                rekeyed: quick.rekeyed(&pieces, key),
+                heads,
+                controls: policy.guest.required(&pieces),
+                pages,
+                pieces,
+                key,
+                layout,
+                calls,
+            },
             self.stored.as_ref().map(|stored| &stored.store),
             &regions.done,
             bus.attention(),
@@ -151,6 +163,30 @@ impl<I: Isa> Engine<I> {
             let entry = &mut self.cx.jumps[entry];
             if entry.code == led.code && entry.native != missing {
                 entry.native = led.native;
+            }
+        }
+    }
+
+    /// The access at a code index did not find its page with those that it goes with.
+    pub(super) fn strain(&mut self, at: u32) {
+        let Some(block) = self.arena.block_at(at).map(|block| self.arena.blocks[block as usize]) else { return };
+        let Some(quick) = &mut self.quick else { return };
+        if !quick.strain(block.code) || self.arena.code[block.code as usize].op != Bc::Enter {
+            return;
+        }
+        // Its jumps are linked anew.
+        for at in block.code as usize..block.end as usize {
+            let c = self.arena.code[at];
+            if c.op == Bc::Linked
+                && let Some(to) = self.arena.block_at(c.imm as u32)
+            {
+                self.arena.code[at] = Code { op: Bc::Jump, x: 1, imm: self.arena.blocks[to as usize].pc, ..c };
+            }
+        }
+        for led in quick.set_apart(&self.arena, &block) {
+            self.lead(&led);
+            if let Some(regions) = &self.regions {
+                self.cx.heat[heat_slot(led.id.pc)] = regions.threshold;
             }
         }
     }

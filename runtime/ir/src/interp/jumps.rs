@@ -3,7 +3,16 @@
 use super::blocks::Cached;
 use super::exec::{JumpEntry, OTHER_JUMP, PAGE_JUMPS, jump_slot};
 use super::{BlockKey, Context, Isa};
-use emu_memory::{Flushed, PAGE_SIZE};
+use emu_memory::{Flushed, PAGE_BITS, PAGE_SIZE};
+
+/// Words that say in which pages code was looked up: pages that are so many apart times 64 share a bit.
+pub const CODE_PAGES: usize = 256;
+
+/// The word and bit of a page.
+fn code_page(va: u64) -> (usize, u64) {
+    let page = va >> PAGE_BITS;
+    ((page >> 6) as usize % CODE_PAGES, 1 << (page & 63))
+}
 
 /// One epoch of the jump cache, above the 48 bits of a block key.
 const EPOCH: u64 = 1 << 48;
@@ -64,20 +73,34 @@ impl<I: Isa> Context<I> {
     /// Lets the jump cache know the block at `pc`, whose page may be global.
     pub(super) fn know(&mut self, pc: u64, key: BlockKey, global: bool, block: &Cached, native: u64) {
         let global = if global { self.global_number() } else { 0 };
+        self.note_code_page(pc);
         let slot = jump_slot(pc);
         if self.jumps[slot].pc != pc {
             self.jumps[slot ^ OTHER_JUMP] = self.jumps[slot];
         }
         self.jumps[slot] = JumpEntry { pc, stamp: self.epoch | key.0, native, code: block.code, global };
     }
+    /// Code in the page of `pc` was looked up, for the jump cache or for a region.
+    pub(super) fn note_code_page(&mut self, pc: u64) {
+        let (word, bit) = code_page(pc);
+        self.code_pages[word] |= bit;
+    }
+    /// False: no code in the page of `va` was ever looked up.
+    fn is_code_page(&self, va: u64) -> bool {
+        let (word, bit) = code_page(va);
+        self.code_pages[word] & bit != 0
+    }
     /// Forgets what the jump cache knows of the addresses that the TLB was made to forget.
     pub(super) fn follow_flush(&mut self) {
         match self.tlb.take_flushed() {
             Flushed::Nothing => {}
             Flushed::Pages(pages, count) => {
-                self.forgotten += 1;
-                self.number_mapping();
                 for va in &pages[..count] {
+                    if !self.is_code_page(*va) {
+                        continue;
+                    }
+                    self.forgotten += 1;
+                    self.number_mapping();
                     let first = jump_slot(va & !(PAGE_SIZE - 1)) & !PAGE_JUMPS;
                     let gone = |entry: &&mut JumpEntry| entry.pc & !(PAGE_SIZE - 1) == va & !(PAGE_SIZE - 1);
                     self.jumps[first..=first + PAGE_JUMPS].iter_mut().filter(gone).for_each(|entry| *entry = JumpEntry::NONE);

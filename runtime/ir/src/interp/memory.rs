@@ -112,9 +112,10 @@ impl<I: Isa> Context<I> {
         }
     }
 
-    fn misaligned(&mut self, bus: &dyn GuestBus, va: u64, kind: AccessKind) -> Exception {
+    fn misaligned(&mut self, arena: &Arena, bus: &dyn GuestBus, at: u32, va: u64, kind: AccessKind) -> Exception {
+        let note = arena.mark_at(at).map_or(0, |(.., mark)| mark.note);
         let mut helper = helper_cx(&mut self.cells[..self.state_cells], &mut self.tlb, bus, self.cpu, self.levels);
-        self.isa.alignment_fault(&mut helper, va, kind)
+        self.isa.alignment_fault(&mut helper, va, kind, note)
     }
 
     fn refused(&mut self, bus: &dyn GuestBus, va: u64, kind: AccessKind) -> Exception {
@@ -193,7 +194,7 @@ impl<I: Isa> Context<I> {
         width: u8,
     ) -> Result<u64, Exception> {
         if va & u64::from(align) != 0 {
-            return Err(self.misaligned(bus, va, AccessKind::Read));
+            return Err(self.misaligned(arena, bus, at, va, AccessKind::Read));
         }
         let phys = self.resolve(bus, va, AccessKind::Read, mmu)?;
         self.watch(va, size, AccessKind::Read);
@@ -236,7 +237,7 @@ impl<I: Isa> Context<I> {
         width: u8,
     ) -> Result<(), Exception> {
         if va & u64::from(align) != 0 {
-            return Err(self.misaligned(bus, va, AccessKind::Write));
+            return Err(self.misaligned(arena, bus, at, va, AccessKind::Write));
         }
         let phys = self.resolve(bus, va, AccessKind::Write, mmu)?;
         self.watch(va, size, AccessKind::Write);
@@ -275,7 +276,7 @@ impl<I: Isa> Context<I> {
             _ => AccessKind::Write,
         };
         if va & u64::from(align) != 0 {
-            return Err(self.misaligned(bus, va, kind));
+            return Err(self.misaligned(arena, bus, at, va, kind));
         }
         match side.inst.op {
             Op::Load(_) => {
@@ -378,7 +379,9 @@ impl<I: Isa> Context<I> {
     #[allow(clippy::too_many_arguments)] // the access and where it happens
     pub(super) fn slow_probe(
         &mut self,
+        arena: &Arena,
         bus: &dyn GuestBus,
+        at: u32,
         va: u64,
         size: u8,
         write: bool,
@@ -388,7 +391,7 @@ impl<I: Isa> Context<I> {
     ) -> Result<(), Exception> {
         let kind = if write { AccessKind::Write } else { AccessKind::Read };
         if va & u64::from(align) != 0 {
-            return Err(self.misaligned(bus, va, kind));
+            return Err(self.misaligned(arena, bus, at, va, kind));
         }
         self.probe(bus, va, size, kind, mmu, width)
     }
@@ -468,10 +471,8 @@ impl<I: Isa> Context<I> {
         let (flush, event, others) = (helper.flush_code, helper.send_event, helper.flush_others);
         let tag = self.isa.space_tag(&self.cells[..self.state_cells]);
         self.follow_flush();
-        if flush || tag != self.tag {
-            self.set_tag(tag);
-            self.soon = true;
-        }
+        self.set_tag(tag);
+        self.soon |= flush;
         if event {
             self.event = true;
             bus.send_event();

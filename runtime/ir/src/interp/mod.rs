@@ -134,6 +134,8 @@ pub struct Context<I: Isa> {
     heat: [u32; hot::COUNTERS],
     mapped: [u64; quick::VISITS],
     stats: Stats,
+    /// In which pages code was looked up.
+    code_pages: Box<[u64; jumps::CODE_PAGES]>,
     /// What a debugger watches, and the access it is to hear of: address, and true for a write.
     watches: Vec<Watch>,
     watched: Option<(u64, bool)>,
@@ -290,6 +292,7 @@ impl<I: Isa> Engine<I> {
             heat: [u32::MAX; hot::COUNTERS],
             mapped: [0; quick::VISITS],
             stats: Stats::default(),
+            code_pages: Box::new([0; jumps::CODE_PAGES]),
             watches: Vec::new(),
             watched: None,
             isa,

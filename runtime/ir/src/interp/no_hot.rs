@@ -53,5 +53,7 @@ impl<I: Isa> Engine<I> {
         match *led {}
     }
 
+    pub(super) fn strain(&mut self, _: u32) {}
+
     pub(super) fn judge_region(&mut self, _: u32) {}
 }

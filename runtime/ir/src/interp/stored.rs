@@ -237,8 +237,8 @@ impl<I: Isa> Engine<I> {
             arena.side.push(entry);
             Some(())
         })?;
-        input.each(|(at, pc): (u32, u64)| {
-            arena.marks.push(MarkInfo { code: code.wrapping_add(at), pc });
+        input.each(|(at, note, pc): (u32, u16, u64)| {
+            arena.marks.push(MarkInfo { code: code.wrapping_add(at), note, pc });
             Some(())
         })?;
         let (end, marks) = (arena.code.len() as u32, (marks, arena.marks.len() as u32));
@@ -281,7 +281,7 @@ impl<I: Isa> Engine<I> {
         out.put(&words.iter().map(word).collect::<Vec<Code>>())?;
         out.put(&arena.side[side as usize..])?;
         let marks = &arena.marks[info.marks.0 as usize..info.marks.1 as usize];
-        out.put(&marks.iter().map(|mark| (mark.code - info.code, mark.pc)).collect::<Vec<_>>())?;
+        out.put(&marks.iter().map(|mark| (mark.code - info.code, mark.note, mark.pc)).collect::<Vec<_>>())?;
         self.quick.as_ref()?.write(info.code, native, out)?;
         stored.store.add(hash, &out.0);
         Some(())

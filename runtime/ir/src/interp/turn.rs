@@ -130,6 +130,7 @@ impl<I: Isa> Engine<I> {
                     if c.op.is_access() {
                         // The access did not find its page in the TLB's front; it shall the next time.
                         self.cx.tlb.raise(va, c.c as u8, self.cx.tag);
+                        self.strain(at);
                     }
                     leave
                 }

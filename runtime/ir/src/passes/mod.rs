@@ -3,6 +3,7 @@
 //! Constants, copies and what slots are known to hold are propagated while a block is built ([`crate::builder`]); what is left to do here needs
 //! to know what comes later.
 
+mod context;
 mod dead_code;
 
 use crate::guest::{FloatEnvDesc, HelperDesc, Isa, SlotOr};
@@ -23,6 +24,16 @@ impl Atoms {
         assert!((1..=64).contains(&count), "a slot overlaps with too many");
         let bits = u128::from(u64::MAX >> (64 - count)) << (first % 64);
         Atoms { word: first / 64, low: bits as u64, high: (bits >> 64) as u64 }
+    }
+
+    /// They have some in common.
+    fn overlap(self, other: Atoms) -> bool {
+        let (first, second) = if self.word <= other.word { (self, other) } else { (other, self) };
+        match second.word - first.word {
+            0 => first.low & second.low != 0 || first.high & second.high != 0,
+            1 => first.high & second.low != 0,
+            _ => false,
+        }
     }
 
     /// Adds them to a set.
@@ -77,6 +88,7 @@ impl Passes {
         let mut walk = std::mem::take(&mut self.walk);
         self.dead_code(&mut walk, block);
         self.walk = walk;
+        self.put_back(block);
     }
 
     fn atoms(&self, slot: Slot) -> Atoms {

@@ -76,7 +76,7 @@ pub const DEVICE: u64 = 0x1000_0000;
 pub struct Toy;
 
 pub fn mem(size: u8) -> Mem {
-    Mem { size, big: false, align: 1, mmu: 0, order: Order::Relaxed, atomic: false, physical: false }
+    Mem { size, big: false, align: 1, note: 0, mmu: 0, order: Order::Relaxed, atomic: false, physical: false }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -131,6 +131,7 @@ static HELPERS: [HelperDesc; 2] = [
         writes: Some(&[WINDOW]),
         memory: false,
         raises: false,
+        rekeys: true,
     },
     HelperDesc {
         name: "set_asid",
@@ -140,6 +141,7 @@ static HELPERS: [HelperDesc; 2] = [
         writes: Some(&[ASID]),
         memory: false,
         raises: false,
+        rekeys: true,
     },
 ];
 
@@ -258,7 +260,7 @@ impl Isa for Toy {
         };
         Ok(Translation { phys: GuestPhys(phys), page_shift: 12, read: true, write: true, execute: true, global: va < WINDOW_AT })
     }
-    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {
+    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind, _: u16) -> Exception {
         Exception { id: DATA, args: [va, 98, 0, 0] }
     }
     fn bus_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {

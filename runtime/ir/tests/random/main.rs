@@ -105,8 +105,9 @@ static HELPERS: [HelperDesc; 2] = [
         writes: Some(&[Slot(2), Slot(9)]),
         memory: false,
         raises: false,
+        rekeys: true,
     },
-    HelperDesc { name: "refuse", args: &[Type::I32], result: None, reads: None, writes: None, memory: false, raises: true },
+    HelperDesc { name: "refuse", args: &[Type::I32], result: None, reads: None, writes: None, memory: false, raises: true, rekeys: true },
 ];
 
 fn helper(id: u16, state: &mut [u64], args: &[u64; 6]) -> Result<u64, Exception> {
@@ -224,7 +225,7 @@ impl Isa for Random {
         }
         Ok(Translation { phys: GuestPhys(va), page_shift: 12, read: true, write: true, execute: true, global: true })
     }
-    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {
+    fn alignment_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind, _: u16) -> Exception {
         Exception { id: 0, args: [va, 98, 0, 0] }
     }
     fn bus_fault(&self, _cx: &mut HelperCx<'_>, va: u64, _kind: AccessKind) -> Exception {

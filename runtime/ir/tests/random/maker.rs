@@ -44,7 +44,7 @@ impl Maker<'_> {
         self.b.binary(Op::Add, v, base)
     }
     pub fn mem(&self, size: u8, big: bool) -> Mem {
-        Mem { size: 1 << size, big, align: if big { 4 } else { 1 }, mmu: 0, order: Order::Relaxed, atomic: false, physical: false }
+        Mem { size: 1 << size, big, align: if big { 4 } else { 1 }, note: 0, mmu: 0, order: Order::Relaxed, atomic: false, physical: false }
     }
     pub fn mark(&mut self) {
         if self.depth == 0 {

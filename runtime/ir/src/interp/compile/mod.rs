@@ -357,7 +357,7 @@ impl Compiler<'_> {
             Op::Mark => {
                 self.mark += 1;
                 let code = self.here() as u32;
-                self.arena.marks.push(MarkInfo { code, pc: inst.imm });
+                self.arena.marks.push(MarkInfo { code, note: 0, pc: inst.imm });
                 self.mark_info = Some((inst.imm, (self.block.guest_insns + 1).saturating_sub(self.mark) as u16));
                 if let Some(coverage) = self.coverage {
                     self.word(Bc::Count, 0, 0, 0, coverage.counter(inst.imm) as u64);
@@ -370,7 +370,12 @@ impl Compiler<'_> {
             Op::VarSet(var) => self.set(inst, Place::Var(var)),
             Op::If | Op::Else | Op::EndIf | Op::Repeat | Op::BreakIf | Op::EndRepeat => self.control(inst),
             Op::Jump | Op::JumpTo | Op::JumpRekey | Op::Raise(_) | Op::Wait => self.exit(inst),
-            Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => self.access(inst, mem),
+            Op::Load(mem) | Op::Store(mem) | Op::Probe(mem) if !mem.physical && mem.size <= 8 => {
+                if let Some(mark) = self.arena.marks.last_mut().filter(|_| mem.note != 0) {
+                    mark.note = mem.note;
+                }
+                self.access(inst, mem)
+            }
             op if op.is_memory() => self.side(Bc::Memory, inst),
             Op::ClearExclusive => {
                 self.word(Bc::ClearExclusive, 0, 0, 0, 0);

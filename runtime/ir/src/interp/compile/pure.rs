@@ -150,6 +150,7 @@ impl Compiler<'_> {
             (Op::Sext, _) => one_x!(Bc::Sext, shift_x),
             (Op::Trunc, _) => one_imm!(Bc::AndI, mask),
             (Op::Zext | Op::Bitcast, _) => one_imm!(Bc::AndI, u64::MAX),
+            (Op::Extract { lo, len }, _) if len > 1 && from <= 32 && u32::from(lo) + u32::from(len) == from => one_x!(Bc::ShrI, lo),
             (Op::Extract { lo, len }, _) => {
                 let b = self.cell(p)?;
                 finish!(Bc::Extract, lo, b, 0, low_mask(len.into()) as u64)

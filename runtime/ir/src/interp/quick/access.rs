@@ -2,7 +2,7 @@
 //!
 //! An access looks for its page in the TLB's front; what it does not find takes the slow path, out of line. Several accesses to constant offsets from
 //! the same base look once, for all of them: then each is one instruction. If they do not find their page, or lie on two, the interpreter executes the
-//! rest of the block.
+//! rest of the block; where that comes up often, each looks for its own ([`super::Quick::strain`]).
 //!
 //! Where the host maps the guest's memory ([`emu_memory::GuestBus::direct`]) an access is one instruction without a look, and one more for its
 //! alignment where that counts: what the host refuses is for the interpreter ([`super::faults`]). Two accesses of adjoining bytes to cells that are neighbours
@@ -288,7 +288,7 @@ impl Emitter<'_> {
 
     /// The same, where its page is looked up now if others want it too. `None`: it is to be looked up by itself.
     fn known(&mut self, a: &Access, at: u32) -> Option<(u8, i32)> {
-        if a.x != 32 && a.x != 0 || a.align > 15 || i32::try_from(a.offset).is_err() {
+        if self.shape.apart || a.x != 32 && a.x != 0 || a.align > 15 || i32::try_from(a.offset).is_err() {
             return None;
         }
         if let Some(known) = self.covered(a) {

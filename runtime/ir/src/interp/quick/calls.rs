@@ -81,7 +81,8 @@ pub extern "sysv64" fn probe<I: Isa>(run: &mut Run<'_, I>, at: u32, va: u64) -> 
     run.serve(at, |cx, run, c| {
         let mmu = c.c as u8;
         cx.stats.front_misses += 1;
-        cx.slow_probe(run.bus, va, c.a as u8, c.op == Bc::ProbeWrite, mmu, c.c >> 8, c.x).map_err(|e| Leave::Fault(at, e))?;
+        cx.slow_probe(run.arena, run.bus, at, va, c.a as u8, c.op == Bc::ProbeWrite, mmu, c.c >> 8, c.x)
+            .map_err(|e| Leave::Fault(at, e))?;
         cx.tlb.raise(va, mmu, cx.tag);
         Ok(0)
     })
@@ -251,7 +252,8 @@ fn look_up<I: Isa>(cx: &Context<I>, run: &Run<'_, I>, pc: u64, key: BlockKey) ->
 /// The block at a pc is the one at this code index.
 pub extern "sysv64" fn is_there<I: Isa>(run: &mut Run<'_, I>, pc: u64, key: u64, code: u32) -> bool {
     // SAFETY: as in `serve`.
-    let cx = unsafe { &*run.cx };
+    let cx = unsafe { &mut *run.cx };
+    cx.note_code_page(pc);
     match cx.known_jump(pc, BlockKey(key)) {
         Some(entry) => entry.code == code,
         None => look_up(cx, run, pc, BlockKey(key)).is_some_and(|(block, _)| block.code == code),

@@ -3,7 +3,7 @@
 //! A region stands in for its first block: whatever leads to that leads to the region from then on. It is called; what it returns says by which way it
 //! left, and a table where that is.
 
-use super::super::region::{Calls, Compiled, EMPTY, Exit, Guest, Input, Layout, Piece, Place, Policy};
+use super::super::region::{Calls, Compiled, EMPTY, Exit, Guest, Input, Layout, Piece, Place, Policy, written};
 use super::assembler::Assembler;
 use super::calls;
 use super::emit::{constant, jump_cached, key_of, look_for_interrupts};
@@ -65,6 +65,12 @@ impl Quick {
         Some(copies.into_iter().map(|copy| (copy.cell, key.0 >> copy.lo & ((1 << (copy.end - copy.lo)) - 1))).collect())
     }
 
+    /// What cells hold wherever one of these blocks begins, of those that they write.
+    pub fn at_heads(&self, pieces: &[Piece], key: BlockKey, others: Vec<(u16, u64)>) -> Vec<(u16, u64)> {
+        let written = |(cell, _): &(u16, u64)| pieces.iter().flat_map(|piece| &piece.words).any(|c| written(c).any(|w| w == *cell));
+        self.shape.copies(key).chain(others).filter(written).collect()
+    }
+
     /// What regions may have.
     pub fn policy(&self, thorough: bool) -> Policy {
         let guest = Guest { layout: self.shape.layout, envs: self.shape.envs, sticky: self.shape.sticky, vectors: self.shape.sse };
@@ -86,6 +92,7 @@ impl Quick {
             flags: shape.flags,
             slots: shape.slots,
             direct: shape.direct,
+            apart: false,
             counted: shape.counted,
         };
         (layout, self.stubs.regions)
@@ -290,7 +297,7 @@ impl Quick {
     }
 
     /// Whatever leads to one place leads to another from now on.
-    fn redirect(&mut self, from: usize, to: usize) {
+    pub(super) fn redirect(&mut self, from: usize, to: usize) {
         let exits = self.regions.iter().flat_map(|region| &region.slots);
         for slot in self.slots.values().chain(exits) {
             if self.buffer.slot(slot.at) == from as u64 {
@@ -306,6 +313,15 @@ impl Quick {
         let short =
             if self.shape.counted { spent[region.spent] < u64::from(JUDGED) * FEW } else { region.since.elapsed() < OFTEN * JUDGED };
         short.then(|| self.remove(index))
+    }
+
+    /// Regions with a block of this code index go: blocks that lead elsewhere now.
+    pub fn drop_regions(&mut self, code: u32) -> Vec<Led> {
+        let mut led = Vec::new();
+        while let Some(index) = self.regions.iter().position(|region| region.pieces.contains(&code)) {
+            led.push(self.remove(index));
+        }
+        led
     }
 
     fn remove(&mut self, index: usize) -> Led {

@@ -93,6 +93,9 @@ impl Exit {
     const JUDGE: u64 = 7;
 }
 
+/// As often accesses that go together may find no page for all.
+const MANY: u32 = 16;
+
 /// A jump's slot in the buffer, and where it leads as long as it is not linked.
 #[derive(Clone, Copy)]
 struct Slot {
@@ -122,6 +125,8 @@ pub struct Quick {
     faults: Faults,
     /// Those that are in front of a block.
     regions: Vec<Region>,
+    /// By code index of a block: how often accesses that go together did not find one page for all.
+    strains: FxHashMap<u32, u32>,
     scratch: emit::Scratch,
 }
 
@@ -145,6 +150,7 @@ impl Quick {
             pages: FxHashMap::default(),
             faults: Faults::default(),
             regions: Vec::new(),
+            strains: FxHashMap::default(),
             scratch: emit::Scratch::default(),
         };
         quick.clear::<I>();
@@ -159,6 +165,7 @@ impl Quick {
         self.pages.clear();
         self.faults.clear();
         self.regions.clear();
+        self.strains.clear();
         self.stubs = Stubs::new::<I>(&self.shape, &mut self.buffer).unwrap_or_default();
     }
 
@@ -197,6 +204,39 @@ impl Quick {
         Some(at as u64)
     }
 
+    /// Accesses of the block at a code index that go together did not find one page for all; true if now is the time to set them apart.
+    pub fn strain(&mut self, code: u32) -> bool {
+        if self.shape.direct || !self.blocks.contains_key(&code) {
+            return false;
+        }
+        let count = self.strains.entry(code).or_default();
+        *count += 1;
+        *count == MANY
+    }
+
+    /// Makes code of a block in which each access looks for its own page; its jumps are not linked. Regions with the block go. Blocks that lead elsewhere now.
+    pub fn set_apart(&mut self, arena: &Arena, block: &BlockInfo) -> Vec<Led> {
+        let Some(id) = self.pages.values().flatten().find(|made| made.code == block.code).map(|made| made.id) else { return Vec::new() };
+        let mut led = self.drop_regions(block.code);
+        let Some(old) = self.blocks.get(&block.code).copied() else { return led };
+        self.shape.apart = true;
+        let made = emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, block, self.buffer.next());
+        self.shape.apart = false;
+        if let Some((made, at)) = made.and_then(|made| Some((made.slots, self.buffer.push(made.code)?))) {
+            self.blocks.insert(block.code, at);
+            self.slots.extend(made.iter().map(|&(code, slot, first)| (code, Slot { at: at + slot, first: at + first })));
+            self.redirect(old, at);
+            led.retain(|led| led.code != block.code);
+            led.push(Led { id, code: block.code, native: at as u64 });
+        }
+        led
+    }
+
+    /// Each access of the block looks for its own page.
+    pub fn is_apart(&self, code: u32) -> bool {
+        self.strains.get(&code).is_some_and(|count| *count >= MANY)
+    }
+
     /// Makes code for the entry of an exception; its code, or 0.
     pub fn add_entry(&mut self, arena: &Arena, entry: &BlockInfo) -> u64 {
         let Some(made) = emit::block(&mut self.scratch, &self.shape, &self.stubs, arena, entry, self.buffer.next()) else { return 0 };
@@ -220,6 +260,7 @@ impl Quick {
         let led = self.revoke_regions(page, &codes);
         for block in &gone {
             self.blocks.remove(&block.code);
+            self.strains.remove(&block.code);
             for slot in block.jumps.iter().filter_map(|jump| self.slots.remove(jump)) {
                 self.buffer.patch(slot.at, slot.first as u64);
             }

@@ -41,6 +41,8 @@ pub struct Shape {
     pub slots: i32,
     /// The host maps the guest's memory: accesses need no look-up.
     pub direct: bool,
+    /// Each access looks for its page, as those that go together lie on two.
+    pub apart: bool,
     /// Instructions are counted, and polls at every block; else polls are at jumps back and computed ones.
     pub counted: bool,
     /// The host's MXCSR while guest code runs: it gathers sticky flags.
@@ -118,6 +120,7 @@ impl Shape {
             flags: from(offset_of!(Context<I>, flags)),
             slots: from(offset_of!(Context<I>, slots)),
             direct,
+            apart: false,
             counted,
             mxcsr: from(offset_of!(Context<I>, mxcsr)),
             constants: from(offset_of!(Context<I>, constants)),
@@ -170,6 +173,13 @@ impl Shape {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// The cells that parts of a key are copies of, and what they hold where a block with this key begins.
+    pub fn copies(&self, key: BlockKey) -> impl Iterator<Item = (u16, u64)> {
+        let end = |lo: u8| self.parts.iter().map(|p| p.lo).filter(|other| *other > lo).min().unwrap_or(48);
+        let copies = self.parts.iter().filter(|part| part.copy);
+        copies.filter_map(move |part| Some((*part.cells.first()?, key.0 >> part.lo & ((1 << (end(part.lo) - part.lo)) - 1))))
     }
 
     /// The key after a block with key `key` has written these cells: what of it is still known, and the cells to be or-ed in with their places.

@@ -98,6 +98,8 @@ pub(super) struct Lower<'a> {
     pub kept: Set,
     pub unsaved: Set,
     pub dirty: Set,
+    /// What cells hold that the block key is made of, whatever of them is dirty: where one gets that value again, it needs no store.
+    pub clean: BTreeMap<u16, u64>,
     /// Somebody looks at floating point before the next word.
     pub look_next: bool,
     pub known: Known,
@@ -177,6 +179,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         kept: plan.nodes[0].kept,
         unsaved: 0,
         dirty: 0,
+        clean: BTreeMap::new(),
         look_next: false,
         known: Known::default(),
         pending: None,
@@ -242,10 +245,14 @@ impl Lower<'_> {
         };
         self.end = run.words.1;
         (self.dirty, self.pending) = (std::mem::take(&mut self.known.dirty), self.known.pending.take());
+        self.clean.clear();
         if run.words.0 == 0 {
             // The key says so.
             let others = |cell: &u16| node.kept & plan.bit(*cell) == 0 && !plan.kinds.contains_key(cell);
-            for (cell, value) in input.rekeyed.iter().flatten().filter(|(cell, _)| others(cell)) {
+            for (cell, value) in input.heads.iter().filter(|(cell, _)| others(cell)) {
+                if self.dirty & plan.bit(*cell) == 0 {
+                    self.clean.insert(*cell, *value);
+                }
                 let value = self.k64(*value);
                 self.known.cells.insert(*cell, value);
             }
@@ -371,7 +378,11 @@ impl Lower<'_> {
             return;
         }
         self.known.cells.insert(cell, value);
-        self.dirty |= self.plan.bit(cell);
+        let constant = self.constant_of(value);
+        match self.clean.get(&cell) {
+            Some(clean) if Some(*clean) == constant => self.dirty &= !self.plan.bit(cell),
+            _ => self.dirty |= self.plan.bit(cell),
+        }
     }
 
     /// From 32 bits, or a truth value.
@@ -415,8 +426,25 @@ impl Lower<'_> {
 
     /// Stores what is not kept.
     pub fn flush(&mut self) {
+        self.forget_clean();
         let dirty = std::mem::take(&mut self.dirty);
         self.put_all(dirty);
+    }
+
+    /// Dirty cells are stored.
+    fn forget_clean(&mut self) {
+        let (plan, dirty) = (self.plan, self.dirty);
+        self.clean.retain(|cell, _| dirty & plan.bit(*cell) == 0);
+    }
+
+    /// After a call out of line that found them stored: what is dirty behind it too holds what it held before.
+    pub fn put_back(&mut self) {
+        let (plan, dirty) = (self.plan, self.dirty);
+        let stored: Vec<(u16, u64)> = self.clean.iter().filter(|(cell, _)| dirty & plan.bit(**cell) != 0).map(|(c, v)| (*c, *v)).collect();
+        for (cell, value) in stored {
+            let value = self.k64(value);
+            self.put(cell, value);
+        }
     }
 
     /// Stores some cells.
@@ -483,6 +511,7 @@ impl Lower<'_> {
         }
         self.form = Form::MEMORY;
         self.call(self.input.calls.word, &[]);
+        self.forget_clean();
         (self.known.first, self.dirty) = (None, 0);
         if c.op == Bc::Call {
             self.known.cells.clear();

@@ -124,6 +124,8 @@ pub struct Input {
     pub key: BlockKey,
     /// The cells that say whether the key is still that of the region where it may be another, and what they hold then. `None`: that is not known.
     pub rekeyed: Option<Vec<(u16, u64)>>,
+    /// Cells that blocks of the region write, and what they hold wherever one begins: what the key is made of, and what rests then.
+    pub heads: Vec<(u16, u64)>,
     /// What has to be so where it is entered, for its floating point.
     pub controls: Vec<Control>,
     pub layout: Layout,
@@ -160,6 +162,7 @@ pub struct Layout {
     pub slots: i32,
     /// As of the quick tier.
     pub direct: bool,
+    pub apart: bool,
     pub counted: bool,
 }
 

@@ -107,7 +107,7 @@ impl Lower<'_> {
     fn together(&self, a: &Access) -> (Access, bool, bool, usize) {
         let (mut all, mut read, mut write, mut count, mut step) = (*a, !a.write, a.write, 1, 0i64);
         let words = &self.input.pieces[self.place.0].words[self.place.1..self.end];
-        for (n, c) in words.iter().enumerate() {
+        for (n, c) in words.iter().enumerate().take(if self.input.layout.apart { 1 } else { usize::MAX }) {
             if n > 0 {
                 if is_called(c) || c.op == Bc::Fence {
                     break;
@@ -193,6 +193,7 @@ impl Lower<'_> {
             };
             let given = self.call(function, &arguments);
             self.set_cold();
+            self.put_back();
             match result {
                 Some(_) => self.jump_with(on, given),
                 None => _ = self.b.ins().jump(on, &[]),
@@ -203,6 +204,7 @@ impl Lower<'_> {
             let together = self.k64(together.pack().into());
             self.call(self.input.calls.refill, &[va, together]);
             self.set_cold();
+            self.put_back();
             let (line, _) = self.front_has(va, &all, (read, write));
             self.fill(slot, va, line, fast);
         }

@@ -214,12 +214,13 @@ mod tests {
             zero: 5000,
             flags: 4136,
             slots: 4160,
+            apart: false,
             direct,
             counted,
         };
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, refill: 16, word: 16 };
         let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], ways: Vec::new(), sides: Vec::new() }];
-        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, controls: Vec::new(), layout, calls }
+        Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, heads: Vec::new(), controls: Vec::new(), layout, calls }
     }
 
     /// Code indices and addresses are in it only when it has its place.
