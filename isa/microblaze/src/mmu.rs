@@ -49,12 +49,16 @@ fn shift(hi: u32) -> u32 {
 /// The entry that maps `va` for this process.
 fn find(cells: &[u64], va: u32) -> Option<usize> {
     let pid = state::pid(cells);
-    (0..64).find(|&i| {
-        let hi = state::tlbhi(cells, i);
+    let first = usize::from(state::LAYOUT.slots[usize::from(state::slot::tlbhi(0).0)].cell);
+    let all = cells.get(first..first + 64)?;
+    let mut entries = all.iter().enumerate();
+    let found = entries.find(|(i, cell)| {
+        let hi = **cell as u32;
         // An entry that is not valid gets a difference.
         let differs = (va ^ hi) >> shift(hi) | (hi & VALID ^ VALID);
-        differs == 0 && [0, pid].contains(&state::tlbpid(cells, i))
-    })
+        differs == 0 && [0, pid].contains(&state::tlbpid(cells, *i))
+    });
+    found.map(|(i, _)| i)
 }
 
 /// Instructions are fetched from virtual addresses: now, or in the slot of a return.

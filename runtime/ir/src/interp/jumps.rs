@@ -5,13 +5,13 @@ use super::exec::{JumpEntry, OTHER_JUMP, PAGE_JUMPS, jump_slot};
 use super::{BlockKey, Context, Isa};
 use emu_memory::{Flushed, PAGE_BITS, PAGE_SIZE};
 
-/// Words that say in which pages code was looked up: pages that are so many apart times 64 share a bit.
+/// Words that say in which pages code was looked up; pages may share a bit.
 pub const CODE_PAGES: usize = 256;
 
 /// The word and bit of a page.
 fn code_page(va: u64) -> (usize, u64) {
-    let page = va >> PAGE_BITS;
-    ((page >> 6) as usize % CODE_PAGES, 1 << (page & 63))
+    let hash = (va >> PAGE_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> 32) as usize % CODE_PAGES, 1 << (hash >> 58))
 }
 
 /// One epoch of the jump cache, above the 48 bits of a block key.
