@@ -345,6 +345,34 @@ fn a_loop_over_two_pages_follows_remapping() {
     }
 }
 
+/// Loads and stores by one base whose bytes lie on two pages are not left to the interpreter for ever.
+#[test]
+fn accesses_on_two_pages_are_set_apart() {
+    let program = [
+        asm(I::Li, 1, 0, 0),
+        asm(I::Li, 2, 0, 0x3ffc),
+        // 0x1008
+        asm(I::AddI, 1, 1, 1),
+        asm(I::Ld, 3, 2, 0),
+        asm(I::St, 1, 2, 4),
+        asm(I::Add, 4, 4, 3),
+        asm(I::CmpI, 0, 1, 300),
+        asm(I::Bne, 0, 0, back(5)),
+        asm(I::B, 0, 0, 0),
+    ];
+    let bus = Bus::new(&program);
+    bus.load(0x3ffc, &[5]);
+    let mut engine = engine();
+    bus.limit.set(2000);
+    engine.run(&bus);
+    assert_eq!((reg(&engine, 1), reg(&engine, 4), bus.ram.read_u32(0x4000)), (300, 1500, Some(300)));
+    let resumed = engine.stats().resumed;
+    assert!(resumed < 60, "{resumed}");
+    if ["quick", "region"].iter().any(|tier| module_path!().starts_with(tier)) {
+        assert!(resumed > 0, "they are looked up together at first");
+    }
+}
+
 #[test]
 fn code_of_all_address_spaces_is_known_in_each() {
     let program = [
