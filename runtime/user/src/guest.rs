@@ -113,8 +113,8 @@ impl<I: Isa> Isa for User<I> {
         }
         Ok(Translation { phys: GuestPhys(va), page_shift: 12, read, write, execute, global: true })
     }
-    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind, _: u16) -> Exception {
-        Exception { id: MISALIGNED, args: [va, 0, 0, 0] }
+    fn alignment_fault(&self, _: &mut HelperCx<'_>, va: u64, _: AccessKind, note: u16) -> Exception {
+        Exception { id: MISALIGNED, args: [va, note.into(), 0, 0] }
     }
     fn bus_fault(&self, _: &mut HelperCx<'_>, va: u64, kind: AccessKind) -> Exception {
         let needed = match kind {

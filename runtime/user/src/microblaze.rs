@@ -14,7 +14,7 @@ use crate::guest::{BEYOND_FILE, MISALIGNED, PAGE_FAULT};
 use crate::machine::{CloneArguments, Event, Frame, Left, Machine};
 use crate::space::{EXEC, Fault, READ, Space};
 use emu_ir::guest::{Exception, Isa};
-use emu_isa_microblaze::exception::{DIVIDE, PRIVILEGED, UNALIGNED};
+use emu_isa_microblaze::exception::{DIVIDE, PRIVILEGED};
 use emu_isa_microblaze::{Microblaze, System, fsr, set_fsr, state};
 
 /// Linux on MicroBlaze, little-endian or big-endian.
@@ -95,9 +95,8 @@ impl<const LITTLE: bool> Machine for MicroblazeLinux<LITTLE> {
             _ if vector == Some(CALL_VECTOR) => Event::Call,
             _ if vector == Some(BREAK_VECTOR) => Event::Fault(libc::SIGTRAP as u32, 1, pc),
             PAGE_FAULT => Event::Fault(libc::SIGSEGV as u32, 1 + exception.args[1] as i32, at),
-            MISALIGNED => Event::Fault(libc::SIGBUS as u32, 1, at),
             BEYOND_FILE => Event::Fault(libc::SIGBUS as u32, 2, at),
-            UNALIGNED => match unaligned(cells, space, Self::KIND, at, exception.args[1]) {
+            MISALIGNED => match unaligned(cells, space, Self::KIND, at, exception.args[1]) {
                 Ok(()) => Event::Done,
                 Err(Fault(at)) => Event::Fault(libc::SIGSEGV as u32, 1 + i32::from(space.page(at) != 0), at),
             },
@@ -237,14 +236,25 @@ fn to_restart(cells: &mut [u64]) {
     };
     let pc = state::pc(cells).wrapping_sub(before);
     state::set_pc(cells, pc);
-    state::set_delay(cells, 0);
-    state::set_prefixed(cells, false);
+    be_plain(cells);
 }
 
-/// Does an unaligned access, and goes on behind it. ESR has all of it but the order of bytes, which here is never reversed, as in the kernel.
+/// The next instruction is in no delay slot and has no prefix.
+fn be_plain(cells: &mut [u64]) {
+    state::set_delay(cells, 0);
+    state::set_target(cells, 0);
+    state::set_prefixed(cells, false);
+    state::set_imm_hi(cells, 0);
+}
+
+/// Does an unaligned access, and goes on behind it. What the specification notes, which is ESR's, has all of it but the order of bytes, which here is
+/// never reversed, as in the kernel.
 fn unaligned(cells: &mut [u64], space: &Space, kind: Kind, at: u64, esr: u64) -> Result<(), Fault> {
     const WORD: u64 = 1 << 11;
     const STORE: u64 = 1 << 10;
+    /// A reversed half word has the address of the word's other end.
+    const OTHER_END: u64 = 1 << 12;
+    let at = if esr & (WORD | OTHER_END) == OTHER_END { at ^ 2 } else { at };
     let register = (esr >> 5 & 31) as usize;
     // Of the word's bytes, those that count.
     let part = match (esr & WORD != 0, kind.little) {
@@ -264,8 +274,7 @@ fn unaligned(cells: &mut [u64], space: &Space, kind: Kind, at: u64, esr: u64) ->
     }
     let next = if state::delay(cells) == 0 { state::pc(cells).wrapping_add(4) } else { state::target(cells) };
     state::set_pc(cells, next);
-    state::set_delay(cells, 0);
-    state::set_prefixed(cells, false);
+    be_plain(cells);
     Ok(())
 }
 
@@ -417,7 +426,7 @@ mod tests {
         let (word, store, r3) = (1 << 11, 1 << 10, 3 << 5);
         let mut does = |at: u64, esr: u64, r: u32| {
             state::set_r(&mut cells, 3, r);
-            let exception = Exception { id: UNALIGNED, args: [at, esr, 0, 0] };
+            let exception = Exception { id: MISALIGNED, args: [at, esr, 0, 0] };
             let event = MicroblazeLinux::<LITTLE>::event(exception, &mut cells, &space);
             (event, state::r(&cells, 3), state::pc(&cells))
         };
