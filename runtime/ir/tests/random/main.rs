@@ -417,3 +417,13 @@ fn what_begins_again_finds_its_temporaries() {
     steps.push(Store(0, 131, 2));
     agree(steps, true, quads(&[0; 8])).unwrap();
 }
+
+/// Between an addition and a branch on its zero flag, what the host gathered of sticky flags is called for.
+#[test]
+fn flags_do_not_outlive_a_call() {
+    use Step::*;
+    let mut steps = vec![Const(0, 0), Const(0, 0), Const(0, 0), Get(0), Flags(false, 120, 54, 8), Set(18, 7)];
+    steps.push(If(124, vec![], vec![If(0, vec![], vec![Set(0, 11)])]));
+    steps.extend([Binary(0, 0, 236), Carry(false, 0, 200, 50), Const(0, 0), Load(131, 0, false)]);
+    agree(steps, true, rotated(&[1, 0, 0, 0, 0, 0, 0, 0])).unwrap();
+}

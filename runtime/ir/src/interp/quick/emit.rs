@@ -475,6 +475,7 @@ impl Emitter<'_> {
             let gather = self.stubs.gather;
             dynasm!(self.ops ; .arch x64 ; call extern gather);
             self.called();
+            self.invalidates_flags(true);
         }
         if c.op == Bc::Float {
             // What is called out of line writes it.
