@@ -62,7 +62,7 @@ impl Quick {
     /// What says, behind words of these blocks, that the key is still this one.
     pub fn rekeyed(&self, pieces: &[Piece], key: BlockKey) -> Option<Vec<(u16, u64)>> {
         let (_, copies) = self.shape.key_after(key, &self.shape.keys_written(pieces))?;
-        Some(copies.into_iter().map(|copy| (copy.cell, key.0 >> copy.lo & ((1 << (copy.end - copy.lo)) - 1))).collect())
+        Some(copies.into_iter().map(|copy| (copy.cell, copy.value(key))).collect())
     }
 
     /// What cells hold wherever one of these blocks begins, of those that they write.

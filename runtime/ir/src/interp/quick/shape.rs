@@ -69,6 +69,13 @@ pub struct Copied {
     pub end: u8,
 }
 
+impl Copied {
+    /// What the cell holds where a block with this key begins.
+    pub fn value(&self, key: BlockKey) -> u64 {
+        key.0 >> self.lo & ((1 << (self.end - self.lo)) - 1)
+    }
+}
+
 /// A cell's roles: it holds slots of the lowest byte only.
 const BYTE: u8 = 1;
 /// A slot of 128 bits begins there.
@@ -177,9 +184,15 @@ impl Shape {
 
     /// The cells that parts of a key are copies of, and what they hold where a block with this key begins.
     pub fn copies(&self, key: BlockKey) -> impl Iterator<Item = (u16, u64)> {
-        let end = |lo: u8| self.parts.iter().map(|p| p.lo).filter(|other| *other > lo).min().unwrap_or(48);
-        let copies = self.parts.iter().filter(|part| part.copy);
-        copies.filter_map(move |part| Some((*part.cells.first()?, key.0 >> part.lo & ((1 << (end(part.lo) - part.lo)) - 1))))
+        let copies = self.parts.iter().filter(|part| part.copy).filter_map(|part| self.copy_of(part));
+        copies.map(move |copy| (copy.cell, copy.value(key)))
+    }
+
+    /// A part of the key that is a copy of its one cell.
+    fn copy_of(&self, part: &KeyPart) -> Option<Copied> {
+        let &[cell] = part.cells else { return None };
+        let end = self.parts.iter().map(|p| p.lo).filter(|lo| *lo > part.lo).min().unwrap_or(48);
+        part.copy.then_some(Copied { cell, lo: part.lo, end })
     }
 
     /// The key after a block with key `key` has written these cells: what of it is still known, and the cells to be or-ed in with their places.
@@ -190,13 +203,9 @@ impl Shape {
         }
         let (mut known, mut copies) = (key.0, Vec::new());
         for part in self.parts.iter().filter(|part| part.cells.iter().any(|cell| written.contains(cell))) {
-            let &[cell] = part.cells else { return None };
-            if !part.copy {
-                return None;
-            }
-            let end = self.parts.iter().map(|p| p.lo).filter(|lo| *lo > part.lo).min().unwrap_or(48);
-            known &= !((1 << end) - (1 << part.lo));
-            copies.push(Copied { cell, lo: part.lo, end });
+            let copy = self.copy_of(part)?;
+            known &= !((1 << copy.end) - (1 << copy.lo));
+            copies.push(copy);
         }
         Some((known, copies))
     }
