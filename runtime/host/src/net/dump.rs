@@ -118,12 +118,11 @@ struct Recorded {
 
 impl Wire for Recorded {
     fn send(&self, frame: Vec<u8>) -> bool {
-        let copy = frame.clone();
-        let sent = self.to.send(frame);
-        if sent {
-            self.pen.record(copy);
+        // Before it is sent: the guest may answer at once.
+        if self.to.room() > 0 {
+            self.pen.record(frame.clone());
         }
-        sent
+        self.to.send(frame)
     }
 
     fn room(&self) -> usize {
