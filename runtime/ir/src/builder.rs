@@ -712,6 +712,21 @@ impl Builder {
             (Cond::Ult, _, Some(0)) => return self.iconst(Type::I1, 0),
             (Cond::Ule, Some(0), _) => return self.iconst(Type::I1, 1),
             (Cond::Ule, _, Some(x)) if x == ty.mask() => return self.iconst(Type::I1, 1),
+            (Cond::Slt | Cond::Sle, _, Some(0)) | (Cond::Slt | Cond::Sle, Some(0), _) => {
+                let (x, below) =
+                    if self.as_const(b) == Some(0) { (a, cond) } else { (b, if cond == Cond::Slt { Cond::Sle } else { Cond::Slt }) };
+                if let Some(sign) = self.sign(x) {
+                    let negative = match below {
+                        Cond::Slt => sign,
+                        _ => {
+                            let zero = self.iconst(ty, 0);
+                            let zero = self.cmp(Cond::Eq, x, zero);
+                            self.binary(Op::Or, sign, zero)
+                        }
+                    };
+                    return if x == a { negative } else { self.unary(Op::Not, negative) };
+                }
+            }
             (Cond::Eq | Cond::Ne, _, Some(x)) => {
                 let flip = (cond == Cond::Eq) == (x == 0);
                 if ty == Type::I1 {
@@ -901,6 +916,16 @@ impl Builder {
             return self.binary(Op::Or, a, part);
         }
         self.pure(Op::Insert { lo, len }, ty, [a, b])
+    }
+
+    /// The sign of an integer, if it is that of a truth value that was put there.
+    fn sign(&self, v: Value) -> Option<Value> {
+        let top = self.ty(v).bits() - 1;
+        let &Inst { op: Op::Or, args: [others, part, ..], .. } = self.def(v)? else { return None };
+        let &Inst { op: Op::Shl, args: [truth, n, ..], .. } = self.def(part)? else { return None };
+        let &Inst { op: Op::Zext, args: [truth, ..], .. } = self.def(truth)? else { return None };
+        let alone = self.as_const(n) == Some(top.into()) && top < 64 && self.possible(others) >> top & 1 == 0;
+        (alone && self.ty(truth) == Type::I1).then_some(truth)
     }
 
     /// The bits of an integer of at most 64 bits that may be 1.
@@ -1374,6 +1399,27 @@ mod tests {
         let c = b.iconst(Type::I1, 1);
         let carry = b.carry_add(x, not, c);
         assert_eq!(b.def(carry).map(|i| i.op), Some(Op::Cmp(Cond::Ule)));
+    }
+
+    #[test]
+    fn the_sign_of_a_truth_value_above_others_is_the_truth_value() {
+        let mut b = Builder::plain(&LAYOUT);
+        let y = b.iconst(Type::I32, 0x1234_5678);
+        let x = b.get(R0);
+        let difference = b.binary(Op::Sub, x, y);
+        let rest = b.extract(Type::I32, difference, 0, 31);
+        let less = b.cmp(Cond::Ult, x, y);
+        let outcome = b.insert(rest, less, 31, 1);
+        let zero = b.iconst(Type::I32, 0);
+        assert_eq!(b.cmp(Cond::Slt, outcome, zero), less);
+        let not_less = b.cmp(Cond::Sle, zero, outcome);
+        assert_eq!(b.def(not_less).map(|i| (i.op, i.args[0], i.args[1])), Some((Op::Cmp(Cond::Ule), y, x)));
+        let either = b.cmp(Cond::Sle, outcome, zero);
+        assert_eq!(b.def(either).map(|i| (i.op, i.args[0])), Some((Op::Or, less)));
+        // A sign of its own.
+        let other = b.insert(difference, less, 30, 1);
+        let below = b.cmp(Cond::Slt, other, zero);
+        assert_eq!(b.def(below).map(|i| i.op), Some(Op::Cmp(Cond::Slt)));
     }
 
     #[test]
