@@ -373,6 +373,76 @@ fn accesses_on_two_pages_are_set_apart() {
     }
 }
 
+/// What compares and is overwritten by the next that does has its value wherever somebody may look.
+#[test]
+fn outcomes_of_comparisons_are_there_when_asked_for() {
+    let program = [
+        asm(I::Li, 1, 0, 0),
+        asm(I::Lui, 2, 0, 0x10),
+        asm(I::Li, 3, 0, 5000),
+        asm(I::Li, 6, 0, 7),
+        // 0x1010
+        asm(I::AddI, 1, 1, 1),
+        asm(I::Cmp, 5, 6, 1),
+        asm(I::Bltz, 0, 5, 2),
+        asm(I::AddI, 7, 7, 1),
+        // Until there is no memory any more.
+        asm(I::St, 1, 2, back(0x1000)),
+        asm(I::AddI, 2, 2, 4),
+        asm(I::Cmp, 5, 1, 3),
+        asm(I::Bltz, 0, 5, back(7)),
+        asm(I::B, 0, 0, 0),
+    ];
+    for chunk in [1, 3, 8, 61, 2000] {
+        let set_up = || (Bus::new(&program), engine());
+        let ((one, mut a), (many, mut b)) = (set_up(), set_up());
+        handlers(&one);
+        handlers(&many);
+        many.limit.set(chunk);
+        let mut done = 0;
+        while done < 10_000 {
+            b.run(&many);
+            for _ in 0..b.executed() {
+                a.step(&one);
+            }
+            assert_eq!(a.state(), b.state(), "{done} and {} more", b.executed());
+            done += b.executed();
+        }
+        let one = reg(&b, 1);
+        assert_eq!((reg(&b, 12), reg(&b, 5)), (101, 7u32.wrapping_sub(one) & 0x7fff_ffff | 1 << 31), "the store that has no memory");
+    }
+}
+
+/// A function that is called in a loop belongs to it, also where calls note their own address.
+#[test]
+fn calls_in_loops_come_back() {
+    // The own address is that of two words before where it comes back.
+    for (call, offset) in [(I::Jal, 0), (I::JalOwn, 8)] {
+        let program = [
+            asm(I::B, 0, 0, 3),
+            // 0x1004
+            asm(I::AddI, 3, 3, 3),
+            asm(I::JrI, 0, 13, offset),
+            asm(I::Li, 1, 0, 1000),
+            asm(I::Li, 2, 0, 1),
+            // 0x1014
+            asm(call, 13, 0, back(4)),
+            asm(if call == I::Jal { I::SubS } else { I::Nop }, 1, 1, 2),
+            asm(if call == I::Jal { I::Nop } else { I::SubS }, 1, 1, 2),
+            asm(I::Bne, 0, 0, back(3)),
+            asm(I::B, 0, 0, 0),
+        ];
+        let (bus, mut engine) = (Bus::new(&program), engine());
+        bus.limit.set(7000);
+        engine.run(&bus);
+        assert_eq!((reg(&engine, 1), reg(&engine, 3)), (0, 3000));
+        if module_path!().starts_with("region") {
+            let pcs: Vec<u64> = engine.explain_regions(&bus, None).into_iter().flat_map(|region| region.guest).map(|g| g.pc).collect();
+            assert!([0x1004, 0x1014, 0x1020].iter().all(|pc| pcs.contains(pc)), "{call:?}: {pcs:x?}");
+        }
+    }
+}
+
 #[test]
 fn code_of_all_address_spaces_is_known_in_each() {
     let program = [
@@ -504,6 +574,8 @@ fn instruction() -> impl Strategy<Value = u32> {
         (r(), r(), r()).prop_map(|(d, a, b)| asm(I::SubS, d, a, b)),
         (r(), r(), r()).prop_map(|(d, a, b)| asm(I::Xor, d, a, b)),
         (r(), r(), r()).prop_map(|(d, a, b)| asm(I::Mul, d, a, b)),
+        (r(), r(), r()).prop_map(|(d, a, b)| asm(I::Cmp, d, a, b)),
+        (r(), -12i16..12).prop_map(|(a, i)| asm(I::Bltz, 0, a, i as u16 as u32)),
         (r(), -4i16..4).prop_map(|(a, i)| asm(I::CmpI, 0, a, i as u16 as u32)),
         (prop_oneof![Just(I::Bne), Just(I::Beq), Just(I::Blt), Just(I::B)], -12i16..12).prop_map(|(op, i)| asm(op, 0, 0, i as u16 as u32)),
         (

@@ -99,8 +99,10 @@ impl<I: Isa> Engine<I> {
             pcs.dedup();
             pcs
         };
+        let resting: Vec<u16> =
+            self.cx.isa.resting(key).into_iter().map(|slot| self.cx.isa.layout().slots[usize::from(slot.0)].cell).collect();
         let policy = quick.policy(regions.thorough);
-        let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between });
+        let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between, aside: &resting });
         let mut pieces = gather(&find);
         if !layout.direct && pieces.iter().flatten().any(Piece::calls) {
             // A helper may change what is where.
@@ -108,8 +110,7 @@ impl<I: Isa> Engine<I> {
         }
         let Some(pieces) = pieces else { return };
         layout.apart = pieces.iter().any(|piece| quick.is_apart(piece.code));
-        let resting = self.cx.isa.resting(key).into_iter().map(|slot| (self.cx.isa.layout().slots[usize::from(slot.0)].cell, 0)).collect();
-        let heads = quick.at_heads(&pieces, key, resting);
+        let heads = quick.at_heads(&pieces, key, resting.into_iter().map(|cell| (cell, 0)).collect());
         let mut pages: Vec<(u16, u64)> = pieces.iter().filter_map(|piece| self.arena.page_of(piece.code)).collect();
         pages.dedup();
         self.cx.heat[heat_slot(pc)] = ASKED;

@@ -116,6 +116,10 @@ pub enum I {
     Wfe,
     StW,
     LdAligned,
+    Cmp,
+    Bltz,
+    JalOwn,
+    JrI,
 }
 
 pub fn asm(op: I, rd: u32, ra: u32, imm: u32) -> u32 {
@@ -333,11 +337,15 @@ impl Toy {
             I::Wfe,
             I::StW,
             I::LdAligned,
+            I::Cmp,
+            I::Bltz,
+            I::JalOwn,
+            I::JrI,
         ];
         let registers = [word >> 20 & 15, word >> 16 & 15].iter().all(|r| *r < 14);
         let Some(op) = ops
             .get((word >> 24) as usize)
-            .filter(|op| registers && (rb.0 < 14 || !matches!(op, I::Add | I::SubS | I::Xor | I::Mul | I::StX)))
+            .filter(|op| registers && (rb.0 < 14 || !matches!(op, I::Add | I::SubS | I::Xor | I::Mul | I::StX | I::Cmp)))
         else {
             let word = b.iconst(Type::I32, word.into());
             return b.raise(UNDEF, &[word]);
@@ -392,6 +400,20 @@ impl Toy {
                 let lt = b.binary(Op::Xor, n, v);
                 branch(b, lt);
             }
+            I::Cmp => {
+                // The difference, whose sign is that of the comparison.
+                let (x, y) = (b.get(ra), b.get(rb));
+                let difference = b.binary(Op::Sub, x, y);
+                let rest = b.extract(Type::I32, difference, 0, 31);
+                let less = b.cmp(Cond::Slt, x, y);
+                let z = b.insert(rest, less, 31, 1);
+                b.set(rd, z);
+            }
+            I::Bltz => {
+                let (x, zero) = (b.get(ra), b.iconst(Type::I32, 0));
+                let less = b.cmp(Cond::Slt, x, zero);
+                branch(b, less);
+            }
             I::B => b.jump(target),
             I::Ld => {
                 let a = address(b);
@@ -437,8 +459,12 @@ impl Toy {
                 let x = b.get(ra);
                 b.jump_to(x);
             }
-            I::Jal => {
-                let x = b.iconst(Type::I32, next.into());
+            I::JrI => {
+                let to = address(b);
+                b.jump_to(to);
+            }
+            I::Jal | I::JalOwn => {
+                let x = b.iconst(Type::I32, if *op == I::Jal { next } else { pc }.into());
                 b.set(rd, x);
                 b.jump(target);
             }

@@ -20,6 +20,8 @@ pub struct Around<'a> {
     pub find: &'a dyn Fn(u64) -> Option<u32>,
     /// The pcs of all between two, wherever they lie.
     pub between: &'a dyn Fn(u64, u64) -> Vec<u64>,
+    /// Cells that return addresses are not put into: where the next instruction is.
+    pub aside: &'a [u16],
 }
 
 /// Blocks found so far.
@@ -84,7 +86,7 @@ impl Search<'_> {
             let words = &self.arena.code[block.code as usize..block.end as usize];
             ahead.extend(words.iter().filter(|c| c.op == Bc::Linked).filter_map(|c| info(self.arena, c.imm as u32)));
             // Into another page, and behind calls.
-            let others = words.iter().filter(|c| c.op == Bc::Jump && c.x == 0).map(|c| c.imm).chain(piece.constants());
+            let others = words.iter().filter(|c| c.op == Bc::Jump && c.x == 0).map(|c| c.imm).chain(piece.constants(self.known.aside));
             ahead.extend(others.filter_map(|pc| info(self.arena, (self.known.find)(pc)?)));
             self.order.push(block.pc);
             self.found.insert(block.pc, piece);
@@ -93,7 +95,7 @@ impl Search<'_> {
 
     /// Where a call at a block comes back, if it makes one.
     fn back(&self, piece: &Piece) -> Vec<u64> {
-        let mut back: Vec<u64> = piece.constants().filter(|pc| self.found.contains_key(pc)).collect();
+        let mut back: Vec<u64> = piece.constants(self.known.aside).filter(|pc| self.found.contains_key(pc)).collect();
         back.dedup();
         back
     }

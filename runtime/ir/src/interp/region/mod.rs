@@ -47,6 +47,9 @@ pub use workers::{Done, Held, Made, Workers};
 const MAX_BLOCKS: usize = 64;
 const MAX_WORDS: usize = 2500;
 
+/// Bytes of a call and its slot.
+const SLOT: u64 = 8;
+
 /// A table of targets is so near to the block that jumps.
 const MAX_TABLE: u64 = 1024;
 
@@ -56,6 +59,8 @@ pub struct Piece {
     /// Code index of its `Enter`, which is the first word.
     pub code: u32,
     pub pc: u64,
+    /// The pc of its last instruction.
+    pub last: u64,
     pub words: Vec<Code>,
     /// The first word of each instruction.
     pub marks: Vec<usize>,
@@ -82,9 +87,13 @@ impl Piece {
         self.sides.clear();
     }
 
-    /// Constants that it puts into cells: return addresses are among them.
-    fn constants(&self) -> impl Iterator<Item = u64> {
-        self.words.iter().filter(|c| c.op == Bc::MovI).flat_map(|c| [c.imm, c.imm & !1])
+    /// Constants that it puts into cells: return addresses are among them. Where calls have a slot, they may note their own address: then they come back behind
+    /// the slot. What is chosen among two is where a branch with a slot leads.
+    fn constants(&self, aside: &[u16]) -> impl Iterator<Item = u64> {
+        let behind = |c: &Code| (self.pc..=self.last).contains(&c.imm).then_some(c.imm + SLOT);
+        let chosen = |cell| self.words.iter().any(|c| c.op == Bc::Select && (c.c == cell || c.imm == u64::from(cell)));
+        let puts = move |c: &&Code| c.op == Bc::MovI && !aside.contains(&c.a) && !chosen(c.a);
+        self.words.iter().filter(puts).flat_map(move |c| [Some(c.imm), Some(c.imm & !1), behind(c)]).flatten()
     }
 
     /// It may end with a jump to a block of the region that is computed. Behind helpers, which may have changed what is where, such are looked up.
@@ -258,9 +267,18 @@ impl Policy {
             return None;
         }
         let marks = &arena.marks[block.marks.0 as usize..block.marks.1 as usize];
+        let last = marks.last().map_or(block.pc, |mark| mark.pc);
         let marks = marks.iter().map(|mark| (mark.code - block.code) as usize).collect();
         // Branches forward only.
         let forward = |(n, c): (usize, &Code)| !is_branch(c.op) || c.imm > u64::from(block.code) + n as u64;
-        words.iter().enumerate().all(forward).then_some(Piece { code: block.code, pc: block.pc, words, marks, ways: Vec::new(), sides })
+        words.iter().enumerate().all(forward).then_some(Piece {
+            code: block.code,
+            pc: block.pc,
+            last,
+            words,
+            marks,
+            ways: Vec::new(),
+            sides,
+        })
     }
 }

@@ -181,15 +181,18 @@ fn host() -> Option<OwnedTargetIsa> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::guest::BlockKey;
     use crate::interp::code::{Bc, Code};
     use crate::interp::region::{Calls, Exit, Layout, Piece};
 
+    pub fn code(op: Bc, a: u16, b: u16, c: u16, imm: u64) -> Code {
+        Code { op, x: 0, a, b, c, imm }
+    }
+
     /// Adds up words of memory until a counter is 0, with every kind of exit.
-    fn input(direct: bool, counted: bool) -> Input {
-        let code = |op, a, b, c, imm| Code { op, x: 0, a, b, c, imm };
+    pub fn input(direct: bool, counted: bool) -> Input {
         let words = vec![
             code(Bc::Enter, 4, 0, 0, 0),
             Code { x: 32, ..code(Bc::Load32, 40, 1, 3 << 8, 8) },
@@ -219,7 +222,8 @@ mod tests {
             counted,
         };
         let calls = Calls { load: [16; 4], store: [16; 4], probe: 16, refill: 16, word: 16 };
-        let pieces = vec![Piece { code: 100, pc: 0x1000, words, marks: vec![1, 3, 4, 5], ways: Vec::new(), sides: Vec::new() }];
+        let pieces =
+            vec![Piece { code: 100, pc: 0x1000, last: 0x100c, words, marks: vec![1, 3, 4, 5], ways: Vec::new(), sides: Vec::new() }];
         Input { pieces, pages: vec![(0, 1)], key: BlockKey(0), rekeyed: None, heads: Vec::new(), controls: Vec::new(), layout, calls }
     }
 
