@@ -151,7 +151,8 @@ impl Lower<'_> {
     /// What is to be looked for and stored may be left to the nodes behind this one: there is no other way to them.
     pub fn may_wait(&self, last: Option<&Code>, node: &Node) -> bool {
         let stays = |next: &Option<usize>| {
-            let next = next.map(|next| &self.plan.nodes[next]);
+            // The first is come to from outside, too.
+            let next = next.filter(|next| *next != 0).map(|next| &self.plan.nodes[next]);
             next.is_some_and(|next| next.before.len() == 1 && self.agrees(next))
         };
         // What floating point came to decides nothing before somebody has looked.

@@ -67,6 +67,16 @@ pub struct Short {
     pub either: bool,
 }
 
+/// Loops, seen from some run.
+struct Loops {
+    /// Runs that it leads to, with itself.
+    reached: usize,
+    /// By head: the runs that lead back to it, without coming through it.
+    back: BTreeMap<usize, Vec<usize>>,
+    /// By run: those that lead to it.
+    before: Vec<Vec<usize>>,
+}
+
 /// The plan of a region.
 pub struct Plan {
     /// The number of each cell of the state that is in use.
@@ -210,11 +220,40 @@ impl Plan {
         self.heads.get(&(piece, 0)).copied()
     }
 
-    /// The loops, by what is in them: what leads back to a run from one behind it, without coming through it.
+    /// The loops, by what is in them. A region begins where jumps back are most frequent, which is the head of an inner loop: seen from there, what is around
+    /// it has the same head. So they are looked for from the block from which most loops have heads of their own.
     fn find_loops(&mut self) -> Vec<Vec<bool>> {
+        let from = |head: usize| self.loops_from(head);
+        let mut best = from(0);
+        for head in self.heads.iter().filter(|((_, word), run)| *word == 0 && **run != 0).map(|(_, run)| *run) {
+            let other = from(head);
+            if other.reached == best.reached && other.back.len() > best.back.len() {
+                best = other;
+            }
+        }
+        let Loops { back, before, .. } = best;
         let mut loops = Vec::new();
+        for (head, mut ahead) in back {
+            self.back.extend(ahead.iter().map(|from| (*from, head)));
+            let mut inside = vec![false; self.runs.len()];
+            inside[head] = true;
+            while let Some(run) = ahead.pop() {
+                if !std::mem::replace(&mut inside[run], true) {
+                    ahead.extend(&before[run]);
+                }
+            }
+            for (run, _) in self.runs.iter_mut().zip(&inside).filter(|(_, inside)| **inside) {
+                run.depth = (run.depth + 1).min(MAX_DEPTH);
+            }
+            loops.push(inside);
+        }
+        loops
+    }
+
+    /// The loops as they are seen from a run.
+    fn loops_from(&self, first: usize) -> Loops {
         let mut before = vec![Vec::new(); self.runs.len()];
-        let (mut state, mut back, mut path) = (vec![0u8; self.runs.len()], BTreeMap::<usize, Vec<usize>>::new(), vec![(0, 0)]);
+        let (mut state, mut back, mut path) = (vec![0u8; self.runs.len()], BTreeMap::<usize, Vec<usize>>::new(), vec![(first, 0)]);
         while let Some((run, n)) = path.last_mut() {
             state[*run] = 1;
             let Some(next) = self.runs[*run].next.get(*n).copied() else {
@@ -232,21 +271,7 @@ impl Plan {
                 _ => {}
             }
         }
-        for (head, mut ahead) in back {
-            self.back.extend(ahead.iter().map(|from| (*from, head)));
-            let mut inside = vec![false; self.runs.len()];
-            inside[head] = true;
-            while let Some(run) = ahead.pop() {
-                if !std::mem::replace(&mut inside[run], true) {
-                    ahead.extend(&before[run]);
-                }
-            }
-            for (run, _) in self.runs.iter_mut().zip(&inside).filter(|(_, inside)| **inside) {
-                run.depth = (run.depth + 1).min(MAX_DEPTH);
-            }
-            loops.push(inside);
-        }
-        loops
+        Loops { reached: state.iter().filter(|state| **state != 0).count(), back, before }
     }
 
     /// Which cells are kept: where loops are in each other, those that the inner one uses, and then those that were kept around it.
@@ -376,5 +401,25 @@ impl Plan {
     /// The cells of a set.
     pub fn members(&self, set: Set) -> Vec<u16> {
         self.cells.iter().filter(|(_, n)| set >> **n & 1 != 0).map(|(cell, _)| *cell).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workers::tests::{code, input};
+    use super::*;
+
+    /// Also if the region begins at the inner one.
+    #[test]
+    fn loops_around_others_are_told_apart() {
+        let piece = |code, pc, words: Vec<Code>| Piece { code, pc, last: pc, words, marks: vec![1], ways: Vec::new(), sides: Vec::new() };
+        let jump = |to| code(Bc::Jump, 0, 0, 0, to);
+        let enter = code(Bc::Enter, 1, 0, 0, 0);
+        let inner = piece(100, 0x1000, vec![enter, code(Bc::BrNz, 0, 2, 0, 103), jump(0x1000), jump(0x1100)]);
+        let tail = piece(200, 0x1100, vec![enter, jump(0xf00)]);
+        let head = piece(300, 0xf00, vec![enter, jump(0x1000)]);
+        let plan = Plan::of(&Input { pieces: vec![inner, tail, head], ..input(true, false) }).unwrap();
+        let depths: Vec<(usize, u32)> = plan.runs.iter().map(|run| (run.piece, run.depth)).collect();
+        assert_eq!(depths, [(0, 2), (0, 2), (0, 1), (1, 1), (2, 1)]);
     }
 }
