@@ -163,7 +163,7 @@ impl Bc {
 }
 
 /// One word.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[repr(C)]
 pub struct Code {
     pub op: Bc,

@@ -25,6 +25,8 @@ pub enum Base {
     /// The same; the first operand is not known, but the result.
     SubResult,
     AddResult,
+    /// Not of flags: a recipe of the late cell ([`super::late`]), of two operands.
+    Late(u8),
 }
 
 /// Where a flag comes from.
@@ -54,7 +56,7 @@ impl Form {
     /// All in their cells.
     pub const MEMORY: Form = Form::all(Base::Memory);
 
-    const fn all(base: Base) -> Form {
+    pub const fn all(base: Base) -> Form {
         Form { base, from: [Source::Base; 4] }
     }
 
@@ -68,11 +70,14 @@ impl Form {
         })
     }
 
-    /// The form behind a word of a piece.
-    pub fn after(mut self, plan: &Plan, piece: &Piece, n: usize) -> Form {
+    /// The form behind a word of a piece, which has a number.
+    pub fn after(mut self, plan: &Plan, (number, piece): (usize, &Piece), n: usize) -> Form {
         let c = &piece.words[n];
         if is_called(c) {
             return Form::MEMORY;
+        }
+        if let Some(late) = &plan.late {
+            return late.form((number, n), c).unwrap_or(self);
         }
         if plan.sets_flags(c) {
             return Form::of(c);
@@ -136,7 +141,7 @@ pub(super) struct FlagState {
 impl Lower<'_> {
     /// What is known of them here; `None`: all are in their cells.
     pub fn flag_state(&mut self) -> Option<FlagState> {
-        let (cells, form) = (self.plan.flags?, self.form);
+        let form = self.form;
         if form == Form::MEMORY {
             return None;
         }
@@ -145,8 +150,8 @@ impl Lower<'_> {
             (form.base != Base::Memory && form.from.contains(&Source::Base)).then(|| operands.map(|operand| self.b.use_var(operand)));
         let result = form.from.contains(&Source::Result).then(|| self.b.use_var(result));
         let mut values = [None; 4];
-        for number in (0..4).filter(|number| form.from[*number] == Source::Value) {
-            values[number] = Some(self.flag_value(cells[number]));
+        for (number, cell) in self.plan.flags.into_iter().flatten().enumerate().filter(|(number, _)| form.from[*number] == Source::Value) {
+            values[number] = Some(self.flag_value(cell));
         }
         Some(FlagState { form, operands, result, values })
     }
@@ -275,8 +280,15 @@ impl Lower<'_> {
 
     /// Stores those of a form that are computed, from what was stored.
     pub fn store_flags(&mut self, form: Form) {
-        let Some(cells) = self.plan.flags.filter(|_| form != Form::MEMORY) else { return };
+        if form == Form::MEMORY {
+            return;
+        }
         let [first, y, result] = [0, 1, 2].map(|n| self.b.ins().load(I32, ours(), self.cells, self.input.layout.flags + 4 * n));
+        if let (Base::Late(recipe), Some(late)) = (form.base, &self.plan.late) {
+            let value = self.late(recipe, [first, y]);
+            return self.put(late.cell, value);
+        }
+        let Some(cells) = self.plan.flags else { return };
         let x = self.first_of(form, first, y);
         for (number, cell) in cells.into_iter().enumerate() {
             let flag = match form.from[number] {

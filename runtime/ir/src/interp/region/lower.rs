@@ -5,7 +5,7 @@
 
 use super::super::code::{Bc, Code};
 use super::compare::Fact;
-use super::flags::{FlagState, FlagVariables, Form};
+use super::flags::{Base, FlagState, FlagVariables, Form};
 use super::flow::Only;
 use super::inline::is_inline;
 use super::kinds::{Kind, Numbers};
@@ -347,6 +347,14 @@ impl Lower<'_> {
         if let Some(value) = self.known.cells.get(&cell) {
             return *value;
         }
+        if let (Base::Late(recipe), Some(late)) = (self.form.base, &self.plan.late)
+            && late.cell == cell
+        {
+            let values = self.flag_variables.operands.map(|operand| self.b.use_var(operand));
+            let value = self.late(recipe, values);
+            self.known.cells.insert(cell, value);
+            return value;
+        }
         let value = self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8);
         self.known.cells.insert(cell, value);
         value
@@ -372,6 +380,10 @@ impl Lower<'_> {
             self.known.cells.remove(&cell);
             let variable = self.variable(cell);
             return self.b.def_var(variable, value);
+        }
+        if self.plan.late.as_ref().is_some_and(|late| late.cell == cell) {
+            self.form = Form::MEMORY;
+            self.known.cells.remove(&cell);
         }
         let same = |known: &Value| self.constant_of(value).is_some() && self.constant_of(*known) == self.constant_of(value);
         if self.known.cells.get(&cell).is_some_and(same) {

@@ -10,6 +10,7 @@ use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, reads_
 use super::flags::Form;
 use super::inline::{inline_reads, is_inline};
 use super::kinds::{Kind, kinds_of};
+use super::late::Late;
 use super::{Input, Piece, has_side, is_called};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +93,8 @@ pub struct Plan {
     heads: BTreeMap<(usize, usize), usize>,
     /// The cells of the flags that additions and subtractions set: those of the first of them.
     pub flags: Option<[u16; 4]>,
+    /// What is computed late, if there are no such flags.
+    pub late: Option<Late>,
     /// The cells that are no integers.
     pub kinds: BTreeMap<u16, Kind>,
 }
@@ -141,9 +144,11 @@ impl Plan {
             back: BTreeSet::new(),
             heads: BTreeMap::new(),
             flags,
+            late: None,
             kinds: BTreeMap::new(),
         };
         plan.kinds = kinds_of(input, &plan);
+        plan.late = if plan.flags.is_none() { Late::of(input, |cell| !plan.kinds.contains_key(&cell)) } else { None };
         plan.find_runs(input);
         let loops = plan.find_loops();
         plan.choose(input, &loops);
@@ -351,7 +356,7 @@ impl Plan {
             }
             let form = if full { Form::MEMORY } else { form };
             let Run { piece, words: (first, end), .. } = self.runs[run];
-            let behind = (first..end).fold(form, |form, n| form.after(self, &input.pieces[piece], n));
+            let behind = (first..end).fold(form, |form, n| form.after(self, (piece, &input.pieces[piece]), n));
             let next = self.runs[run].next.clone();
             ahead.extend(next.iter().enumerate().rev().filter_map(|(slot, run)| Some(((*run)?, behind, Some((node, slot))))));
             self.runs[run].nodes.push(node);
@@ -381,8 +386,9 @@ impl Plan {
         self.cells.get(&cell).map_or(0, |n| 1 << n)
     }
 
+    /// One of the flags, or computed late.
     fn is_flag(&self, cell: u16) -> bool {
-        self.flags.is_some_and(|flags| flags.contains(&cell))
+        self.flags.is_some_and(|flags| flags.contains(&cell)) || self.late.as_ref().is_some_and(|late| late.cell == cell)
     }
 
     /// A word that sets the flags, as an addition or subtraction.

@@ -11,14 +11,18 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 impl Lower<'_> {
     /// Emits a word that is no branch and does not end the block.
     pub fn word(&mut self, c: &Code) {
-        let fact = self.fact(c);
+        let (fact, late) = (self.fact(c), self.late_values());
         self.plain_word(c);
+        if let Some((recipe, values)) = late {
+            self.set_late(c.a, recipe, values);
+        }
         if let Some(fact) = fact {
             self.known.facts.insert(c.a, fact);
         }
     }
 
-    fn plain_word(&mut self, c: &Code) {
+    /// The same, without what it tells of the cell it writes.
+    pub fn plain_word(&mut self, c: &Code) {
         use Bc::*;
         macro_rules! wide {
             ($op:ident) => {{
