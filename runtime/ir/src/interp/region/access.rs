@@ -17,6 +17,9 @@ const GUARD: i64 = 1 << 14;
 
 impl Lower<'_> {
     pub fn address(&mut self, base: u16, offset: i64, narrow: bool) -> Value {
+        if narrow && offset == 0 {
+            return self.get(base);
+        }
         if narrow {
             let base = self.low(base);
             let offset = self.k32(offset as u32);

@@ -30,6 +30,8 @@ pub(super) enum Fact {
     Overflow(Pair),
     /// 1 if the first is not below the second, unsigned.
     Carry(Pair),
+    /// 0 only if these are the same, of 64 bits.
+    Other(Value, Value),
     /// All bits of an operand turned.
     Not(Operand),
 }
@@ -114,7 +116,9 @@ impl Lower<'_> {
                 Some(Fact::Difference(pair)) => Fact::Sign(*pair),
                 _ => return None,
             },
+            Bc::Xor => Fact::Other(self.get(c.b), self.get(c.c)),
             Bc::XorI if c.imm == u32::MAX.into() => Fact::Not(self.operand(c.b)),
+            Bc::XorI => Fact::Other(self.get(c.b), self.k64(c.imm)),
             Bc::Overflow32 => {
                 let carry = self.get(c.imm as u16);
                 let turned = match (self.operand(c.c), self.known.facts.get(&c.c)) {

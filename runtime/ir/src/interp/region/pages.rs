@@ -1,7 +1,7 @@
 //! Accesses of a region to memory that the host does not map: pages that were found already are not looked up again.
 //!
 //! Each place that accesses memory by the same base has a *slot* in memory: the virtual page it used last, and what to add for the host's address. A page
-//! that a slot has is found in seven host instructions; else, out of line, it comes from the TLB's front, or by a call. Slots are empty when a region is
+//! that a slot has is found in six host instructions or seven; else, out of line, it comes from the TLB's front, or by a call. Slots are empty when a region is
 //! entered, so whatever makes the TLB forget a page, which asks for attention first, makes slots forget it. Accesses to constant offsets from one base that
 //! follow each other are checked once, as in the quick tier; if they lie on two pages the interpreter goes on.
 
@@ -153,15 +153,22 @@ impl Lower<'_> {
         if let Some(slot) = slot {
             let (miss, hit) = (self.b.create_block(), self.b.create_block());
             let page = self.b.ins().load(I64, ours(), self.cells, slot);
-            let mut inside = self.b.ins().isub(va, page);
             let bits = all.align.trailing_ones();
-            if bits != 0 {
-                // Bits that are to be 0 make it large.
-                let bits = self.k32(bits);
-                inside = self.b.ins().rotr(inside, bits);
-            }
-            let last = self.k64((PAGE_SIZE as i64 - all.size) as u64 >> bits);
-            let found = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, inside, last);
+            let found = if all.size == 1 << bits {
+                // Bits that are to be 0 make it another page.
+                let mask = self.k64(!(PAGE_SIZE - 1) | u64::from(all.align));
+                let place = self.b.ins().band(va, mask);
+                self.b.ins().icmp(IntCC::Equal, place, page)
+            } else {
+                let mut inside = self.b.ins().isub(va, page);
+                if bits != 0 {
+                    // They make it large.
+                    let bits = self.k32(bits);
+                    inside = self.b.ins().rotr(inside, bits);
+                }
+                let last = self.k64((PAGE_SIZE as i64 - all.size) as u64 >> bits);
+                self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, inside, last)
+            };
             self.b.set_cold_block(miss);
             self.b.ins().brif(found, hit, &[], miss, &[]);
             self.b.switch_to_block(hit);

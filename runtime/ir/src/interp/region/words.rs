@@ -1,12 +1,13 @@
 //! Integer words of a region, and conditions of its branches.
 
 use super::super::code::{Bc, Code};
+use super::compare::Fact;
 use super::inline::is_inline;
 use super::lower::{Lower, ours};
 use crate::interp::quick::flags_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
 
 impl Lower<'_> {
     /// Emits a word that is no branch and does not end the block.
@@ -205,22 +206,36 @@ impl Lower<'_> {
         let by = self.get(c.c);
         let narrow = matches!(c.op, Shl32 | Sar32 | Ror32);
         let value = if narrow { self.low(c.b) } else { self.get(c.b) };
-        let bits = self.k64(if narrow { 32 } else { 64 });
+        let bits = if narrow { 32 } else { 64 };
+        let is_less = self.most(by) < bits;
         let shifted = match c.op {
             Ror32 | Ror64 => self.b.ins().rotr(value, by),
             Sar32 | Sar64 => {
-                let most = self.k64(if narrow { 31 } else { 63 });
-                let by = self.b.ins().umin(by, most);
+                let most = self.k64(bits - 1);
+                let by = if is_less { by } else { self.b.ins().umin(by, most) };
                 self.b.ins().sshr(value, by)
             }
             _ => {
                 let shifted = if c.op == Shr { self.b.ins().ushr(value, by) } else { self.b.ins().ishl(value, by) };
+                let bits = self.k64(bits);
                 let fits = self.b.ins().icmp(IntCC::UnsignedLessThan, by, bits);
                 let none = if narrow { self.k32(0) } else { self.k64(0) };
-                self.b.ins().select(fits, shifted, none)
+                if is_less { shifted } else { self.b.ins().select(fits, shifted, none) }
             }
         };
         if narrow { self.set_narrow(c.a, shifted) } else { self.set(c.a, shifted) }
+    }
+
+    /// What a value of 64 bits is at most, as far as the operation that made it says.
+    fn most(&self, value: Value) -> u64 {
+        let dfg = &self.b.func.dfg;
+        let ValueDef::Result(inst, _) = dfg.value_def(dfg.resolve_aliases(value)) else { return u64::MAX };
+        match dfg.insts[inst] {
+            InstructionData::Binary { opcode: Opcode::Band, args } => {
+                args.iter().filter_map(|arg| self.constant_of(*arg)).min().unwrap_or(u64::MAX)
+            }
+            _ => u64::MAX,
+        }
     }
 
     fn shift_by_constant(&mut self, c: &Code) {
@@ -302,6 +317,10 @@ impl Lower<'_> {
             return truth;
         }
         let condition = match c.op {
+            BrNz | BrZ if let Some(Fact::Other(x, y)) = self.known.facts.get(&c.b).copied() => {
+                let condition = if c.op == BrNz { IntCC::NotEqual } else { IntCC::Equal };
+                return self.b.ins().icmp(condition, x, y);
+            }
             BrNz => return self.get(c.b),
             BrZ => {
                 let (b, zero) = (self.get(c.b), self.k64(0));
