@@ -1,7 +1,7 @@
 //! Accesses of a region to memory that the host does not map: pages that were found already are not looked up again.
 //!
 //! Each place that accesses memory by the same base has a *slot* in memory: the virtual page it used last, and what to add for the host's address. A page
-//! that a slot has is found in six host instructions or seven; else, out of line, it comes from the TLB's front, or by a call. Slots are empty when a region is
+//! that a slot has is found in seven host instructions; else, out of line, it comes from the TLB's front, or by a call. Slots are empty when a region is
 //! entered, so whatever makes the TLB forget a page, which asks for attention first, makes slots forget it. Accesses to constant offsets from one base that
 //! follow each other are checked once, as in the quick tier; if they lie on two pages the interpreter goes on.
 
@@ -12,7 +12,7 @@ use super::plan::written;
 use crate::interp::quick::Together;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{Block, InstBuilder, Value};
+use cranelift_codegen::ir::{Block, InstBuilder, InstructionData, Opcode, Value};
 use emu_memory::{FRONT_BITS, Front, PAGE_BITS, PAGE_SIZE};
 use std::mem::offset_of;
 
@@ -20,6 +20,8 @@ use std::mem::offset_of;
 pub const MAX_SLOTS: usize = 16;
 /// The page of an empty slot: no address of 32 bits is near it.
 pub const EMPTY: u64 = 1 << 63;
+/// Operations that are looked at for where an address comes from.
+const DEEPEST: u32 = 8;
 /// Bytes that accesses of one check may span.
 const SPAN: i64 = 512;
 
@@ -149,12 +151,12 @@ impl Lower<'_> {
         let stored = (a.write && !probe).then(|| self.get(c.a));
         let fast = self.b.create_block();
         let host = self.b.append_block_param(fast, I64);
-        let slot = self.slot(&all, (read, write));
+        let slot = if self.is_scattered(va, DEEPEST) { None } else { self.slot(&all, (read, write)) };
         if let Some(slot) = slot {
             let (miss, hit) = (self.b.create_block(), self.b.create_block());
             let page = self.b.ins().load(I64, ours(), self.cells, slot);
             let bits = all.align.trailing_ones();
-            let found = if all.size == 1 << bits {
+            let found = if bits > 0 && all.size == 1 << bits {
                 // Bits that are to be 0 make it another page.
                 let mask = self.k64(!(PAGE_SIZE - 1) | u64::from(all.align));
                 let place = self.b.ins().band(va, mask);
@@ -234,6 +236,19 @@ impl Lower<'_> {
                 self.b.ins().jump(on, &[]);
                 self.b.switch_to_block(on);
             }
+        }
+    }
+
+    /// An address is that of an element of an array, whose index says little of where the next one will be: a slot would hardly have its page.
+    fn is_scattered(&self, va: Value, deep: u32) -> bool {
+        let Some(deep) = deep.checked_sub(1) else { return false };
+        match self.made_by(va) {
+            Some(InstructionData::Unary { opcode: Opcode::Uextend | Opcode::Ireduce, arg }) => self.is_scattered(arg, deep),
+            Some(InstructionData::Binary { opcode: Opcode::Iadd, args }) => args.iter().any(|arg| self.is_scattered(*arg, deep)),
+            Some(InstructionData::Binary { opcode: Opcode::Ishl, args: [index, by] }) => {
+                self.constant_of(by).is_some_and(|by| by > 0 && by < 6 && self.most(index, DEEPEST) > PAGE_SIZE >> by)
+            }
+            _ => false,
         }
     }
 

@@ -207,7 +207,7 @@ impl Lower<'_> {
         let narrow = matches!(c.op, Shl32 | Sar32 | Ror32);
         let value = if narrow { self.low(c.b) } else { self.get(c.b) };
         let bits = if narrow { 32 } else { 64 };
-        let is_less = self.most(by) < bits;
+        let is_less = self.most(by, 2) < bits;
         let shifted = match c.op {
             Ror32 | Ror64 => self.b.ins().rotr(value, by),
             Sar32 | Sar64 => {
@@ -226,15 +226,26 @@ impl Lower<'_> {
         if narrow { self.set_narrow(c.a, shifted) } else { self.set(c.a, shifted) }
     }
 
-    /// What a value of 64 bits is at most, as far as the operation that made it says.
-    fn most(&self, value: Value) -> u64 {
+    /// The instruction that a value is the result of.
+    pub fn made_by(&self, value: Value) -> Option<InstructionData> {
         let dfg = &self.b.func.dfg;
-        let ValueDef::Result(inst, _) = dfg.value_def(dfg.resolve_aliases(value)) else { return u64::MAX };
-        match dfg.insts[inst] {
-            InstructionData::Binary { opcode: Opcode::Band, args } => {
-                args.iter().filter_map(|arg| self.constant_of(*arg)).min().unwrap_or(u64::MAX)
-            }
-            _ => u64::MAX,
+        let ValueDef::Result(inst, _) = dfg.value_def(dfg.resolve_aliases(value)) else { return None };
+        Some(dfg.insts[inst])
+    }
+
+    /// What a value is at most, as far as the last few operations that made it say.
+    pub fn most(&self, value: Value, deep: u32) -> u64 {
+        let all = u64::MAX >> (64 - self.b.func.dfg.value_type(value).bits().min(64));
+        let most = |value| deep.checked_sub(1).map_or(all, |deep| self.most(value, deep).min(all));
+        match self.made_by(value) {
+            Some(InstructionData::Unary { opcode: Opcode::Uextend | Opcode::Ireduce, arg }) => most(arg),
+            Some(InstructionData::Load { opcode: Opcode::Uload8, .. }) => 0xff,
+            Some(InstructionData::Binary { opcode: Opcode::Band, args: [x, y] }) => most(x).min(most(y)),
+            Some(InstructionData::Binary { opcode: Opcode::Ushr, args: [x, by] }) => match self.constant_of(by) {
+                Some(by) if by < 64 => most(x) >> by,
+                _ => all,
+            },
+            _ => self.constant_of(value).unwrap_or(all),
         }
     }
 
