@@ -331,10 +331,8 @@ impl Plan {
             }
         }
         let state = |cell: &u16| *cell < input.layout.state && !self.is_flag(*cell);
-        // What is hardly read needs its register for the exits only: then a store is as good.
-        let gain = |[reads, writes]: [u64; 2]| 2 * reads + if 4 * reads >= writes { writes } else { 0 };
-        let gains = uses.into_iter().filter(|(cell, _)| state(cell)).map(|(cell, uses)| (cell, gain(uses)));
-        let mut gains: Vec<(u16, u64)> = gains.filter(|(_, gain)| *gain > 0).collect();
+        let gain = |[reads, writes]: [u64; 2]| 2 * reads + writes;
+        let mut gains: Vec<(u16, u64)> = uses.into_iter().filter(|(cell, _)| state(cell)).map(|(cell, uses)| (cell, gain(uses))).collect();
         gains.sort_by_key(|(cell, gain)| (std::cmp::Reverse(*gain), *cell));
         gains.into_iter().map(|(cell, _)| cell).collect()
     }

@@ -6,7 +6,7 @@ use super::inline::is_inline;
 use super::lower::{Lower, ours};
 use crate::interp::quick::flags_of;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
 
 impl Lower<'_> {
@@ -98,6 +98,12 @@ impl Lower<'_> {
                 let by = self.k64((c.x & 63).into());
                 let value = self.b.ins().ushr(turned, by);
                 self.set(c.a, value);
+            }
+            Sext if c.imm == u32::MAX.into() && matches!(c.x, 48 | 56) => {
+                let b = self.get(c.b);
+                let part = self.b.ins().ireduce(if c.x == 56 { I8 } else { I16 }, b);
+                let value = self.b.ins().sextend(I32, part);
+                self.set_narrow(c.a, value);
             }
             Sext => {
                 let (b, by, mask) = (self.get(c.b), self.k64((c.x & 63).into()), self.k64(c.imm));
