@@ -150,7 +150,8 @@ impl Lower<'_> {
         let va = self.address(all.base, all.offset, all.narrow);
         let stored = (a.write && !probe).then(|| self.get(c.a));
         let fast = self.b.create_block();
-        let host = self.b.append_block_param(fast, I64);
+        // Not the host's address: most accesses add it themselves.
+        let addend = self.b.append_block_param(fast, I64);
         let slot = if self.is_scattered(va, DEEPEST) { None } else { self.slot(&all, (read, write)) };
         if let Some(slot) = slot {
             let (miss, hit) = (self.b.create_block(), self.b.create_block());
@@ -175,8 +176,7 @@ impl Lower<'_> {
             self.b.ins().brif(found, hit, &[], miss, &[]);
             self.b.switch_to_block(hit);
             let addend = self.b.ins().load(I64, ours(), self.cells, slot + 8);
-            let host = self.b.ins().iadd(addend, va);
-            self.jump_with(fast, host);
+            self.jump_with(fast, addend);
             self.b.switch_to_block(miss);
         }
         let (line, found) = self.front_has(va, &all, (read, write));
@@ -219,6 +219,7 @@ impl Lower<'_> {
         }
         self.known = known;
         self.b.switch_to_block(fast);
+        let host = self.b.ins().iadd(addend, va);
         if !alone {
             self.known.pages.push(Page { of: all, read, write, step: 0, host });
         }
@@ -268,7 +269,7 @@ impl Lower<'_> {
         Some(self.input.layout.slots + 16 * number as i32)
     }
 
-    /// Goes on with the host address for a line of the front, which the slot has then.
+    /// Goes on with the addend of a line of the front, which the slot has then.
     fn fill(&mut self, slot: Option<i32>, va: Value, line: Value, fast: Block) {
         let addend = self.b.ins().load(I64, ours(), line, offset_of!(Front, addend) as i32);
         if let Some(slot) = slot {
@@ -277,8 +278,7 @@ impl Lower<'_> {
             self.b.ins().store(ours(), page, self.cells, slot);
             self.b.ins().store(ours(), addend, self.cells, slot + 8);
         }
-        let host = self.b.ins().iadd(addend, va);
-        self.jump_with(fast, host);
+        self.jump_with(fast, addend);
     }
 
     /// The line of the front for an address, and whether it has all that is accessed from there on.
