@@ -254,7 +254,7 @@ fn unaligned(cells: &mut [u64], space: &Space, kind: Kind, at: u64, esr: u64) ->
     const STORE: u64 = 1 << 10;
     /// A reversed half word has the address of the word's other end.
     const OTHER_END: u64 = 1 << 12;
-    let at = if esr & (WORD | OTHER_END) == OTHER_END { at ^ 2 } else { at };
+    let at = if esr & OTHER_END != 0 { at ^ 2 } else { at };
     let register = (esr >> 5 & 31) as usize;
     // Of the word's bytes, those that count.
     let part = match (esr & WORD != 0, kind.little) {
