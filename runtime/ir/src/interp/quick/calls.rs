@@ -11,7 +11,7 @@ use crate::guest::{AccessKind, BlockKey, Isa};
 use crate::op::Op;
 use emu_memory::PAGE_BITS;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a call returns: a value, and whether the code goes on (0) or leaves.
 #[repr(C)]
@@ -189,6 +189,30 @@ pub extern "sysv64" fn gather<I: Isa>(run: &mut Run<'_, I>) -> Done {
     // SAFETY: as in `serve`.
     unsafe { &mut *run.cx }.gather();
     Done { value: 0, leave: 0 }
+}
+
+/// Code, or 0; and the pc it is for.
+#[repr(C)]
+pub struct Known {
+    native: u64,
+    pc: u64,
+}
+
+/// A jump after which the block key may be another, if the jump cache has the next block and nothing asks for attention. It computes nothing that the host's
+/// MXCSR, which is the guest's here, could change.
+pub extern "sysv64" fn known<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> Known {
+    // SAFETY: as in `serve`.
+    let cx = unsafe { &mut *run.cx };
+    // SAFETY: the keeper keeps the attention word.
+    let attention = unsafe { &*(cx.attention as *const AtomicU32) };
+    if !run.counted && attention.load(Ordering::Relaxed) != 0 || cx.interrupted() {
+        return Known { native: 0, pc };
+    }
+    let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
+    let native = cx.known_jump(pc, key).map_or(0, |entry| entry.native);
+    let native = if native == run.no_code { 0 } else { native };
+    cx.stats.rekeys += u64::from(native != 0);
+    Known { native, pc }
 }
 
 /// A jump after which the block key may be another: the next block's code, or 0 to leave.

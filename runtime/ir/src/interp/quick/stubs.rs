@@ -164,10 +164,17 @@ impl Stubs {
             ; ldmxcsr [rbx + mxcsr]
             ; jmp rsi
         );
-        let (rekey, function) = (m.here(), calls::rekey::<I> as *const () as usize);
+        let (rekey, known, function) = (m.here(), calls::known::<I> as *const () as usize, calls::rekey::<I> as *const () as usize);
         let (find, found) = (m.ops.new_dynamic_label(), m.ops.new_dynamic_label());
         dynasm!(m.ops
             ; .arch x64
+            ; mov rdi, [rbx + run]
+            ; mov rsi, rax
+            ; mov r10, QWORD known as i64
+            ; call r10
+            ; test rax, rax
+            ; jnz =>found
+            ; mov rax, rdx
             ; mov r10, QWORD function as i64
             ; =>find
             ; mov [rbx + left], r15
