@@ -117,7 +117,9 @@ fn recipe(p: &Piece, n: usize, state: u16) -> Option<(Vec<Code>, [Option<u16>; 2
     values.extend(wanted.into_keys());
     words.reverse();
     let narrow = |cell: &u16| words.iter().any(|c| is_narrow(c.op) && inputs(c).is_some_and(|inputs| inputs.contains(cell)));
-    if values.len() > 2 || !values.iter().all(narrow) {
+    // A temporary may be one of the values, and have been something else before.
+    let reused = words.iter().any(|c| c.a >= state && values.contains(&c.a));
+    if values.len() > 2 || reused || !values.iter().all(narrow) {
         return None;
     }
     let (mut names, mut from) = (BTreeMap::new(), [None; 2]);
@@ -169,5 +171,67 @@ impl Lower<'_> {
             made = c.a;
         }
         self.get(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workers::tests::{code, input};
+    use super::*;
+
+    /// What MicroBlaze's CMPU makes of two cells, by temporaries from 40 on, behind some words.
+    fn compared(before: &[Code], x: u16, y: u16) -> Vec<Code> {
+        let mut words = before.to_vec();
+        words.extend([
+            code(Bc::Sub32, 40, x, y, 0),
+            code(Bc::CmpUlt, 41, x, y, 0),
+            code(Bc::Extract, 42, 40, 0, 0x7fff_ffff),
+            Code { x: 31, ..code(Bc::Shl32I, 40, 41, 0, 0) },
+            code(Bc::Or, 18, 42, 40, 0),
+        ]);
+        words
+    }
+
+    fn piece(words: Vec<Code>) -> Piece {
+        Piece { code: 100, pc: 0x1000, last: 0x1000, words, marks: vec![1], ways: Vec::new(), sides: Vec::new() }
+    }
+
+    fn made(words: Vec<Code>) -> Option<(Vec<Code>, [Option<u16>; 2])> {
+        let last = words.len() - 1;
+        recipe(&piece(words), last, 32)
+    }
+
+    #[test]
+    fn recipes_are_the_same_for_other_cells() {
+        let load = Code { x: 32, ..code(Bc::Load32, 5, 3, 0, 0) };
+        let (one, from) = made(compared(&[load], 5, 6)).unwrap();
+        let (other, values) = made(compared(&[], 7, 18)).unwrap();
+        assert_eq!((from, values), ([Some(5), Some(6)], [Some(7), Some(18)]));
+        assert_eq!((one.len(), &one), (5, &other));
+    }
+
+    #[test]
+    fn values_are_there_behind_the_last_word() {
+        let mut words = compared(&[], 5, 6);
+        words.insert(2, code(Bc::MovI, 5, 0, 0, 1));
+        assert!(made(words).is_none(), "overwritten");
+        let load = Code { x: 32, ..code(Bc::Load32, 40, 3, 0, 0) };
+        assert!(made(compared(&[load], 5, 40)).is_none(), "the temporary that the sign is in later");
+        let sum = [code(Bc::Add32I, 40, 5, 0, 1), code(Bc::Extract, 41, 40, 0, 0xff), load, code(Bc::Sub32, 18, 41, 40, 0)];
+        assert!(made(sum.to_vec()).is_none(), "the temporary that the sum was in before");
+        let mut words = compared(&[], 5, 6);
+        words.insert(0, code(Bc::BrNz, 0, 2, 0, 103));
+        assert!(made(words).is_none(), "somebody leads into the middle");
+    }
+
+    #[test]
+    fn the_cell_is_hardly_read() {
+        let mut pieces = vec![piece(compared(&[code(Bc::Enter, 1, 0, 0, 0)], 5, 6)); 5];
+        let late = |pieces: &Vec<Piece>| Late::of(&Input { pieces: pieces.clone(), ..input(true, false) }, |_| true).map(|late| late.cell);
+        assert_eq!(late(&pieces), Some(18));
+        for piece in &mut pieces[..2] {
+            piece.words.insert(1, code(Bc::Mov, 3, 18, 0, 0));
+        }
+        assert_eq!(late(&pieces), None);
     }
 }
