@@ -173,12 +173,13 @@ impl Shape {
         self.constants + offset_of!(Constants, zero) as i32
     }
 
-    /// The cells of these blocks' words that the key depends on.
+    /// The cells of these blocks' words that the key depends on; helpers may write any, which is [`u16::MAX`].
     pub fn keys_written(&self, pieces: &[Piece]) -> Vec<u16> {
         let words = pieces.iter().flat_map(|piece| &piece.words);
         let mut keys: Vec<u16> = words.flat_map(written).filter(|cell| self.role(*cell) & KEY != 0).collect();
         keys.sort_unstable();
         keys.dedup();
+        keys.extend(pieces.iter().any(Piece::calls).then_some(u16::MAX));
         keys
     }
 
