@@ -712,20 +712,16 @@ impl Builder {
             (Cond::Ult, _, Some(0)) => return self.iconst(Type::I1, 0),
             (Cond::Ule, Some(0), _) => return self.iconst(Type::I1, 1),
             (Cond::Ule, _, Some(x)) if x == ty.mask() => return self.iconst(Type::I1, 1),
-            (Cond::Slt | Cond::Sle, _, Some(0)) | (Cond::Slt | Cond::Sle, Some(0), _) => {
-                let (x, below) =
-                    if self.as_const(b) == Some(0) { (a, cond) } else { (b, if cond == Cond::Slt { Cond::Sle } else { Cond::Slt }) };
-                if let Some(sign) = self.sign(x) {
-                    let negative = match below {
-                        Cond::Slt => sign,
-                        _ => {
-                            let zero = self.iconst(ty, 0);
-                            let zero = self.cmp(Cond::Eq, x, zero);
-                            self.binary(Op::Or, sign, zero)
-                        }
-                    };
-                    return if x == a { negative } else { self.unary(Op::Not, negative) };
+            (Cond::Slt | Cond::Sle, _, Some(0)) if let Some(sign) = self.sign(a) => {
+                if cond == Cond::Slt {
+                    return sign;
                 }
+                let zero = self.cmp(Cond::Eq, a, b);
+                return self.binary(Op::Or, sign, zero);
+            }
+            (Cond::Slt | Cond::Sle, Some(0), _) if self.sign(b).is_some() => {
+                let turned = self.cmp(if cond == Cond::Slt { Cond::Sle } else { Cond::Slt }, b, a);
+                return self.unary(Op::Not, turned);
             }
             (Cond::Eq | Cond::Ne, _, Some(x)) => {
                 let flip = (cond == Cond::Eq) == (x == 0);

@@ -198,14 +198,19 @@ pub struct Known {
     pc: u64,
 }
 
+/// Something asks for attention, or an interrupt is to be taken.
+fn is_disturbed<I: Isa>(run: &Run<'_, I>, cx: &Context<I>) -> bool {
+    // SAFETY: the keeper keeps the attention word.
+    let attention = unsafe { &*(cx.attention as *const AtomicU32) };
+    !run.counted && attention.load(Ordering::Relaxed) != 0 || cx.interrupted()
+}
+
 /// A jump after which the block key may be another, if the jump cache has the next block and nothing asks for attention. It computes nothing that the host's
 /// MXCSR, which is the guest's here, could change.
 pub extern "sysv64" fn known<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> Known {
     // SAFETY: as in `serve`.
     let cx = unsafe { &mut *run.cx };
-    // SAFETY: the keeper keeps the attention word.
-    let attention = unsafe { &*(cx.attention as *const AtomicU32) };
-    if !run.counted && attention.load(Ordering::Relaxed) != 0 || cx.interrupted() {
+    if is_disturbed(run, cx) {
         return Known { native: 0, pc };
     }
     let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
@@ -217,21 +222,18 @@ pub extern "sysv64" fn known<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> Known {
 
 /// A jump after which the block key may be another: the next block's code, or 0 to leave.
 pub extern "sysv64" fn rekey<I: Isa>(run: &mut Run<'_, I>, pc: u64) -> u64 {
+    let Known { native, .. } = known(run, pc);
+    if native != 0 {
+        return native;
+    }
     // SAFETY: as in `serve`.
     let cx = unsafe { &mut *run.cx };
     cx.stats.rekeys += 1;
-    if !run.counted && run.bus.attention().load(Ordering::Relaxed) != 0 {
-        run.leave = Leave::Rekey(pc);
-        return 0;
-    }
-    if cx.interrupted() {
+    if is_disturbed(run, cx) {
         run.leave = Leave::Rekey(pc);
         return 0;
     }
     let key = cx.isa.block_key(&cx.cells[..cx.state_cells]);
-    if let Some(entry) = cx.known_jump(pc, key).filter(|entry| entry.native != run.no_code) {
-        return entry.native;
-    }
     find(run, pc, key.0)
 }
 

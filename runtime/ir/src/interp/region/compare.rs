@@ -8,7 +8,7 @@ use super::flags::Source;
 use super::lower::Lower;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{InstBuilder, Opcode, Value, ValueDef};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
 
 /// What is compared: of 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,15 +89,18 @@ pub(super) enum Condition {
 }
 
 impl Lower<'_> {
-    /// The number that a value is, if that is known.
-    pub fn constant_of(&self, value: Value) -> Option<u64> {
+    /// The instruction that a value is the result of.
+    pub fn made_by(&self, value: Value) -> Option<InstructionData> {
         let dfg = &self.b.func.dfg;
         let ValueDef::Result(inst, _) = dfg.value_def(dfg.resolve_aliases(value)) else { return None };
-        let imm = match dfg.insts[inst] {
-            cranelift_codegen::ir::InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => imm.bits() as u64,
-            _ => return None,
-        };
-        Some(if dfg.value_type(value) == I32 { imm & u64::from(u32::MAX) } else { imm })
+        Some(dfg.insts[inst])
+    }
+
+    /// The number that a value is, if that is known.
+    pub fn constant_of(&self, value: Value) -> Option<u64> {
+        let Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) = self.made_by(value) else { return None };
+        let imm = imm.bits() as u64;
+        Some(if self.b.func.dfg.value_type(value) == I32 { imm & u64::from(u32::MAX) } else { imm })
     }
 
     /// A cell of 32 bits, as an operand.

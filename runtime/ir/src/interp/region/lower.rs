@@ -347,8 +347,8 @@ impl Lower<'_> {
         if let Some(value) = self.known.cells.get(&cell) {
             return *value;
         }
-        if let (Base::Late(recipe), Some(late)) = (self.form.base, &self.plan.late)
-            && late.cell == cell
+        if let Base::Late(recipe) = self.form.base
+            && self.plan.is_late(cell)
         {
             let values = self.flag_variables.operands.map(|operand| self.b.use_var(operand));
             let value = self.late(recipe, values);
@@ -381,7 +381,7 @@ impl Lower<'_> {
             let variable = self.variable(cell);
             return self.b.def_var(variable, value);
         }
-        if self.plan.late.as_ref().is_some_and(|late| late.cell == cell) {
+        if self.plan.is_late(cell) {
             self.form = Form::MEMORY;
             self.known.cells.remove(&cell);
         }

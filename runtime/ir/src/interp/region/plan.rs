@@ -228,10 +228,9 @@ impl Plan {
     /// The loops, by what is in them. A region begins where jumps back are most frequent, which is the head of an inner loop: seen from there, what is around
     /// it has the same head. So they are looked for from the block from which most loops have heads of their own.
     fn find_loops(&mut self) -> Vec<Vec<bool>> {
-        let from = |head: usize| self.loops_from(head);
-        let mut best = from(0);
+        let mut best = self.loops_from(0);
         for head in self.heads.iter().filter(|((_, word), run)| *word == 0 && **run != 0).map(|(_, run)| *run) {
-            let other = from(head);
+            let other = self.loops_from(head);
             if other.reached == best.reached && other.back.len() > best.back.len() {
                 best = other;
             }
@@ -384,9 +383,14 @@ impl Plan {
         self.cells.get(&cell).map_or(0, |n| 1 << n)
     }
 
+    /// Computed late.
+    pub fn is_late(&self, cell: u16) -> bool {
+        self.late.as_ref().is_some_and(|late| late.cell == cell)
+    }
+
     /// One of the flags, or computed late.
     fn is_flag(&self, cell: u16) -> bool {
-        self.flags.is_some_and(|flags| flags.contains(&cell)) || self.late.as_ref().is_some_and(|late| late.cell == cell)
+        self.flags.is_some_and(|flags| flags.contains(&cell)) || self.is_late(cell)
     }
 
     /// A word that sets the flags, as an addition or subtraction.

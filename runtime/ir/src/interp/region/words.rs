@@ -7,7 +7,7 @@ use super::lower::{Lower, ours};
 use crate::interp::quick::flags_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
-use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value};
 
 impl Lower<'_> {
     /// Emits a word that is no branch and does not end the block.
@@ -230,13 +230,6 @@ impl Lower<'_> {
             }
         };
         if narrow { self.set_narrow(c.a, shifted) } else { self.set(c.a, shifted) }
-    }
-
-    /// The instruction that a value is the result of.
-    pub fn made_by(&self, value: Value) -> Option<InstructionData> {
-        let dfg = &self.b.func.dfg;
-        let ValueDef::Result(inst, _) = dfg.value_def(dfg.resolve_aliases(value)) else { return None };
-        Some(dfg.insts[inst])
     }
 
     /// What a value is at most, as far as the last few operations that made it say.
