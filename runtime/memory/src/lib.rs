@@ -10,12 +10,14 @@ mod keeper;
 mod ram;
 mod space;
 mod tlb;
+mod windows;
 
 pub use bus::{Attention, GuestBus, PhysBus, RamSlice};
 pub use keeper::{CodeKeeper, HeldKeepers};
 pub use ram::{LINE_SIZE, MemoryError, PAGE_BITS, PAGE_SIZE, RamBlock};
 pub use space::{AddressSpace, Found, Region, Target};
 pub use tlb::{FRONT_BITS, Flushed, Front, MMU_INDICES, SoftTlb, TlbFill, TlbPage};
+pub use windows::{WINDOW_INDICES, window_offset};
 
 /// A guest virtual address, in bytes; 32-bit guests use the low half.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]

@@ -6,8 +6,12 @@
 //! Bytes are only ever touched by atomic operations, so racing guests race as they would on hardware and never cause host undefined behaviour.
 
 use crate::keeper::{CodeKeeper, HeldKeepers, Keepers};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-use std::ptr::NonNull;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::process::{Resource, getrlimit};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -29,16 +33,16 @@ pub enum MemoryError {
         /// Its size, bytes.
         size: u64,
         /// What the host said.
-        source: rustix::io::Errno,
+        source: Errno,
     },
     /// A block of no bytes.
     #[error("the memory `{0}` has size 0: give it a size")]
     Empty(String),
 }
 
-/// Anonymous zeroed host memory; pages come into being when touched.
+/// Zeroed host memory; pages come into being when touched.
 #[derive(Debug)]
-struct Mapping {
+pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
     /// Bytes mapped in front of it, and behind it, that nobody may touch.
@@ -51,15 +55,35 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    fn new(len: usize) -> Result<Mapping, rustix::io::Errno> {
+    fn new(len: usize) -> Result<Mapping, Errno> {
         Mapping::map(len, 0, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    fn map(len: usize, guard: usize, protection: ProtFlags) -> Result<Mapping, rustix::io::Errno> {
-        let whole = guard.checked_mul(2).and_then(|guards| guards.checked_add(len)).ok_or(rustix::io::Errno::NOMEM)?;
+    /// Anonymous memory between two guards.
+    pub fn map(len: usize, guard: usize, protection: ProtFlags) -> Result<Mapping, Errno> {
+        let whole = guard.checked_mul(2).and_then(|guards| guards.checked_add(len)).ok_or(Errno::NOMEM)?;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
-        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), whole, protection, MapFlags::PRIVATE | MapFlags::NORESERVE)? };
-        NonNull::new(base.cast::<u8>().wrapping_add(guard)).map(|base| Mapping { base, len, guard }).ok_or(rustix::io::Errno::NOMEM)
+        let base = unsafe { mmap_anonymous(null_mut(), whole, protection, MapFlags::PRIVATE | MapFlags::NORESERVE)? };
+        NonNull::new(base.cast::<u8>().wrapping_add(guard)).map(|base| Mapping { base, len, guard }).ok_or(Errno::NOMEM)
+    }
+
+    /// A file of memory, and all of it mapped: who has the file maps parts of it again.
+    fn file(name: &str, len: usize) -> Result<(Mapping, OwnedFd), Errno> {
+        // The host kills who makes a file larger than this.
+        if getrlimit(Resource::Fsize).current.is_some_and(|most| (len as u64) > most) {
+            return Err(Errno::FBIG);
+        }
+        let file = memfd_create(name.split('\0').next().unwrap_or_default(), MemfdFlags::CLOEXEC)?;
+        ftruncate(&file, len as u64)?;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+        // SAFETY: a fresh mapping of a file of our own at an address of the kernel's choice aliases nothing.
+        let base = unsafe { mmap(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, &file, 0)? };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        Ok((Mapping { base, len, guard: 0 }, file))
+    }
+
+    pub fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
     }
 }
 
@@ -84,6 +108,8 @@ pub struct RamBlock {
     name: String,
     size: u64,
     bytes: Mapping,
+    /// Where the bytes are, if they can be mapped a second time.
+    file: Option<OwnedFd>,
     pages: Mapping,
     keepers: Keepers,
 }
@@ -112,27 +138,34 @@ macro_rules! accessors {
 impl RamBlock {
     /// Maps a zeroed block of `size` bytes called `name`.
     pub fn new(name: &str, size: u64) -> Result<Arc<RamBlock>, MemoryError> {
-        RamBlock::mapped(name, size, Mapping::new)
+        let shared = |len| Mapping::file(name, len).map(|(bytes, file)| (bytes, Some(file)));
+        RamBlock::mapped(name, size, |len| shared(len).or_else(|_| Mapping::new(len).map(|bytes| (bytes, None))))
     }
 
     /// Takes `size` bytes of the host's addresses, with nothing there, between two guards of `guard` bytes where nothing will ever be: whoever asked maps
     /// parts of it ([`RamBlock::host`]), and keeps this type's methods that touch bytes from those that are not mapped. What is known of code in its pages
     /// is kept as for any block.
     pub fn reserve(name: &str, size: u64, guard: usize) -> Result<Arc<RamBlock>, MemoryError> {
-        RamBlock::mapped(name, size, |len| Mapping::map(len, guard, ProtFlags::empty()))
+        RamBlock::mapped(name, size, |len| Mapping::map(len, guard, ProtFlags::empty()).map(|bytes| (bytes, None)))
     }
 
-    fn mapped(name: &str, size: u64, map: impl FnOnce(usize) -> Result<Mapping, rustix::io::Errno>) -> Result<Arc<RamBlock>, MemoryError> {
+    fn mapped(
+        name: &str,
+        size: u64,
+        map: impl FnOnce(usize) -> Result<(Mapping, Option<OwnedFd>), Errno>,
+    ) -> Result<Arc<RamBlock>, MemoryError> {
         if size == 0 {
             return Err(MemoryError::Empty(name.into()));
         }
         let fail = |source| MemoryError::Map { name: name.into(), size, source };
         let pages = size.div_ceil(PAGE_SIZE);
-        let length = pages.checked_mul(PAGE_SIZE).and_then(|v| isize::try_from(v).ok()).ok_or_else(|| fail(rustix::io::Errno::NOMEM))?;
+        let length = pages.checked_mul(PAGE_SIZE).and_then(|v| isize::try_from(v).ok()).ok_or_else(|| fail(Errno::NOMEM))?;
+        let (bytes, file) = map(length as usize).map_err(fail)?;
         Ok(Arc::new(RamBlock {
             name: name.into(),
             size,
-            bytes: map(length as usize).map_err(fail)?,
+            bytes,
+            file,
             pages: Mapping::new(pages as usize * size_of::<PageState>()).map_err(fail)?,
             keepers: Keepers::default(),
         }))
@@ -151,6 +184,11 @@ impl RamBlock {
     /// The host address of its first byte.
     pub fn host(&self) -> *mut u8 {
         self.bytes.base.as_ptr()
+    }
+
+    /// The file that its bytes are in, from the file's first on.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(|file| file.as_fd())
     }
 
     #[inline]
@@ -269,8 +307,9 @@ impl RamBlock {
             return self.fill(offset, len, 0);
         }
         let start = self.bytes.base.as_ptr().wrapping_add(first as usize).cast();
-        // SAFETY: whole pages of this block's private anonymous mapping; they read as zeroes from now on, as if each byte had been stored.
-        let given = unsafe { madvise(start, (last - first) as usize, Advice::LinuxDontNeed) };
+        let advice = if self.file.is_some() { Advice::LinuxRemove } else { Advice::LinuxDontNeed };
+        // SAFETY: whole pages of this block's own mapping; they read as zeroes from now on, as if each byte had been stored.
+        let given = unsafe { madvise(start, (last - first) as usize, advice) };
         if given.is_err() {
             return self.fill(offset, len, 0);
         }

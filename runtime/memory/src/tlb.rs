@@ -8,6 +8,7 @@
 //! units are not inserted.
 
 use crate::ram::{PAGE_BITS, PAGE_SIZE, exchange, load_u8, load_u16, load_u32, load_u64, store_u8, store_u16, store_u32, store_u64};
+use crate::windows::{Found, Windows};
 use crate::{GuestPhys, RamBlock, RamSlice};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -169,6 +170,7 @@ pub struct SoftTlb {
     /// The front of the current space tag.
     selected: usize,
     oldest: usize,
+    windows: Option<Box<Windows>>,
     flushed: Flushed,
 }
 
@@ -268,6 +270,7 @@ impl SoftTlb {
             front_used: [false; FRONTS],
             selected: 0,
             oldest: 0,
+            windows: None,
             flushed: Flushed::Nothing,
         }
     }
@@ -295,6 +298,9 @@ impl SoftTlb {
     }
 
     fn empty(&mut self, front: usize) {
+        if let Some(windows) = &mut self.windows {
+            windows.empty(front);
+        }
         if self.front_used[front] {
             (self.fronts[front].read, self.fronts[front].write) = (EMPTY_FRONT.read, EMPTY_FRONT.write);
             self.front_used[front] = false;
@@ -314,6 +320,42 @@ impl SoftTlb {
         let line = Front::line(va);
         (self.fronts[front].read[line], self.fronts[front].write[line], self.fronts[front].addend[line]) = (wanted(NO_READ), write, addend);
         self.front_used[front] = true;
+        if self.windows.as_ref().is_some_and(|windows| windows.wanted == Some((front, mmu_index, page))) {
+            self.show(front, page, mmu_index);
+        }
+    }
+
+    /// From now on it has windows; false if the host has no room for them.
+    pub fn open_windows(&mut self) -> bool {
+        self.windows = self.windows.take().or_else(|| Windows::new(FRONTS));
+        self.windows.is_some()
+    }
+
+    /// The host address of virtual address 0 in the window of the current space tag and MMU index 0 ([`crate::window_offset`]); 0 if there are no windows.
+    pub fn window(&self) -> usize {
+        self.windows.as_ref().map_or(0, |windows| windows.base(self.selected))
+    }
+
+    /// The host refused an access at an address in a window: its page is mapped there now or, if it is not known yet, when it is raised. Whether a page
+    /// there was in a window before; `None`: the address is in no window.
+    pub fn refused(&mut self, address: usize) -> Option<bool> {
+        let windows = self.windows.as_mut()?;
+        let (front, mmu_index, va) = windows.place(address)?;
+        let (page, again) = (va & !(PAGE_SIZE - 1), windows.was_seen(va));
+        windows.wanted = Some((front, mmu_index, page));
+        self.show(front, page, mmu_index);
+        Some(again)
+    }
+
+    /// Maps a page that is wanted in the window of a front, if it is there and may be read.
+    fn show(&mut self, front: usize, page: u64, mmu_index: u8) {
+        let Some(tag) = self.front_tags[front] else { return };
+        let Some(entry) = self.hit(page, mmu_index, tag, NO_READ).copied() else { return };
+        let Some((block, offset)) = self.lookup(page, mmu_index, tag).and_then(|page| page.ram) else { return };
+        let (Some(windows), Some(block)) = (&mut self.windows, self.blocks.get(block as usize)) else { return };
+        let (write, global) = (entry.key & NO_WRITE == 0, entry.tag_mask == 0);
+        windows.wanted = None;
+        windows.map(front, mmu_index, page, &Found { host: entry.host, code: entry.code, write, global, block, offset });
     }
 
     /// True if generated code would find the access in the front now: `last` is the address whose page counts, see [`Front::tag`].
@@ -323,9 +365,26 @@ impl SoftTlb {
         (!read || front.read[line] == tag) && (!write || front.write[line] == tag)
     }
 
-    /// Empties the fronts: mappings changed, or a page got its first code.
-    pub fn clear_front(&mut self) {
+    fn clear_front(&mut self) {
         (0..FRONTS).for_each(|front| self.empty(front));
+    }
+
+    /// A page got its first code: no front or window lets it be written.
+    pub fn protect_code(&mut self) {
+        for front in (0..FRONTS).filter(|front| self.front_used[*front]) {
+            self.fronts[front].write = EMPTY_FRONT.write;
+        }
+        if let Some(windows) = &mut self.windows {
+            windows.protect_code();
+        }
+    }
+
+    /// Fronts and windows forget the page of an address.
+    fn forget(&mut self, va: u64) {
+        self.fronts.iter_mut().for_each(|front| front.forget(va));
+        if let Some(windows) = &mut self.windows {
+            windows.forget(va);
+        }
     }
 
     #[inline(always)]
@@ -420,6 +479,10 @@ impl SoftTlb {
             *old = EMPTY;
         }
         self.fronts.iter_mut().for_each(|front| front.forget(fill.va));
+        if let Some(windows) = &mut self.windows {
+            let host = (entry.key & NO_READ == 0).then_some((entry.host, entry.key & NO_WRITE == 0));
+            windows.renew(fill.va, fill.mmu_index, host, |front| fill.global || self.front_tags[front] == Some(fill.tag));
+        }
         if ways[0].key & INVALID == 0 {
             ways[1] = ways[0];
             self.pages[set][1] = self.pages[set][0];
@@ -504,7 +567,7 @@ impl SoftTlb {
             }
             _ => Flushed::All,
         };
-        self.fronts.iter_mut().for_each(|front| front.forget(va));
+        self.forget(va);
         let concerns = |entry: &Entry| tag.is_none_or(|tag| (entry.tag ^ tag) & entry.tag_mask == 0);
         let mut sizes = self.large_sizes;
         while sizes != 0 {

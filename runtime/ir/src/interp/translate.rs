@@ -20,7 +20,7 @@ impl<I: Isa> Engine<I> {
     /// Code was overwritten, or is where none was: nothing may lead to what is void, and the TLB's front to pages that now hold code.
     pub(super) fn take_notes(&mut self) {
         if self.keeper.take_first_code() {
-            self.cx.tlb.clear_front();
+            self.cx.tlb.protect_code();
         }
         for page in self.keeper.take_overwritten() {
             let Some(quick) = &mut self.quick else { continue };
