@@ -38,7 +38,7 @@ impl TierArgs {
             "quick" => Tiers::Quick,
             _ => {
                 let workers = Arc::new(Workers::new(self.jit_threads.into(), emu_user::without_signals));
-                Tiers::All { workers, threshold: self.jit_threshold, thorough: false }
+                Tiers::All { workers, threshold: self.jit_threshold, thorough: false, windows: None }
             }
         }
     }

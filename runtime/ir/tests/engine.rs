@@ -1,4 +1,4 @@
-//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier, in `region.rs` with regions, in `stored.rs` with what another engine translated: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
+//! The engine as a CPU, here interpreting, in `quick.rs` in the quick tier, in `region.rs` with regions, in `windows.rs` with those whose accesses the host maps, in `stored.rs` with what another engine translated: translation, exceptions, self-modifying code, interrupts, budgets; on a small test instruction set.
 
 pub mod common;
 
@@ -20,18 +20,20 @@ fn engine() -> Engine<Toy> {
     if module_path!().starts_with("quick") {
         engine.use_quick_tier();
     } else if module_path!().starts_with("region") {
-        engine.use_tiers(&with_regions());
+        engine.use_tiers(&with_regions(false));
+    } else if module_path!().starts_with("windows") {
+        engine.use_tiers(&with_regions(true));
     } else if module_path!().starts_with("stored") {
-        engine.use_tiers(&with_regions());
+        engine.use_tiers(&with_regions(false));
         engine.use_store(&STORE);
     }
     LAYOUT.write(engine.state_mut(), PC, 0x1000);
     engine
 }
 
-/// Every loop is a region as soon as it jumps back.
-fn with_regions() -> Tiers {
-    Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true }
+/// Every loop is a region as soon as it jumps back; its accesses go to windows or not.
+fn with_regions(windows: bool) -> Tiers {
+    Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true, windows: Some(windows) }
 }
 
 /// What all engines of `stored.rs` share. Nobody writes it anywhere.
@@ -343,6 +345,93 @@ fn a_loop_over_two_pages_follows_remapping() {
     if module_path!().starts_with("region") {
         assert!(engine.stats().regions > 0);
     }
+}
+
+/// A loop that reads and writes a page goes on with another one when the page is mapped anew, by a helper between two rounds or from outside, and in other
+/// address spaces.
+#[test]
+fn loops_follow_data_that_is_mapped_anew() {
+    let program = [
+        asm(I::Li, 8, 0, 0x4000),
+        asm(I::Li, 9, 0, 0x5000),
+        asm(I::Lui, 3, 0, (WINDOW_AT >> 16) as u32),
+        asm(I::Li, 5, 0, 1),
+        // 0x1010: the window is at r8, r9 in turn.
+        asm(I::Window, 0, 8, 0),
+        asm(I::Xor, 8, 8, 9),
+        asm(I::Xor, 9, 8, 9),
+        asm(I::Xor, 8, 8, 9),
+        asm(I::Li, 2, 0, 50),
+        asm(I::Ld, 4, 3, 0x100),
+        asm(I::Add, 1, 1, 4),
+        asm(I::St, 2, 3, 0x204),
+        asm(I::SubS, 2, 2, 5),
+        asm(I::Bne, 0, 0, back(4)),
+        asm(I::AddI, 10, 10, 1),
+        asm(I::ShrI, 11, 10, 1),
+        asm(I::Asid, 0, 11, 0),
+        asm(I::B, 0, 0, back(13)),
+    ];
+    let bus = Bus::new(&program);
+    bus.load(0x4100, &[1]);
+    bus.load(0x5100, &[1000]);
+    let mut engine = engine();
+    const ROUND: u64 = 5 + 5 * 50 + 4;
+    bus.limit.set(4 + 8 * ROUND);
+    engine.run(&bus);
+    assert_eq!((reg(&engine, 1), reg(&engine, 10)), (4 * 50 + 4 * 50_000, 8));
+    assert_eq!([0x4204, 0x5204].map(|at| bus.ram.read_u32(at)), [Some(1); 2]);
+    // In the middle of a round.
+    bus.limit.set(5 + 100);
+    engine.run(&bus);
+    bus.load(0x6100, &[7]);
+    LAYOUT.write(engine.state_mut(), WINDOW, 0x6000);
+    LAYOUT.write(engine.registers_mut(), Slot(1), 0);
+    bus.limit.set(ROUND - 5 - 100);
+    engine.run(&bus);
+    assert_eq!((reg(&engine, 1), bus.ram.read_u32(0x6204)), (7 * 30, Some(1)));
+    if ["region", "windows"].iter().any(|name| module_path!().starts_with(name)) {
+        assert!(engine.stats().regions > 0);
+    }
+}
+
+/// A loop writes beside what is code, and in the next round over it, and what is there is executed each time.
+#[test]
+fn loops_that_write_over_code_are_seen() {
+    let program = [
+        asm(I::Li, 3, 0, 0x4000),
+        asm(I::Li, 5, 0, 1),
+        // 0x1008: twenty words up to r3 + 0x800 become r7.
+        asm(I::AddI, 9, 3, 0x800 - 19 * 4),
+        asm(I::Li, 2, 0, 20),
+        asm(I::St, 7, 9, 0),
+        asm(I::AddI, 9, 9, 4),
+        asm(I::SubS, 2, 2, 5),
+        asm(I::Bne, 0, 0, back(3)),
+        asm(I::Jal, 13, 0, (0x4000 - 0x1020) / 4),
+        asm(I::AddI, 7, 7, 1),
+        asm(I::Xor, 3, 3, 8),
+        asm(I::B, 0, 0, back(9)),
+    ];
+    let code = [asm(I::AddI, 4, 4, 1), asm(I::Jr, 0, 13, 0)];
+    let begin = |engine: &mut Engine<Toy>| {
+        let bus = Bus::new(&program);
+        // r3 is 0x4000 and 0x3800 in turn: the last word is data, or the first of the code.
+        bus.load(0x4000, &code);
+        for (slot, value) in [(Slot(8), 0x4000 ^ 0x3800), (Slot(7), code[0]), (PC, 0x1000)] {
+            LAYOUT.write(engine.state_mut(), slot, value.into());
+        }
+        bus
+    };
+    let (mut engine, mut plain) = (engine(), Engine::new(Arc::new(Toy), 0));
+    let (bus, other) = (begin(&mut engine), begin(&mut plain));
+    bus.limit.set(2000);
+    engine.run(&bus);
+    for _ in 0..2000 {
+        plain.step(&other);
+    }
+    assert!(reg(&plain, 4) > 30, "{}", reg(&plain, 4));
+    assert_eq!(engine.state(), plain.state());
 }
 
 /// Loads and stores by one base whose bytes lie on two pages are not left to the interpreter for ever.

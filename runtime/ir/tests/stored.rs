@@ -60,7 +60,7 @@ fn run(tiers: &Tiers, store: Option<&Arc<Store>>, before: u32) -> (Vec<u64>, Sta
 }
 
 fn with_regions() -> Tiers {
-    Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 4, thorough: true }
+    Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 4, thorough: true, windows: Some(true) }
 }
 
 #[test]

@@ -178,7 +178,7 @@ extern "C" fn on_signal(number: i32, info: *mut libc::siginfo_t, context: *mut l
     let pc = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
     let is_fault = bit(number) & ACCESS != 0 && info.int(8) > 0;
     if is_fault {
-        match access::recover(pc).or_else(|| emu_ir::interp::recover(pc)) {
+        match access::recover(pc).or_else(|| emu_ir::interp::recover(pc, info.long(16) as usize)) {
             Some(next) => {
                 REFUSED.set(number);
                 context.uc_mcontext.gregs[libc::REG_RIP as usize] = next as i64;

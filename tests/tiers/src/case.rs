@@ -106,15 +106,20 @@ impl<I: Isa> Side<I> {
 /// The first difference.
 pub fn compare<I: Isa>(isa: impl Fn() -> I, case: &Case) -> Result<Outcome, Difference> {
     // Every loop is a region as soon as it jumps back.
-    let regions = Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true };
-    let mut sides = [Tiers::Interpreter, Tiers::Quick, regions.clone(), regions].map(|tiers| Side::new(isa(), case, &tiers));
-    // The last executes what the one before it translated.
-    sides[2..].iter_mut().for_each(|side| side.engine.use_store(&STORE));
+    let [regions, windows] = [false, true].map(|windows| Tiers::All {
+        workers: Arc::new(Workers::new(0, |make| make())),
+        threshold: 1,
+        thorough: true,
+        windows: Some(windows),
+    });
+    let mut sides = [Tiers::Interpreter, Tiers::Quick, regions.clone(), regions, windows].map(|tiers| Side::new(isa(), case, &tiers));
+    // One executes what the one before it translated.
+    sides[2..4].iter_mut().for_each(|side| side.engine.use_store(&STORE));
     let layout = isa().layout();
     for (index, run) in case.runs.iter().enumerate() {
         let stops = sides.each_mut().map(|side| side.run(run, layout));
         let [plain, others @ ..] = &sides;
-        for ((other, stop), name) in others.iter().zip(&stops[1..]).zip(["quick tier", "regions", "translations of another"]) {
+        for ((other, stop), name) in others.iter().zip(&stops[1..]).zip(["quick tier", "regions", "translations of another", "windows"]) {
             let what = differences(plain, other, (stops[0], *stop), layout);
             if !what.is_empty() {
                 return Err(Difference { run: index, what: format!("{name}:\n{what}") });
@@ -128,7 +133,7 @@ pub fn compare<I: Isa>(isa: impl Fn() -> I, case: &Case) -> Result<Outcome, Diff
             }
         }
     }
-    let [plain, _, regions, other] = &sides;
+    let [plain, _, regions, other, _] = &sides;
     let (counts, made, found) = (plain.engine.stats(), regions.engine.stats(), other.engine.stats());
     if found.rejected != 0 {
         return Err(Difference { run: 0, what: format!("{} translations are damaged\n", found.rejected) });

@@ -1,13 +1,14 @@
 //! Where regions begin: jumps back that were taken often, and what becomes of them.
 
 use super::exec::{OTHER_JUMP, jump_slot};
-use super::quick::Led;
-use super::region::{Around, Compiled, Done, Input, Made, Piece, gather};
+use super::quick::{self, Led};
+use super::region::{self, Around, Compiled, Done, Input, Made, Piece, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
 use super::{Bc, BlockId, BlockKey, Blocks, Cached, Code, Engine, Isa};
-use emu_memory::{GuestBus, PAGE_BITS};
-use rustc_hash::FxHashMap;
+use emu_memory::{GuestBus, PAGE_BITS, WINDOW_INDICES};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use super::region::MAX_SLOTS as SLOTS;
 
@@ -21,6 +22,13 @@ const MAX_ASKED: u8 = 3;
 /// Regions that a vCPU may be waiting for.
 const MAX_WAITING: usize = 32;
 
+/// At most so much speaks for windows, when nothing is known yet, too: one found executing adds one, one that is given up takes some.
+const CREDIT: u32 = 16;
+const DEBIT: u32 = 8;
+
+/// From one sample of what is executed to the next, at least.
+const SAMPLE: Duration = Duration::from_micros(500);
+
 /// Which counter a jump to `pc` has.
 pub fn heat_slot(pc: u64) -> usize {
     (pc >> 1 ^ pc >> 13) as usize % COUNTERS
@@ -32,19 +40,43 @@ pub struct Regions {
     /// Jumps back until a region is asked for.
     threshold: u32,
     thorough: bool,
+    windows: Option<bool>,
     done: Arc<Done>,
     /// Code indices of blocks that a region was asked for at, and how often.
     asked: FxHashMap<u32, u8>,
+    /// Those that one with a window was asked for at.
+    windowed: FxHashSet<u32>,
+    /// By MMU index: if positive, regions have windows from the beginning.
+    credit: [u32; WINDOW_INDICES as usize],
+    /// The one without that was last found executing.
+    found: Option<u32>,
+    /// When.
+    sampled: Instant,
     /// How many of them are not done.
     waiting: usize,
 }
 
 impl<I: Isa> Engine<I> {
     /// From now on regions are made of loops whose jump back was taken so often.
-    pub(super) fn use_regions(&mut self, workers: &Arc<Workers>, threshold: u32, thorough: bool) {
+    pub(super) fn use_regions(&mut self, workers: &Arc<Workers>, threshold: u32, thorough: bool, windows: Option<bool>) {
         let threshold = threshold.max(1);
-        self.regions =
-            Some(Regions { workers: workers.clone(), threshold, thorough, done: Arc::default(), asked: FxHashMap::default(), waiting: 0 });
+        if self.cx.direct == 0 && windows != Some(false) {
+            quick::catch();
+            self.cx.tlb.open_windows();
+        }
+        self.regions = Some(Regions {
+            workers: workers.clone(),
+            threshold,
+            thorough,
+            windows,
+            done: Arc::default(),
+            asked: FxHashMap::default(),
+            windowed: FxHashSet::default(),
+            credit: [CREDIT; WINDOW_INDICES as usize],
+            found: None,
+            sampled: Instant::now(),
+            waiting: 0,
+        });
     }
 
     /// In a forked child: what was asked for is made by nobody.
@@ -67,6 +99,8 @@ impl<I: Isa> Engine<I> {
     fn begin_regions(&mut self) {
         let Some(regions) = &mut self.regions else { return };
         regions.asked.clear();
+        regions.windowed.clear();
+        regions.found = None;
         regions.waiting = 0;
         self.cx.heat.fill(regions.threshold);
     }
@@ -83,11 +117,17 @@ impl<I: Isa> Engine<I> {
         }
         let head = jump.imm as u32;
         let asked = regions.asked.get(&head).copied().unwrap_or(0);
-        if asked >= MAX_ASKED || quick.has_region(head) {
-            return;
+        if asked < MAX_ASKED && !quick.has_region(head) && self.ask_region(bus, head, false).is_some() {
+            self.cx.heat[heat_slot(pc)] = ASKED;
         }
-        let Some(key) = self.arena.block_at(head).map(|block| self.arena.blocks[block as usize].key) else { return };
-        let Some(page) = self.arena.page_of(head) else { return };
+    }
+
+    /// Asks for a region that begins with the block at a code index. Its accesses go to a window if they can, and it is hot, or such regions were worth it.
+    fn ask_region(&mut self, bus: &dyn GuestBus, head: u32, hot: bool) -> Option<()> {
+        let (regions, quick) = (self.regions.as_mut()?, self.quick.as_ref()?);
+        let block = &self.arena.blocks[self.arena.block_at(head)? as usize];
+        let (key, pc) = (block.key, block.pc);
+        let page = self.arena.page_of(head)?;
         let (mut layout, calls) = quick.region_layout();
         let near = |to| find(&self.blocks, page, pc, key, layout.direct, to);
         let cx = &*self.cx;
@@ -99,8 +139,7 @@ impl<I: Isa> Engine<I> {
             pcs.dedup();
             pcs
         };
-        let resting: Vec<u16> =
-            self.cx.isa.resting(key).into_iter().map(|slot| self.cx.isa.layout().slots[usize::from(slot.0)].cell).collect();
+        let resting: Vec<u16> = cx.isa.resting(key).into_iter().map(|slot| cx.isa.layout().slots[usize::from(slot.0)].cell).collect();
         let policy = quick.policy(regions.thorough);
         let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between, aside: &resting });
         let mut pieces = gather(&find);
@@ -108,13 +147,16 @@ impl<I: Isa> Engine<I> {
             // A helper may change what is where.
             pieces = gather(&near);
         }
-        let Some(pieces) = pieces else { return };
+        let pieces = pieces?;
         layout.apart = pieces.iter().any(|piece| quick.is_apart(piece.code));
+        if !layout.direct && cx.tlb.window() != 0 && !quick.looks_up(head) {
+            let worth = |index: &u8| hot || regions.credit[usize::from(*index)] > 0 || quick.window_at(head).is_some();
+            layout.window = region::window_of(&pieces).filter(|index| regions.windows == Some(true) || worth(index));
+        }
         let heads = quick.at_heads(&pieces, key, resting.into_iter().map(|cell| (cell, 0)).collect());
         let mut pages: Vec<(u16, u64)> = pieces.iter().filter_map(|piece| self.arena.page_of(piece.code)).collect();
         pages.dedup();
-        self.cx.heat[heat_slot(pc)] = ASKED;
-        regions.asked.insert(head, asked + 1);
+        *regions.asked.entry(head).or_default() += 1;
         regions.waiting += 1;
         regions.workers.ask(
             Input {
@@ -131,6 +173,28 @@ impl<I: Isa> Engine<I> {
             &regions.done,
             bus.attention(),
         );
+        Some(())
+    }
+
+    /// Somebody asked for attention or a limit was near, while a block of a region was executed if any: one that is found so twice in a row is worth a window, as
+    /// are those that begin inside it. What comes soon after such a sample comes of it.
+    pub(super) fn sample(&mut self, bus: &dyn GuestBus, code: Option<u32>) {
+        let (Some(regions), Some(quick)) = (&mut self.regions, &self.quick) else { return };
+        if self.cx.tlb.window() == 0 || regions.waiting >= MAX_WAITING || regions.sampled.elapsed() < SAMPLE {
+            return;
+        }
+        regions.sampled = Instant::now();
+        let window = code.and_then(|code| quick.window_at(code));
+        if let Some(index) = window {
+            let credit = &mut regions.credit[usize::from(index)];
+            *credit = (*credit + 1).min(CREDIT);
+        }
+        let head = code.and_then(|code| quick.without_window(code)).filter(|head| !quick.looks_up(*head));
+        let before = std::mem::replace(&mut regions.found, head);
+        let hot = |head: &u32| window.is_some() || before == Some(*head);
+        if let Some(head) = head.filter(hot).filter(|head| regions.windowed.insert(*head)) {
+            self.ask_region(bus, head, true);
+        }
     }
 
     /// Puts regions that are compiled in front of their first blocks.
@@ -187,6 +251,24 @@ impl<I: Isa> Engine<I> {
         for led in quick.set_apart(&self.arena, &block) {
             self.lead(&led);
             if let Some(regions) = &self.regions {
+                self.cx.heat[heat_slot(led.id.pc)] = regions.threshold;
+            }
+        }
+    }
+
+    /// The host refused an access of a region, which the interpreter has done since, from this code index on.
+    pub(super) fn refused(&mut self, at: u32, address: usize) {
+        let Some(again) = self.cx.tlb.refused(address) else { return };
+        if self.regions.as_ref().is_some_and(|regions| regions.windows == Some(true)) {
+            return;
+        }
+        let Some(block) = self.arena.block_at(at).map(|block| self.arena.blocks[block as usize].code) else { return };
+        for (led, index) in self.quick.as_mut().map_or(Vec::new(), |quick| quick.refused(block, again)) {
+            self.lead(&led);
+            if let Some(regions) = &mut self.regions {
+                let credit = &mut regions.credit[usize::from(index)];
+                *credit = credit.saturating_sub(DEBIT);
+                regions.asked.remove(&led.code);
                 self.cx.heat[heat_slot(led.id.pc)] = regions.threshold;
             }
         }

@@ -123,10 +123,14 @@ pub struct Context<I: Isa> {
     run: usize,
     attention: usize,
     front: usize,
+    /// The window of the space tag for regions, see [`SoftTlb::window`].
+    window: usize,
     mxcsr: u32,
     constants: quick::Constants,
     /// For regions: anything but the low half of the cells' address if the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back; when all pages of one were where its code is from.
     refused: u32,
+    /// The code index of a block of the region that was left, as something asked for attention or a limit was near.
+    polled: Option<u32>,
     flags: [u32; 3],
     slots: [[u64; 2]; hot::SLOTS],
     visits: [u32; quick::VISITS],
@@ -172,6 +176,7 @@ impl<I: Isa> Context<I> {
     /// Where generated code looks for memory.
     fn find_front(&mut self) {
         self.front = if self.direct != 0 { self.direct } else { self.tlb.front() as usize };
+        self.window = self.tlb.window();
     }
     /// Generated code is to run: what it may execute.
     fn grant(&mut self) {
@@ -282,9 +287,11 @@ impl<I: Isa> Engine<I> {
             run: 0,
             attention: 0,
             front: 0,
+            window: 0,
             mxcsr: quick::MXCSR,
             constants: quick::CONSTANTS,
             refused: 0,
+            polled: None,
             flags: [0; 3],
             slots: [[0; 2]; hot::SLOTS],
             visits: [0; quick::VISITS],

@@ -38,7 +38,7 @@ impl HeldWorkers {
 }
 
 impl<I: Isa> Engine<I> {
-    pub(super) fn use_regions(&mut self, _: &Arc<Workers>, _: u32, _: bool) {}
+    pub(super) fn use_regions(&mut self, _: &Arc<Workers>, _: u32, _: bool, _: Option<bool>) {}
 
     /// There are none.
     pub fn restart_regions(&mut self) {}
@@ -52,6 +52,10 @@ impl<I: Isa> Engine<I> {
     pub(super) fn lead(&mut self, led: &Led) {
         match *led {}
     }
+
+    pub(super) fn sample(&mut self, _: &dyn GuestBus, _: Option<u32>) {}
+
+    pub(super) fn refused(&mut self, _: u32, _: usize) {}
 
     pub(super) fn strain(&mut self, _: u32) {}
 

@@ -103,6 +103,11 @@ impl Quick {
 }
 
 /// As of the quick tier: nothing is ever stopped in generated code.
-pub fn recover(_: usize) -> Option<usize> {
+pub fn recover(_: usize, _: usize) -> Option<usize> {
+    None
+}
+
+/// As of the quick tier.
+pub fn take_refused() -> Option<usize> {
     None
 }

@@ -18,6 +18,8 @@ pub enum Tiers {
         threshold: u32,
         /// Also of blocks that are slower so, for tests.
         thorough: bool,
+        /// Their accesses go to windows ([`SoftTlb::window`]) if they can: all, none, or those where it pays.
+        windows: Option<bool>,
     },
 }
 
@@ -64,7 +66,7 @@ impl<I: Isa> Engine<I> {
                 return false;
             }
             Tiers::Quick => {}
-            Tiers::All { workers, threshold, thorough } => self.use_regions(workers, *threshold, *thorough),
+            Tiers::All { workers, threshold, thorough, windows } => self.use_regions(workers, *threshold, *thorough, *windows),
         }
         self.use_quick_tier()
     }

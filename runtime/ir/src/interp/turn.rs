@@ -40,6 +40,10 @@ impl<I: Isa> Engine<I> {
         loop {
             // Here the state is that between two instructions.
             let bits = bus.attention().load(Ordering::Relaxed);
+            let polled = self.cx.polled.take();
+            if bits != 0 || polled.is_some() {
+                self.sample(bus, polled);
+            }
             if bits != 0 {
                 link = None;
                 bus.acknowledge(bits);
@@ -126,11 +130,16 @@ impl<I: Isa> Engine<I> {
                     self.cx.stats.resumed += 1;
                     let c = self.arena.code[at as usize];
                     let va = self.cx.cell(c.b).wrapping_add(c.imm) & (u64::MAX >> (c.x & 63));
+                    let refused = quick::take_refused();
                     let leave = self.interpret(bus, at);
                     if c.op.is_access() {
                         // The access did not find its page in the TLB's front; it shall the next time.
                         self.cx.tlb.raise(va, c.c as u8, self.cx.tag);
-                        self.strain(at);
+                    }
+                    match refused {
+                        Some(address) => self.refused(at, address),
+                        None if c.op.is_access() => self.strain(at),
+                        None => {}
                     }
                     leave
                 }

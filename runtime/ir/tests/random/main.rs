@@ -336,7 +336,7 @@ fn agree(steps: Vec<Step>, rounds: bool, initial: impl Fn(usize, u16) -> u128) -
     );
     prop_assert!(expected.1 == better.1, "memory after the passes");
 
-    let regions = || Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true };
+    let regions = || Tiers::All { workers: Arc::new(Workers::new(0, |make| make())), threshold: 1, thorough: true, windows: None };
     for tier in ["interpreter", "quick tier", "quick tier, again", "regions", "regions, again"] {
         if tier == "quick tier" && !engine.use_quick_tier() || tier == "regions" && !rounds {
             break;

@@ -21,6 +21,37 @@ const OFTEN: Duration = Duration::from_nanos(100);
 /// ... or one in which so many guest instructions are executed at a visit, where they are counted.
 const FEW: u64 = 200;
 
+/// An access that the host refuses costs some ten microseconds, with what follows. There may be one in this time, and so many more in one region and in all, to
+/// pages that were in a window before; the first to a page counts less, as it is paid for once.
+const REFUSAL: Duration = Duration::from_millis(1);
+const AGAIN: u32 = 16;
+const REFUSALS: u32 = 32 * AGAIN;
+const ALL_REFUSALS: u32 = 128 * AGAIN;
+
+/// What accesses that the host refused count for, less what passed since, and when it refused the last.
+#[derive(Clone, Copy)]
+pub struct Refusals(u32, Instant);
+
+impl Refusals {
+    pub fn none() -> Refusals {
+        Refusals(0, Instant::now())
+    }
+
+    /// One more, to a page that was there before or not: what they count for.
+    fn add(&mut self, again: bool, now: Instant) -> u32 {
+        let passed = now.duration_since(self.1).as_nanos() * u128::from(AGAIN) / REFUSAL.as_nanos();
+        let left = self.0.saturating_sub(passed.try_into().unwrap_or(u32::MAX));
+        *self = Refusals(left + if again { AGAIN } else { 1 }, now);
+        self.0
+    }
+}
+
+/// The window that accesses of a region go to: its MMU index.
+struct Window {
+    index: u8,
+    refusals: Refusals,
+}
+
 /// A region that stands in for its first block.
 pub struct Region {
     pub(super) id: BlockId,
@@ -32,6 +63,8 @@ pub struct Region {
     /// Where its exits lead.
     slots: Vec<Slot>,
     since: Instant,
+    /// Where its accesses go, if not to the TLB.
+    window: Option<Window>,
     /// The counter of instructions executed in it.
     pub(super) spent: usize,
     /// The function: where, how long, and what it is made for; the code indices of its blocks.
@@ -91,6 +124,8 @@ impl Quick {
             zero: shape.zero(),
             flags: shape.flags,
             slots: shape.slots,
+            windows: shape.window,
+            window: None,
             direct: shape.direct,
             apart: false,
             counted: shape.counted,
@@ -103,7 +138,7 @@ impl Quick {
         self.regions.iter().any(|region| region.code == code)
     }
 
-    /// Puts a region in front of its first block, if there is none and all its blocks are still there: which block leads elsewhere now, and where. `find`
+    /// Puts a region in front of its first block, if there is none, or one with a window in place of one without, and all its blocks are still there: which block leads elsewhere now, and where. `find`
     /// says the code index of the block at a pc, if exits may lead to it directly.
     pub fn install<I: Isa>(
         &mut self,
@@ -114,10 +149,16 @@ impl Quick {
         find: impl Fn(u64) -> Option<u32>,
     ) -> Option<Led> {
         let code = input.pieces.first()?.code;
-        let old = *self.blocks.get(&code)?;
-        if self.has_region(code) || !input.pieces.iter().all(|piece| self.blocks.contains_key(&piece.code)) {
+        if !input.pieces.iter().all(|piece| self.blocks.contains_key(&piece.code)) {
             return None;
         }
+        if let Some(index) = self.regions.iter().position(|region| region.code == code) {
+            if input.layout.window.is_none() || self.regions[index].window.is_some() {
+                return None;
+            }
+            self.remove(index);
+        }
+        let old = *self.blocks.get(&code)?;
         let id = self.pages.get(input.pages.first()?)?.iter().find(|made| made.code == code)?.id;
         let taken = |slot: usize| self.regions.iter().any(|region| region.spent == slot);
         let visits = (0..VISITS).find(|slot| !taken(*slot))?;
@@ -218,7 +259,7 @@ impl Quick {
                 },
                 Exit::Poll(pc) => {
                     constant(ops, RAX, pc);
-                    leave(ops, stubs.no_code, 0);
+                    leave(ops, stubs.polled, code);
                 }
                 Exit::Refuse(at) => leave(ops, stubs.refuse, at),
                 Exit::Resume(at) => leave(ops, stubs.resume, at),
@@ -285,6 +326,7 @@ impl Quick {
             pages: input.pages.clone(),
             slots,
             since: Instant::now(),
+            window: input.layout.window.map(|index| Window { index, refusals: Refusals::none() }),
             spent: visits,
             function: (at + begins, compiled.code.len()),
             places: compiled.places.clone(),
@@ -313,6 +355,52 @@ impl Quick {
         let short =
             if self.shape.counted { spent[region.spent] < u64::from(JUDGED) * FEW } else { region.since.elapsed() < OFTEN * JUDGED };
         short.then(|| self.remove(index))
+    }
+
+    /// The host refused an access of a block in a region: one that this happens to often looks pages up from now on, as do those that share its loops; all are
+    /// made anew. Blocks that lead elsewhere now, and the MMU index.
+    pub fn refused(&mut self, code: u32, again: bool) -> Vec<(Led, u8)> {
+        let now = Instant::now();
+        let mut often = Vec::new();
+        for region in self.regions.iter_mut().filter(|region| region.pieces.contains(&code)) {
+            if let Some(window) = &mut region.window {
+                let all = self.refusals[usize::from(window.index)].add(again, now);
+                let too_many = window.refusals.add(again, now) > REFUSALS || all > ALL_REFUSALS;
+                often.extend(too_many.then_some(region.code));
+            }
+        }
+        let mut led = Vec::new();
+        for head in often {
+            let first = self.regions.iter().find(|region| region.code == head).map_or(Vec::new(), |region| region.pieces.clone());
+            let shares = |region: &Region| first.contains(&region.code) || region.pieces.contains(&head);
+            while let Some((index, window)) = (self.regions.iter().enumerate())
+                .find_map(|(n, region)| Some((n, region.window.as_ref().filter(|_| shares(region))?.index)))
+            {
+                self.looked_up.insert(self.regions[index].code);
+                led.push((self.remove(index), window));
+            }
+        }
+        led
+    }
+
+    /// The first block of the region that looks pages up and begins with a block, or has it.
+    pub fn without_window(&self, code: u32) -> Option<u32> {
+        let without = |region: &&Region| region.window.is_none() && region.pieces.contains(&code);
+        self.regions.iter().filter(without).map(|region| region.code).min_by_key(|head| *head != code)
+    }
+
+    /// The MMU index of the window of a region that has this block.
+    pub fn window_at(&self, code: u32) -> Option<u8> {
+        self.regions
+            .iter()
+            .filter(|region| region.pieces.contains(&code))
+            .find_map(|region| region.window.as_ref())
+            .map(|window| window.index)
+    }
+
+    /// A region that begins with this block is to look pages up.
+    pub fn looks_up(&self, code: u32) -> bool {
+        self.looked_up.contains(&code)
     }
 
     /// Regions with a block of this code index go: blocks that lead elsewhere now.

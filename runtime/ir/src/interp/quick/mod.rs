@@ -45,13 +45,13 @@ use super::exec::Leave;
 use crate::guest::Isa;
 use buffer::Buffer;
 pub use effects::{Writes, flags_of, is_branch, is_jump, operands, reads_aside, result_of, writes};
-use emu_memory::{GuestBus, RamBlock};
+use emu_memory::{GuestBus, RamBlock, WINDOW_INDICES};
 use faults::Faults;
-pub use faults::recover;
+pub use faults::{catch, recover, take_refused};
 pub use float::{CONSTANTS, Constants, MXCSR};
-use install::Region;
 pub use install::{Led, VISITS};
-use rustc_hash::FxHashMap;
+use install::{Refusals, Region};
+use rustc_hash::{FxHashMap, FxHashSet};
 use shape::Shape;
 pub use shape::suits;
 use std::sync::Arc;
@@ -91,6 +91,7 @@ impl Exit {
     const RESUME: u64 = 5;
     const HOT: u64 = 6;
     const JUDGE: u64 = 7;
+    const POLLED: u64 = 8;
 }
 
 /// As often accesses that go together may find no page for all.
@@ -127,6 +128,10 @@ pub struct Quick {
     regions: Vec<Region>,
     /// By code index of a block: how often accesses that go together did not find one page for all.
     strains: FxHashMap<u32, u32>,
+    /// By MMU index: what the host refused of regions with windows.
+    refusals: [Refusals; WINDOW_INDICES as usize],
+    /// Code indices of blocks at which regions do not use windows.
+    looked_up: FxHashSet<u32>,
     scratch: emit::Scratch,
 }
 
@@ -151,6 +156,8 @@ impl Quick {
             faults: Faults::default(),
             regions: Vec::new(),
             strains: FxHashMap::default(),
+            refusals: [Refusals::none(); WINDOW_INDICES as usize],
+            looked_up: FxHashSet::default(),
             scratch: emit::Scratch::default(),
         };
         quick.clear::<I>();
@@ -166,6 +173,7 @@ impl Quick {
         self.faults.clear();
         self.regions.clear();
         self.strains.clear();
+        self.looked_up.clear();
         self.stubs = Stubs::new::<I>(&self.shape, &mut self.buffer).unwrap_or_default();
     }
 
@@ -261,6 +269,7 @@ impl Quick {
         for block in &gone {
             self.blocks.remove(&block.code);
             self.strains.remove(&block.code);
+            self.looked_up.remove(&block.code);
             for slot in block.jumps.iter().filter_map(|jump| self.slots.remove(jump)) {
                 self.buffer.patch(slot.at, slot.first as u64);
             }
@@ -303,11 +312,21 @@ impl Quick {
         cx.gather();
         let at = (exit.how >> 32) as u32;
         match exit.how & 0xffff_ffff {
-            Exit::BLOCK => Leave::Block(at),
+            Exit::BLOCK => {
+                cx.polled = Some(at);
+                Leave::Block(at)
+            }
+            Exit::POLLED => {
+                cx.polled = Some(at);
+                Leave::Miss(exit.pc, None)
+            }
             Exit::MISS => Leave::Miss(exit.pc, None),
             Exit::MISS_LINK => Leave::Miss(exit.pc, Some(at)),
             Exit::AGAIN => Leave::Again(at),
-            Exit::RESUME => Leave::Resume(at),
+            Exit::RESUME => {
+                cx.polled = arena.block_at(at).map(|block| arena.blocks[block as usize].code);
+                Leave::Resume(at)
+            }
             Exit::HOT => Leave::Hot(at, exit.pc),
             Exit::JUDGE => Leave::Judge(at),
             _ => run.leave,

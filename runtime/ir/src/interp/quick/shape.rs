@@ -26,6 +26,8 @@ pub struct Shape {
     pub jumps: i32,
     /// Pointer to the TLB's front, or to the byte at virtual address 0.
     pub front: i32,
+    /// The address of the space tag's first window.
+    pub window: i32,
     /// Counters of jumps back, if regions are made.
     pub heat: Option<i32>,
     /// Where a region finds that the host refused an access, and where its visits and the instructions in it are counted.
@@ -118,6 +120,7 @@ impl Shape {
             global_epoch: from(offset_of!(Context<I>, global_epoch)),
             jumps: from(offset_of!(Context<I>, jumps)),
             front: from(offset_of!(Context<I>, front)),
+            window: from(offset_of!(Context<I>, window)),
             heat: regions.then_some(from(offset_of!(Context<I>, heat))),
             refused: from(offset_of!(Context<I>, refused)),
             visits: from(offset_of!(Context<I>, visits)),

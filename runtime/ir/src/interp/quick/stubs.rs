@@ -38,6 +38,8 @@ pub struct Stubs {
     pub miss: usize,
     /// The block for the pc in `rax` has no code.
     pub no_code: usize,
+    /// The same, out of a region, with the code index of its first block.
+    pub polled: usize,
     /// The same, and the jump at `edx` may be linked.
     pub miss_link: usize,
     /// The jump at `edx`, to the pc in `rax`, was taken often.
@@ -130,6 +132,7 @@ impl Stubs {
             ("refuse", self.refuse),
             ("miss", self.miss),
             ("no_code", self.no_code),
+            ("polled", self.polled),
             ("miss_link", self.miss_link),
             ("hot", self.hot),
             ("stored", self.stored),
@@ -262,6 +265,7 @@ impl Stubs {
             refuse: m.leave(Exit::BLOCK),
             miss,
             no_code: m.leave(Exit::MISS),
+            polled: m.leave(Exit::POLLED),
             miss_link: m.leave(Exit::MISS_LINK),
             hot: m.leave(Exit::HOT),
             stored: m.leave(Exit::STORED),

@@ -32,7 +32,9 @@ impl Lower<'_> {
 
     pub fn access(&mut self, c: &Code) {
         let Some(a) = Access::of(c) else { return };
-        if self.input.layout.direct { self.mapped(c, &a) } else { self.looked_up(c, &a) }
+        // What a window refuses one of several stores must not have been half done.
+        let probe = c.op == Bc::ProbeWrite && self.input.layout.window.is_some();
+        if self.input.layout.is_mapped() && !probe { self.mapped(c, &a) } else { self.looked_up(c, &a) }
     }
 
     /// Memory that the host maps.

@@ -22,6 +22,7 @@ use cranelift_codegen::ir::{AbiParam, Block, BlockArg, ExternalName, GlobalValue
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use emu_memory::window_offset;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,6 +198,9 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     for constant in compared.map(|c| u32::from(c.c)).chain([0, 1, 1 << 31]) {
         lower.constant(constant);
     }
+    if layout.window.is_some() {
+        lower.find_front();
+    }
     if layout.counted {
         let asked = lower.asked();
         lower.leave_if(asked, Exit::Refuse(input.pieces.first()?.code));
@@ -220,7 +224,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         _ => None,
     };
     let symbols = buffer.relocs().iter().map(symbol).collect::<Option<Vec<_>>>()?;
-    let refusable = buffer.traps().iter().filter(|_| layout.direct);
+    let refusable = buffer.traps().iter().filter(|_| layout.is_mapped());
     let accesses = refusable.map(|trap| trap.offset as usize).collect();
     let place = |at: SourceLoc| ((at.bits() >> 16) as u16, at.bits() as u16);
     let places = buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default()).map(|at| (at.start, place(at.loc))).collect();
@@ -566,9 +570,19 @@ impl Lower<'_> {
         self.out_of_line_if(leaves, |l| l.return_by(Exit::Stored, None, flags.as_ref()));
         let left = self.b.ins().load(I64, ours(), self.cells, layout.left);
         self.b.def_var(self.left, left);
-        let front = self.b.ins().load(I64, ours(), self.cells, layout.front);
-        self.b.def_var(self.front, front);
+        self.find_front();
         value
+    }
+
+    /// Where memory is looked for from now on.
+    fn find_front(&mut self) {
+        let layout = self.input.layout;
+        let mut front = self.b.ins().load(I64, ours(), self.cells, if layout.window.is_some() { layout.windows } else { layout.front });
+        if let Some(index) = layout.window.filter(|index| *index != 0) {
+            let offset = self.k64(window_offset(index));
+            front = self.b.ins().iadd(front, offset);
+        }
+        self.b.def_var(self.front, front);
     }
 
     /// A number that is known when the code gets its place.

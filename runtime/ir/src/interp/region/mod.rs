@@ -6,7 +6,7 @@
 //! first block ([`super::quick`]). Whoever comes to that block then executes the region.
 //!
 //! Cells are SSA values inside: those of the state are loaded at the entry and stored at exits, and on the way out of line of an access that does not find its
-//! page in the TLB's front. Where the host maps the guest's memory, an access that it refuses is left out, and a word says so; the region looks at that word
+//! page in the TLB's front. Where the host maps the guest's memory (a program's, or pages in a window), an access that it refuses is left out, and a word says so; the region looks at that word
 //! before it does anything that could not be done again, and leaves the rest of the block to the interpreter, from the first access since it looked last.
 //!
 //! Regions count and stop where blocks do, and poll where a loop comes back to its head. What a region has no code for ends it: it leaves before that block,
@@ -33,7 +33,7 @@ mod workers;
 use super::code::{Arena, Bc, BlockInfo, Code, Operand, Side};
 use super::quick::{is_branch, result_of};
 use crate::guest::BlockKey;
-use emu_memory::PAGE_BITS;
+use emu_memory::{PAGE_BITS, WINDOW_INDICES};
 pub use gather::{Around, gather};
 use inline::is_inline;
 pub use inline::{Control, Guest};
@@ -170,10 +170,31 @@ pub struct Layout {
     pub flags: i32,
     /// [`MAX_SLOTS`] pairs of a virtual page and what to add for its host address.
     pub slots: i32,
+    /// The address of the first window, and the MMU index of all accesses if they go to its window.
+    pub windows: i32,
+    pub window: Option<u8>,
     /// As of the quick tier.
     pub direct: bool,
     pub apart: bool,
     pub counted: bool,
+}
+
+impl Layout {
+    /// Accesses go where the host maps memory, or refuses to.
+    pub fn is_mapped(&self) -> bool {
+        self.direct || self.window.is_some()
+    }
+}
+
+/// The MMU index of all accesses of these blocks, if it is one that has windows, and they are better off so: before floating point a region would have to look
+/// each time whether the host refused a load.
+pub fn window_of(pieces: &[Piece]) -> Option<u8> {
+    if pieces.iter().flat_map(|piece| &piece.words).any(|c| c.op == Bc::Float) {
+        return None;
+    }
+    let mut accesses = pieces.iter().flat_map(|piece| &piece.words).filter_map(pages::Access::of);
+    let first = accesses.next().filter(|a| a.narrow && a.mmu < WINDOW_INDICES)?;
+    accesses.all(|a| (a.mmu, a.narrow) == (first.mmu, first.narrow)).then_some(first.mmu)
 }
 
 /// Addresses of functions that a region calls and that keep all its registers, but for their results; by size.

@@ -1,4 +1,4 @@
-//! Accesses of a region to memory that the host does not map: pages that were found already are not looked up again.
+//! Accesses of a region to memory that the host does not map, or that may not be half done: pages that were found already are not looked up again.
 //!
 //! Each place that accesses memory by the same base has a *slot* in memory: the virtual page it used last, and what to add for the host's address. A page
 //! that a slot has is found in seven host instructions; else, out of line, it comes from the TLB's front, or by a call. Slots are empty when a region is
@@ -109,7 +109,9 @@ impl Lower<'_> {
     fn together(&self, a: &Access) -> (Access, bool, bool, usize) {
         let (mut all, mut read, mut write, mut count, mut step) = (*a, !a.write, a.write, 1, 0i64);
         let words = &self.input.pieces[self.place.0].words[self.place.1..self.end];
-        for (n, c) in words.iter().enumerate().take(if self.input.layout.apart { 1 } else { usize::MAX }) {
+        for (n, c) in
+            words.iter().enumerate().take(if self.input.layout.apart || self.input.layout.window.is_some() { 1 } else { usize::MAX })
+        {
             if n > 0 {
                 if is_called(c) || c.op == Bc::Fence {
                     break;
@@ -293,7 +295,10 @@ impl Lower<'_> {
         let line = self.b.ins().band(sum, lines);
         let three = self.k64(3);
         let line = self.b.ins().ishl(line, three);
-        let front = self.b.use_var(self.front);
+        let front = match self.input.layout.window {
+            Some(_) => self.b.ins().load(I64, ours(), self.cells, self.input.layout.front),
+            None => self.b.use_var(self.front),
+        };
         let line = self.b.ins().iadd(front, line);
         // As `Front::tag` has it.
         let past = (a.size - 1 - i64::from(a.align)).max(0);

@@ -345,7 +345,7 @@ impl Lower<'_> {
                 self.set_wide(c.a, value);
                 true
             }
-            Bc::Load64 | Bc::Store64 if self.input.layout.direct => self.pair_access(c, d),
+            Bc::Load64 | Bc::Store64 if self.input.layout.is_mapped() => self.pair_access(c, d),
             _ => false,
         }
     }
