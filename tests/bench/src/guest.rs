@@ -97,29 +97,35 @@ impl Drop for Guest {
     }
 }
 
-/// What is resident by a `smaps`, but for the smallest mapping that holds so many KiB of RAM, in MiB.
+/// What is resident by a `smaps`, but for the smallest mapping that holds so many KiB of RAM and others of its file, in MiB.
 fn memory_above(maps: &str, ram: u64) -> f64 {
     let field = |line: &str, name: &str| line.strip_prefix(name)?.trim().trim_end_matches("kB").trim().parse::<u64>().ok();
-    let (mut size, mut total, mut taken) = (0, 0, (u64::MAX, 0));
+    // Size, file (0: none) and what is resident.
+    let mut mappings: Vec<(u64, u64, u64)> = Vec::new();
     for line in maps.lines() {
         if let Some(kib) = field(line, "Size:") {
-            size = kib;
+            mappings.iter_mut().last().into_iter().for_each(|mapping| mapping.0 = kib);
         } else if let Some(kib) = field(line, "Rss:") {
-            total += kib;
-            if size >= ram && size < taken.0 {
-                taken = (size, kib);
-            }
+            mappings.iter_mut().last().into_iter().for_each(|mapping| mapping.2 = kib);
+        } else if let Some(inode) = line.split_whitespace().nth(4).filter(|_| line.contains('-')).and_then(|inode| inode.parse().ok()) {
+            mappings.push((0, inode, 0));
         }
     }
-    (total - taken.1) as f64 / 1024.0
+    let taken = mappings.iter().filter(|mapping| mapping.0 >= ram).min().copied();
+    let is_ram = |mapping: &&(u64, u64, u64)| taken.is_some_and(|ram| if ram.1 == 0 { **mapping == ram } else { mapping.1 == ram.1 });
+    let resident = |all: &mut dyn Iterator<Item = &(u64, u64, u64)>| all.map(|mapping| mapping.2).sum::<u64>();
+    (resident(&mut mappings.iter()) - resident(&mut mappings.iter().filter(is_ram))) as f64 / 1024.0
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_guests_ram_does_not_count() {
-        let maps = "1-2 rw-p 0 0:0 0\nSize: 600 kB\nRss: 50 kB\n2-3 rw-p 0 0:0 0\nSize: 2048 kB\nRss: 1000 kB\n3-4 rw-p 0 0:0 0\n\
-                    Size: 9999 kB\nRss: 974 kB\n";
-        assert_eq!(super::memory_above(maps, 2048), 1.0);
+        let anonymous = "1-2 rw-p 0 0:0 0\nSize: 600 kB\nRss: 50 kB\n2-3 rw-p 0 0:0 0\nSize: 2048 kB\nRss: 1000 kB\n3-4 rw-p 0 0:0 0\n\
+                         Size: 9999 kB\nRss: 974 kB\n";
+        assert_eq!(super::memory_above(anonymous, 2048), 1.0);
+        let file = "1-2 rw-s 0 0:1 7 /memfd:ram (deleted)\nSize: 2048 kB\nRss: 1000 kB\n2-3 rw-s 0 0:1 7 /memfd:ram (deleted)\nSize: 4 kB\n\
+                    Rss: 4 kB\n3-4 r-xp 0 0:1 9 /x\nSize: 4000 kB\nRss: 1024 kB\n";
+        assert_eq!(super::memory_above(file, 2048), 1.0);
     }
 }
