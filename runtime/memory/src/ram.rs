@@ -6,7 +6,7 @@
 //! Bytes are only ever touched by atomic operations, so racing guests race as they would on hardware and never cause host undefined behaviour.
 
 use crate::keeper::{CodeKeeper, HeldKeepers, Keepers};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use rustix::process::{Resource, getrlimit};
@@ -254,9 +254,28 @@ impl RamBlock {
         Some(result)
     }
 
-    /// Copies guest memory to `buffer`; false, copying nothing, if it does not lie inside the block.
+    /// Copies guest memory to `buffer`; false, copying nothing, if it does not lie inside the block. A page or more of it touches no pages that nobody has
+    /// touched before.
     pub fn copy_out(&self, offset: u64, buffer: &mut [u8]) -> bool {
-        let Some(start) = self.pointer(offset, buffer.len() as u64) else { return false };
+        if self.pointer(offset, buffer.len() as u64).is_none() {
+            return false;
+        }
+        // A few bytes are not worth a call to the host.
+        let file = self.file.as_ref().filter(|_| buffer.len() as u64 >= PAGE_SIZE);
+        let (mut rest, mut at) = (buffer, offset);
+        while !rest.is_empty() {
+            let (zeros, bytes) = file.map_or((0, rest.len()), |file| touched(file, at, rest.len()));
+            let (untouched, more) = std::mem::take(&mut rest).split_at_mut(zeros);
+            let (touched, more) = more.split_at_mut(bytes);
+            untouched.fill(0);
+            self.copy_touched(at + zeros as u64, touched);
+            (rest, at) = (more, at + (zeros + bytes) as u64);
+        }
+        true
+    }
+
+    fn copy_touched(&self, offset: u64, buffer: &mut [u8]) {
+        let Some(start) = self.pointer(offset, buffer.len() as u64) else { return };
         let mut at = 0;
         while at < buffer.len() {
             let pointer = start.wrapping_add(at);
@@ -270,7 +289,6 @@ impl RamBlock {
                 at += 1;
             }
         }
-        true
     }
 
     /// Copies `bytes` to guest memory, invalidating code there; false, copying nothing, if it does not lie inside the block.
@@ -399,6 +417,18 @@ impl RamBlock {
         }
         hit
     }
+}
+
+/// How many of some bytes of a file were never touched and are zero, and how many behind them were; together at least one.
+fn touched(file: &OwnedFd, offset: u64, len: usize) -> (usize, usize) {
+    let next = |from, of_what: fn(u64) -> SeekFrom| match seek(file, of_what(from)) {
+        Ok(next) => Some(next.saturating_sub(offset).min(len as u64) as usize),
+        Err(Errno::NXIO) => Some(len),
+        Err(_) => None,
+    };
+    let Some(zeros) = next(offset, SeekFrom::Data) else { return (0, len) };
+    let end = if zeros == len { len } else { next(offset + zeros as u64, SeekFrom::Hole).unwrap_or(len).max(zeros + 1) };
+    (zeros, end - zeros)
 }
 
 /// The pages a range touches, each with the mask of its touched lines.
@@ -563,6 +593,34 @@ mod tests {
             }
         }
         assert!(!ram.clear(1, ram.size()) && !ram.clear(u64::MAX, 2));
+    }
+
+    /// What is read of pages that nobody touched takes no memory of the host.
+    #[test]
+    fn reading_touches_nothing() {
+        const PAGES: u64 = 1024;
+        let ram = RamBlock::new("ram", PAGES * PAGE_SIZE).unwrap();
+        let kept = || rustix::fs::fstat(ram.file().unwrap()).unwrap().st_blocks as u64 * 512 / PAGE_SIZE;
+        for (page, byte) in [(3, 1), (4, 2), (700, 3), (PAGES - 1, 4)] {
+            ram.write_u8(page * PAGE_SIZE + 5, byte);
+        }
+        let touched = kept();
+        assert_eq!(touched, 4);
+        for (from, len) in [
+            (0, PAGES * PAGE_SIZE),
+            (3 * PAGE_SIZE + 5, PAGE_SIZE),
+            (2 * PAGE_SIZE + 7, 3 * PAGE_SIZE),
+            (700 * PAGE_SIZE + 5, 324 * PAGE_SIZE - 5),
+        ] {
+            let mut bytes = vec![0xaa; len as usize];
+            assert!(ram.copy_out(from, &mut bytes));
+            for (n, byte) in bytes.into_iter().enumerate() {
+                let (page, at) = ((from + n as u64) / PAGE_SIZE, (from + n as u64) % PAGE_SIZE);
+                let expected = if at == 5 { [3, 4, 700, PAGES - 1].iter().position(|p| *p == page).map_or(0, |n| n as u8 + 1) } else { 0 };
+                assert_eq!(byte, expected, "{page} {at} of {from}+{len}");
+            }
+        }
+        assert_eq!(kept(), touched);
     }
 
     #[test]

@@ -159,7 +159,8 @@ fn report(machine: &Machine, ours: &Runs, theirs: &[Runs], rows: &[Row]) -> Stri
         let (low, high) = row.faster.iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
         let seconds: String = std::iter::once(ours).chain(theirs).map(|r| cell(r.median(&row.name), 3)).collect();
         let ratios: String = row.peers.iter().map(|r| cell(*r, 2)).collect();
-        _ = writeln!(text, "| {} {seconds}{ratios}{}| {low:.2} to {high:.2} |", row.name, cell(row.ratio(), 2));
+        let spread = if low <= high { format!(" {low:.2} to {high:.2} |") } else { " |".to_string() };
+        _ = writeln!(text, "| {} {seconds}{ratios}{}|{spread}", row.name, cell(row.ratio(), 2));
     }
     let peers: String = theirs.iter().map(|t| format!(" {} / emu |", t.name)).collect();
     _ = writeln!(text, "\n| geometric mean |{peers} faster / emu |\n|{}", "---|".repeat(2 + theirs.len()));
