@@ -46,6 +46,13 @@ fn reg(engine: &Engine<Toy>, index: u16) -> u32 {
     LAYOUT.read(engine.state(), Slot(index)) as u32
 }
 
+/// Where loops become regions, some did.
+fn assert_regions(engine: &Engine<Toy>) {
+    if ["region", "windows"].iter().any(|name| module_path!().starts_with(name)) {
+        assert!(engine.stats().regions > 0);
+    }
+}
+
 /// Handlers that put a mark into r12 and stop in a loop at their vector.
 fn handlers(bus: &Bus) {
     for id in 0..5 {
@@ -342,9 +349,7 @@ fn a_loop_over_two_pages_follows_remapping() {
     bus.limit.set(2000);
     engine.run(&bus);
     assert_eq!((reg(&engine, 1), reg(&engine, 10)), (2 * 50 + 2 * 5000, u32::MAX));
-    if module_path!().starts_with("region") {
-        assert!(engine.stats().regions > 0);
-    }
+    assert_regions(&engine);
 }
 
 /// A loop that reads and writes a page goes on with another one when the page is mapped anew, by a helper between two rounds or from outside, and in other
@@ -390,9 +395,7 @@ fn loops_follow_data_that_is_mapped_anew() {
     bus.limit.set(ROUND - 5 - 100);
     engine.run(&bus);
     assert_eq!((reg(&engine, 1), bus.ram.read_u32(0x6204)), (7 * 30, Some(1)));
-    if ["region", "windows"].iter().any(|name| module_path!().starts_with(name)) {
-        assert!(engine.stats().regions > 0);
-    }
+    assert_regions(&engine);
 }
 
 /// A loop writes beside what is code, and in the next round over it, and what is there is executed each time.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod bus;
 mod keeper;
+mod mapping;
 mod ram;
 mod space;
 mod tlb;

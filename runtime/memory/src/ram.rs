@@ -6,12 +6,10 @@
 //! Bytes are only ever touched by atomic operations, so racing guests race as they would on hardware and never cause host undefined behaviour.
 
 use crate::keeper::{CodeKeeper, HeldKeepers, Keepers};
-use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
+use crate::mapping::{Mapping, touched};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
-use rustix::process::{Resource, getrlimit};
+use rustix::mm::{Advice, ProtFlags, madvise};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -38,60 +36,6 @@ pub enum MemoryError {
     /// A block of no bytes.
     #[error("the memory `{0}` has size 0: give it a size")]
     Empty(String),
-}
-
-/// Zeroed host memory; pages come into being when touched.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    base: NonNull<u8>,
-    len: usize,
-    /// Bytes mapped in front of it, and behind it, that nobody may touch.
-    guard: usize,
-}
-
-// SAFETY: the mapping is plain memory owned by this value; all access goes through atomics.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(len: usize) -> Result<Mapping, Errno> {
-        Mapping::map(len, 0, ProtFlags::READ | ProtFlags::WRITE)
-    }
-
-    /// Anonymous memory between two guards.
-    pub fn map(len: usize, guard: usize, protection: ProtFlags) -> Result<Mapping, Errno> {
-        let whole = guard.checked_mul(2).and_then(|guards| guards.checked_add(len)).ok_or(Errno::NOMEM)?;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
-        let base = unsafe { mmap_anonymous(null_mut(), whole, protection, MapFlags::PRIVATE | MapFlags::NORESERVE)? };
-        NonNull::new(base.cast::<u8>().wrapping_add(guard)).map(|base| Mapping { base, len, guard }).ok_or(Errno::NOMEM)
-    }
-
-    /// A file of memory, and all of it mapped: who has the file maps parts of it again.
-    fn file(name: &str, len: usize) -> Result<(Mapping, OwnedFd), Errno> {
-        // The host kills who makes a file larger than this.
-        if getrlimit(Resource::Fsize).current.is_some_and(|most| (len as u64) > most) {
-            return Err(Errno::FBIG);
-        }
-        let file = memfd_create(name.split('\0').next().unwrap_or_default(), MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, len as u64)?;
-        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
-        // SAFETY: a fresh mapping of a file of our own at an address of the kernel's choice aliases nothing.
-        let base = unsafe { mmap(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, &file, 0)? };
-        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
-        Ok((Mapping { base, len, guard: 0 }, file))
-    }
-
-    pub fn base(&self) -> *mut u8 {
-        self.base.as_ptr()
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: these are start and length of a mapping made in `map`, and nobody holds pointers into it any more.
-        let _ = unsafe { munmap(self.base.as_ptr().wrapping_sub(self.guard).cast(), self.len + 2 * self.guard) };
-    }
 }
 
 /// What is known of one page: which 64-byte lines hold translated code, and how often code in it was overwritten.
@@ -183,7 +127,7 @@ impl RamBlock {
 
     /// The host address of its first byte.
     pub fn host(&self) -> *mut u8 {
-        self.bytes.base.as_ptr()
+        self.bytes.base()
     }
 
     /// The file that its bytes are in, from the file's first on.
@@ -193,7 +137,7 @@ impl RamBlock {
 
     #[inline]
     fn pointer(&self, offset: u64, len: u64) -> Option<*mut u8> {
-        if offset <= self.size && len <= self.size - offset { Some(self.bytes.base.as_ptr().wrapping_add(offset as usize)) } else { None }
+        if offset <= self.size && len <= self.size - offset { Some(self.bytes.base().wrapping_add(offset as usize)) } else { None }
     }
 
     /// The host address of a page's bytes and of its code-line word, for the soft TLB; `None` past the end.
@@ -205,7 +149,7 @@ impl RamBlock {
 
     #[inline]
     fn page(&self, page: u64) -> Option<&PageState> {
-        let pages = self.pages.base.as_ptr().cast::<PageState>();
+        let pages = self.pages.base().cast::<PageState>();
         // SAFETY: `pages` holds one zero-initialised PageState (all zeroes is valid) for each page up to `size`, page-aligned.
         (page < self.size.div_ceil(PAGE_SIZE)).then(|| unsafe { &*pages.add(page as usize) })
     }
@@ -324,7 +268,7 @@ impl RamBlock {
         if first >= last {
             return self.fill(offset, len, 0);
         }
-        let start = self.bytes.base.as_ptr().wrapping_add(first as usize).cast();
+        let start = self.bytes.base().wrapping_add(first as usize).cast();
         let advice = if self.file.is_some() { Advice::LinuxRemove } else { Advice::LinuxDontNeed };
         // SAFETY: whole pages of this block's own mapping; they read as zeroes from now on, as if each byte had been stored.
         let given = unsafe { madvise(start, (last - first) as usize, advice) };
@@ -417,18 +361,6 @@ impl RamBlock {
         }
         hit
     }
-}
-
-/// How many of some bytes of a file were never touched and are zero, and how many behind them were; together at least one.
-fn touched(file: &OwnedFd, offset: u64, len: usize) -> (usize, usize) {
-    let next = |from, of_what: fn(u64) -> SeekFrom| match seek(file, of_what(from)) {
-        Ok(next) => Some(next.saturating_sub(offset).min(len as u64) as usize),
-        Err(Errno::NXIO) => Some(len),
-        Err(_) => None,
-    };
-    let Some(zeros) = next(offset, SeekFrom::Data) else { return (0, len) };
-    let end = if zeros == len { len } else { next(offset + zeros as u64, SeekFrom::Hole).unwrap_or(len).max(zeros + 1) };
-    (zeros, end - zeros)
 }
 
 /// The pages a range touches, each with the mask of its touched lines.

@@ -5,8 +5,9 @@
 //! written over, what the guest does not permit); who executes the access hears of it by a signal, does it the slow way, and says which address it was
 //! ([`crate::SoftTlb::refused`]): that page is mapped as soon as the TLB knows it. What a front forgets, its windows forget at the same time.
 
-use crate::ram::{Mapping, PAGE_SIZE};
-use crate::{RamBlock, ram};
+use crate::RamBlock;
+use crate::mapping::Mapping;
+use crate::ram::PAGE_SIZE;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -50,7 +51,7 @@ pub(crate) struct Windows {
     pages: Vec<BTreeMap<u64, Mapped>>,
     count: usize,
     /// By the low bits of the page's number: there was such a page.
-    seen: [u64; 1 << (SOME_BITS - 6)],
+    seen: [bool; 1 << SOME_BITS],
     /// By the low bits of the page's number: how many pages windows have.
     some: [u16; 1 << SOME_BITS],
     /// Front, MMU index and page that an access was refused at and that is not mapped yet.
@@ -71,7 +72,7 @@ impl Windows {
             addresses,
             pages: (0..count).map(|_| BTreeMap::new()).collect(),
             count: 0,
-            seen: [0; 1 << (SOME_BITS - 6)],
+            seen: [false; 1 << SOME_BITS],
             some: [0; 1 << SOME_BITS],
             wanted: None,
         }))
@@ -115,8 +116,7 @@ impl Windows {
             self.pages[window].insert(page, Mapped { host: found.host, code: found.code, write, global: found.global });
             self.count += 1;
             *self.some(page) += 1;
-            let (word, bit) = Windows::bit(page);
-            self.seen[word] |= bit;
+            self.seen[Windows::low(page)] = true;
         }
     }
 
@@ -138,18 +138,17 @@ impl Windows {
 
     /// How many pages windows have that share the low bits of their number with that of `va`.
     fn some(&mut self, va: u64) -> &mut u16 {
-        &mut self.some[(va / PAGE_SIZE) as usize % (1 << SOME_BITS)]
+        &mut self.some[Windows::low(va)]
     }
 
-    fn bit(va: u64) -> (usize, u64) {
-        let number = (va / PAGE_SIZE) as usize % (1 << SOME_BITS);
-        (number / 64, 1 << (number % 64))
+    /// The low bits of the page's number.
+    fn low(va: u64) -> usize {
+        (va / PAGE_SIZE) as usize % (1 << SOME_BITS)
     }
 
     /// The page of `va`, or one that shares the low bits of its number, was in a window before.
     pub fn was_seen(&self, va: u64) -> bool {
-        let (word, bit) = Windows::bit(va);
-        self.seen[word] & bit != 0
+        self.seen[Windows::low(va)]
     }
 
     /// Forgets the page of `va` in all windows.
@@ -203,7 +202,7 @@ impl Windows {
                     mapped.write = false;
                     let at = base.wrapping_add(window * STRIDE + *page as usize);
                     // SAFETY: a page that is mapped in the window.
-                    let done = unsafe { mprotect(at.cast(), ram::PAGE_SIZE as usize, MprotectFlags::READ) };
+                    let done = unsafe { mprotect(at.cast(), PAGE_SIZE as usize, MprotectFlags::READ) };
                     assert!(done.is_ok(), "the host does not protect guest memory: {done:?}");
                 }
             }

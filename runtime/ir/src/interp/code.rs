@@ -276,6 +276,11 @@ impl Arena {
         self.first.retain(|block| (*block as usize) < to.blocks);
     }
 
+    /// The code index of the block that a code index lies in.
+    pub fn head_of(&self, at: u32) -> Option<u32> {
+        self.block_at(at).map(|block| self.blocks[block as usize].code)
+    }
+
     /// The block that holds code index `at`.
     pub fn block_at(&self, at: u32) -> Option<u32> {
         let from = self.first.get(at as usize / CHUNK).map_or(self.blocks.len(), |first| *first as usize);
@@ -285,7 +290,7 @@ impl Arena {
 
     /// The RAM of the block that holds code index `at`, and its page in it.
     pub fn page_of(&self, at: u32) -> Option<(u16, u64)> {
-        let head = self.code[self.blocks[self.block_at(at)? as usize].code as usize];
+        let head = self.code[self.head_of(at)? as usize];
         (head.op == Bc::Enter).then_some((head.b, head.imm >> 32))
     }
 

@@ -262,7 +262,7 @@ impl<I: Isa> Engine<I> {
         if self.regions.as_ref().is_some_and(|regions| regions.windows == Some(true)) {
             return;
         }
-        let Some(block) = self.arena.block_at(at).map(|block| self.arena.blocks[block as usize].code) else { return };
+        let Some(block) = self.arena.head_of(at) else { return };
         for (led, index) in self.quick.as_mut().map_or(Vec::new(), |quick| quick.refused(block, again)) {
             self.lead(&led);
             if let Some(regions) = &mut self.regions {

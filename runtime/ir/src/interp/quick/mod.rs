@@ -324,7 +324,7 @@ impl Quick {
             Exit::MISS_LINK => Leave::Miss(exit.pc, Some(at)),
             Exit::AGAIN => Leave::Again(at),
             Exit::RESUME => {
-                cx.polled = arena.block_at(at).map(|block| arena.blocks[block as usize].code);
+                cx.polled = arena.head_of(at);
                 Leave::Resume(at)
             }
             Exit::HOT => Leave::Hot(at, exit.pc),
