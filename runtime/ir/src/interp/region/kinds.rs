@@ -553,7 +553,7 @@ impl Lower<'_> {
         self.known.numbers.forget(first);
         self.known.numbers.forget(cell);
         self.known.cells.remove(&first);
-        self.known.facts.remove(&cell);
+        self.known.forget(cell);
         if self.flag_number(cell).is_some() || !self.is_kept(first) {
             return;
         }

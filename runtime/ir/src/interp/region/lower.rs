@@ -119,6 +119,8 @@ pub(super) struct Known {
     /// The first operand of the addition or subtraction that set the flags.
     pub first: Option<Value>,
     pub pages: Vec<Page>,
+    /// The sum of two cells that somebody asked for the overflow of.
+    pub sum: Option<([u16; 2], Value)>,
     /// What cells hold of subtractions.
     pub facts: BTreeMap<u16, Fact>,
     pub numbers: Numbers,
@@ -127,6 +129,14 @@ pub(super) struct Known {
     /// What the node leaves to those that it leads to: cells that are not kept, to be stored, and accesses to look for.
     pub dirty: Set,
     pub pending: Option<Pending>,
+}
+
+impl Known {
+    /// A cell gets another value, of which nothing is known.
+    pub fn forget(&mut self, cell: u16) {
+        self.facts.remove(&cell);
+        self.sum.take_if(|(cells, _)| cells.contains(&cell));
+    }
 }
 
 /// Memory of ours: never refused.
@@ -371,7 +381,7 @@ impl Lower<'_> {
     }
 
     pub fn set(&mut self, cell: u16, value: Value) {
-        self.known.facts.remove(&cell);
+        self.known.forget(cell);
         if let Some(number) = self.flag_number(cell) {
             self.known.numbers.forget(cell);
             return self.set_flag(number, value);

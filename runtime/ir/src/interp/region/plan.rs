@@ -3,7 +3,7 @@
 //!
 //! Words without a way in or out in their middle are a *run*. Code is made of a run for each form that the flags may have at its head, a *node*, so that
 //! their form is known everywhere. The cells that are used most where loops are deepest are values from node to node (*kept*), and stored at exits only; all
-//! others are in their cells at the head and the end of each node.
+//! others are in their cells at the head and the end of each node. *Sticky* cells, in which bits are set and nothing else is done, are in their cells always.
 
 use super::super::code::{Bc, Code};
 use super::super::quick::{Writes, flags_of, is_branch, is_jump, operands, reads_aside, writes};
@@ -95,6 +95,8 @@ pub struct Plan {
     pub flags: Option<[u16; 4]>,
     /// What is computed late, if there are no such flags.
     pub late: Option<Late>,
+    /// Sticky cells: all that is done to them is that bits are set, which are seldom new.
+    sticky: BTreeSet<u16>,
     /// The cells that are no integers.
     pub kinds: BTreeMap<u16, Kind>,
 }
@@ -102,6 +104,15 @@ pub struct Plan {
 /// Nothing follows a word in its block.
 pub fn ends(op: Bc) -> bool {
     is_jump(op) || matches!(op, Bc::Raise | Bc::Wait)
+}
+
+/// A word that sets bits in a cell: which cell, and the one that has the bits.
+fn set_in(c: &Code) -> Option<(u16, u16)> {
+    match c.op {
+        Bc::Or if c.a == c.b => Some((c.a, c.c)),
+        Bc::Or if c.a == c.c => Some((c.a, c.b)),
+        _ => None,
+    }
 }
 
 /// The cells a word reads, and perhaps others.
@@ -145,16 +156,31 @@ impl Plan {
             heads: BTreeMap::new(),
             flags,
             late: None,
+            sticky: BTreeSet::new(),
             kinds: BTreeMap::new(),
         };
         plan.kinds = kinds_of(input, &plan);
         plan.late = if plan.flags.is_none() { Late::of(input, |cell| !plan.kinds.contains_key(&cell)) } else { None };
+        plan.sticky = plan.find_sticky(input);
         plan.find_runs(input);
         let loops = plan.find_loops();
         plan.choose(input, &loops);
         plan.find_nodes(input);
         plan.iterate(input);
         Some(plan)
+    }
+
+    /// The integers among the cells that nobody touches but to set bits.
+    fn find_sticky(&self, input: &Input) -> BTreeSet<u16> {
+        let words = || input.pieces.iter().flat_map(|p| &p.words);
+        let mut sticky: BTreeSet<u16> = words().filter_map(set_in).map(|(cell, _)| cell).collect();
+        sticky.retain(|cell| self.cells.contains_key(cell) && !self.kinds.contains_key(cell) && !self.is_flag(*cell));
+        let touched = |c: &Code| {
+            let other = |cell: &u16| set_in(c).is_none_or(|(set, bits)| set != *cell || bits == *cell);
+            reads(c).chain(written(c)).filter(other).collect::<Vec<u16>>()
+        };
+        words().flat_map(touched).for_each(|cell| _ = sticky.remove(&cell));
+        sticky
     }
 
     fn find_runs(&mut self, input: &Input) {
@@ -212,7 +238,7 @@ impl Plan {
         let computes = |c: &Code| {
             let quiet = matches!(writes(c.op), Writes::One) && !c.op.is_access() && !reads_aside(c.op) && !is_branch(c.op) && !ends(c.op);
             let slow = matches!(c.op, Bc::DivU | Bc::DivS32 | Bc::DivS64 | Bc::RemU);
-            quiet && !slow && written(c).all(|cell| !self.is_flag(cell))
+            quiet && !slow && written(c).all(|cell| !self.is_flag(cell) && !self.sticky.contains(&cell))
         };
         let words_ok = first < end && end < words.len() && end - first <= MAX_SHORT && words[first..end].iter().all(computes);
         let others = |(at, c): (usize, &Code)| at != n && at + 1 != first && is_branch(c.op) && (n + 1..end).contains(&p.target(c));
@@ -329,7 +355,7 @@ impl Plan {
                 cells.iter().for_each(|cell| uses.entry(*cell).or_default()[n] += weight);
             }
         }
-        let state = |cell: &u16| *cell < input.layout.state && !self.is_flag(*cell);
+        let state = |cell: &u16| *cell < input.layout.state && !self.is_flag(*cell) && !self.sticky.contains(cell);
         let gain = |[reads, writes]: [u64; 2]| 2 * reads + writes;
         let mut gains: Vec<(u16, u64)> = uses.into_iter().filter(|(cell, _)| state(cell)).map(|(cell, uses)| (cell, gain(uses))).collect();
         gains.sort_by_key(|(cell, gain)| (std::cmp::Reverse(*gain), *cell));
@@ -391,6 +417,11 @@ impl Plan {
     /// One of the flags, or computed late.
     fn is_flag(&self, cell: u16) -> bool {
         self.flags.is_some_and(|flags| flags.contains(&cell)) || self.is_late(cell)
+    }
+
+    /// Sets bits of a sticky cell: the cell that has them.
+    pub fn sets_sticky(&self, c: &Code) -> Option<u16> {
+        set_in(c).filter(|(cell, _)| self.sticky.contains(cell)).map(|(_, bits)| bits)
     }
 
     /// A word that sets the flags, as an addition or subtraction.

@@ -1,6 +1,7 @@
 //! Integer words of a region, and conditions of its branches.
 
 use super::super::code::{Bc, Code};
+use super::Exit;
 use super::compare::Fact;
 use super::inline::is_inline;
 use super::lower::{Lower, ours};
@@ -64,11 +65,17 @@ impl Lower<'_> {
             }
             And => wide!(band),
             AndI => wide!(band, false),
-            Or => wide!(bor),
+            Or => match self.plan.sets_sticky(c) {
+                Some(bits) => self.stick(c.a, bits),
+                None => wide!(bor),
+            },
             OrI => wide!(bor, false),
             Xor => wide!(bxor),
             XorI => wide!(bxor, false),
-            Add32 => narrow!(iadd),
+            Add32 => match self.known.sum {
+                Some((operands, sum)) if operands == [c.b, c.c] => self.set_narrow(c.a, sum),
+                _ => narrow!(iadd),
+            },
             Add32I => narrow!(iadd, false),
             Add64 => wide!(iadd),
             Add64I => wide!(iadd, false),
@@ -147,14 +154,17 @@ impl Lower<'_> {
                 let value = self.b.ins().ushr(sum, by);
                 self.set(c.a, value);
             }
-            Overflow32 | OverflowAdd32 => {
-                let (b, x) = (self.low(c.b), self.low(c.c));
-                let mut sum = self.b.ins().iadd(b, x);
-                if c.op == Overflow32 {
-                    let carry = self.low(c.imm as u16);
-                    sum = self.b.ins().iadd(sum, carry);
-                }
+            Overflow32 => {
+                let (b, x, carry) = (self.low(c.b), self.low(c.c), self.low(c.imm as u16));
+                let sum = self.b.ins().iadd(b, x);
+                let sum = self.b.ins().iadd(sum, carry);
                 let value = self.overflow(b, x, sum, false);
+                self.set_narrow(c.a, value);
+            }
+            OverflowAdd32 => {
+                let (b, x) = (self.low(c.b), self.low(c.c));
+                let (sum, value) = self.b.ins().sadd_overflow(b, x);
+                self.known.sum = Some(([c.b, c.c], sum));
                 self.set_narrow(c.a, value);
             }
             AddFlags32 | AddFlags32I | SubFlags32 | SubFlags32I => self.flags(c),
@@ -179,6 +189,26 @@ impl Lower<'_> {
             Generic | Float | Memory | Call | ClearExclusive => self.call_word(c),
             op => unreachable!("no region has a word {op:?}"),
         }
+    }
+
+    /// Sets bits of a sticky cell. None is new, as a rule: if one is, the interpreter does it.
+    fn stick(&mut self, cell: u16, bits: u16) {
+        let bits = self.get(bits);
+        let any = match self.made_by(bits) {
+            Some(InstructionData::Unary { opcode: Opcode::Uextend, arg }) => arg,
+            _ => bits,
+        };
+        let (out, on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(out);
+        self.b.ins().brif(any, out, &[], on, &[]);
+        self.elsewhere(out, |l| {
+            let old = l.b.ins().load(I64, ours(), l.cells, i32::from(cell) * 8);
+            let new = l.b.ins().band_not(bits, old);
+            l.leave_if(new, Exit::Resume(l.at));
+            l.set_cold();
+            l.b.ins().jump(on, &[]);
+        });
+        self.b.switch_to_block(on);
     }
 
     /// Bit 31 says whether a sum or difference of 32 bits overflowed: as 0 or 1.
