@@ -4,9 +4,10 @@ use super::exec::{OTHER_JUMP, jump_slot};
 use super::quick::{self, Led};
 use super::region::{self, Around, Compiled, Done, Input, Made, Piece, gather};
 pub use super::region::{Held as HeldWorkers, Workers};
-use super::{Bc, BlockId, BlockKey, Blocks, Cached, Code, Engine, Isa};
+use super::{Bc, BlockId, BlockKey, Blocks, Cached, Code, Engine, Isa, Quick};
 use emu_memory::{GuestBus, PAGE_BITS, WINDOW_INDICES};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ const ASKED: u32 = 1 << 30;
 const LATER: u32 = 1 << 20;
 /// Regions that are asked for at one block at most: one that did not suit may where more is known of what is around it.
 const MAX_ASKED: u8 = 3;
+/// ... and with those that are to take the place of one that is left often.
+const MAX_BETTER: u8 = 8;
+/// So often a jump back to a block that is inside a region gets none of its own.
+const MAX_INSIDE: u8 = 8;
 /// Regions that a vCPU may be waiting for.
 const MAX_WAITING: usize = 32;
 
@@ -28,6 +33,17 @@ const DEBIT: u32 = 8;
 
 /// From one sample of what is executed to the next, at least.
 const SAMPLE: Duration = Duration::from_micros(500);
+
+/// Why a region is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// A jump back was taken often.
+    Heated,
+    /// There is one without a window that is executed much.
+    Hot,
+    /// There is one that is left often.
+    Left,
+}
 
 /// Which counter a jump to `pc` has.
 pub fn heat_slot(pc: u64) -> usize {
@@ -46,14 +62,35 @@ pub struct Regions {
     asked: FxHashMap<u32, u8>,
     /// Those that one with a window was asked for at.
     windowed: FxHashSet<u32>,
+    /// Where computed jumps led from the region that begins with a block of this code index.
+    computed: FxHashMap<u32, BTreeSet<u64>>,
     /// By MMU index: if positive, regions have windows from the beginning.
     credit: [u32; WINDOW_INDICES as usize],
     /// The one without that was last found executing.
     found: Option<u32>,
     /// When.
     sampled: Instant,
-    /// How many of them are not done.
-    waiting: usize,
+    /// Those that are not done: the code indices of their blocks.
+    waiting: Vec<Vec<u32>>,
+    /// By the code index of a block inside a region, where a jump back was taken often: what visits of such regions were counted then, and how often it was so.
+    inside: FxHashMap<u32, (u32, u8)>,
+}
+
+impl Regions {
+    /// A block is inside a region that is waited for, or whose first block is come to, too: then that is left too early, and will be better.
+    fn comes_in(&mut self, quick: &Quick, visits: &[u32], head: u32) -> bool {
+        if self.thorough {
+            return false;
+        }
+        if self.waiting.iter().any(|blocks| blocks.contains(&head)) {
+            return true;
+        }
+        let Some(now) = quick.visits_around(head, visits) else { return false };
+        let (before, times) = self.inside.entry(head).or_insert((now.wrapping_sub(1), 0));
+        let visited = std::mem::replace(before, now) != now;
+        *times += 1;
+        visited && *times <= MAX_INSIDE
+    }
 }
 
 impl<I: Isa> Engine<I> {
@@ -72,10 +109,12 @@ impl<I: Isa> Engine<I> {
             done: Arc::default(),
             asked: FxHashMap::default(),
             windowed: FxHashSet::default(),
+            computed: FxHashMap::default(),
             credit: [CREDIT; WINDOW_INDICES as usize],
             found: None,
             sampled: Instant::now(),
-            waiting: 0,
+            waiting: Vec::new(),
+            inside: FxHashMap::default(),
         });
     }
 
@@ -100,8 +139,10 @@ impl<I: Isa> Engine<I> {
         let Some(regions) = &mut self.regions else { return };
         regions.asked.clear();
         regions.windowed.clear();
+        regions.computed.clear();
         regions.found = None;
-        regions.waiting = 0;
+        regions.waiting.clear();
+        regions.inside.clear();
         self.cx.heat.fill(regions.threshold);
     }
 
@@ -111,19 +152,19 @@ impl<I: Isa> Engine<I> {
         let jump = self.arena.code[at as usize];
         let counter = &mut self.cx.heat[heat_slot(pc)];
         *counter = LATER;
-        if jump.op != Bc::Linked || regions.waiting >= MAX_WAITING {
+        let head = jump.imm as u32;
+        if jump.op != Bc::Linked || regions.waiting.len() >= MAX_WAITING || regions.comes_in(quick, &self.cx.visits, head) {
             *counter = regions.threshold;
             return;
         }
-        let head = jump.imm as u32;
         let asked = regions.asked.get(&head).copied().unwrap_or(0);
-        if asked < MAX_ASKED && !quick.has_region(head) && self.ask_region(bus, head, false).is_some() {
+        if asked < MAX_ASKED && !quick.has_region(head) && self.ask_region(bus, head, Why::Heated).is_some() {
             self.cx.heat[heat_slot(pc)] = ASKED;
         }
     }
 
     /// Asks for a region that begins with the block at a code index. Its accesses go to a window if they can, and it is hot, or such regions were worth it.
-    fn ask_region(&mut self, bus: &dyn GuestBus, head: u32, hot: bool) -> Option<()> {
+    fn ask_region(&mut self, bus: &dyn GuestBus, head: u32, why: Why) -> Option<()> {
         let (regions, quick) = (self.regions.as_mut()?, self.quick.as_ref()?);
         let block = &self.arena.blocks[self.arena.block_at(head)? as usize];
         let (key, pc) = (block.key, block.pc);
@@ -141,23 +182,26 @@ impl<I: Isa> Engine<I> {
         };
         let resting: Vec<u16> = cx.isa.resting(key).into_iter().map(|slot| cx.isa.layout().slots[usize::from(slot.0)].cell).collect();
         let policy = quick.policy(regions.thorough);
-        let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between, aside: &resting });
+        let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between, computed: &regions.computed, aside: &resting });
         let mut pieces = gather(&find);
         if !layout.direct && pieces.iter().flatten().any(Piece::calls) {
             // A helper may change what is where.
             pieces = gather(&near);
         }
         let pieces = pieces?;
+        if why == Why::Left && !quick.is_better(&pieces) {
+            return None;
+        }
         layout.apart = pieces.iter().any(|piece| quick.is_apart(piece.code));
         if !layout.direct && cx.tlb.window() != 0 && !quick.looks_up(head) {
-            let worth = |index: &u8| hot || regions.credit[usize::from(*index)] > 0 || quick.window_at(head).is_some();
+            let worth = |index: &u8| why == Why::Hot || regions.credit[usize::from(*index)] > 0 || quick.window_at(head).is_some();
             layout.window = region::window_of(&pieces).filter(|index| regions.windows == Some(true) || worth(index));
         }
         let heads = quick.at_heads(&pieces, key, resting.into_iter().map(|cell| (cell, 0)).collect());
         let mut pages: Vec<(u16, u64)> = pieces.iter().filter_map(|piece| self.arena.page_of(piece.code)).collect();
         pages.dedup();
         *regions.asked.entry(head).or_default() += 1;
-        regions.waiting += 1;
+        regions.waiting.push(pieces.iter().map(|piece| piece.code).collect());
         regions.workers.ask(
             Input {
                 rekeyed: quick.rekeyed(&pieces, key),
@@ -180,7 +224,7 @@ impl<I: Isa> Engine<I> {
     /// are those that begin inside it. What comes soon after such a sample comes of it.
     pub(super) fn sample(&mut self, bus: &dyn GuestBus, code: Option<u32>) {
         let (Some(regions), Some(quick)) = (&mut self.regions, &self.quick) else { return };
-        if self.cx.tlb.window() == 0 || regions.waiting >= MAX_WAITING || regions.sampled.elapsed() < SAMPLE {
+        if self.cx.tlb.window() == 0 || regions.waiting.len() >= MAX_WAITING || regions.sampled.elapsed() < SAMPLE {
             return;
         }
         regions.sampled = Instant::now();
@@ -193,7 +237,7 @@ impl<I: Isa> Engine<I> {
         let before = std::mem::replace(&mut regions.found, head);
         let hot = |head: &u32| window.is_some() || before == Some(*head);
         if let Some(head) = head.filter(hot).filter(|head| regions.windowed.insert(*head)) {
-            self.ask_region(bus, head, true);
+            self.ask_region(bus, head, Why::Hot);
         }
     }
 
@@ -201,7 +245,11 @@ impl<I: Isa> Engine<I> {
     pub(super) fn install_regions(&mut self) {
         let Some(regions) = &mut self.regions else { return };
         let done = regions.done.take();
-        regions.waiting = regions.waiting.saturating_sub(done.len());
+        for made in &done {
+            let first = made.input.pieces.first().map(|piece| piece.code);
+            let at = regions.waiting.iter().position(|blocks| blocks.first().copied() == first);
+            at.map(|at| regions.waiting.swap_remove(at));
+        }
         for Made { input, compiled, stored } in done {
             let installed = self.install(&input, compiled.as_ref()).is_some();
             self.cx.stats.stored_regions += u64::from(installed && stored);
@@ -274,16 +322,19 @@ impl<I: Isa> Engine<I> {
         }
     }
 
-    /// A region has been entered often: it stays, or goes.
-    pub(super) fn judge_region(&mut self, code: u32) {
-        let spent = &mut self.cx.spent;
-        let led = self.quick.as_mut().and_then(|quick| quick.judge(code, spent));
+    /// A region has been entered often: it stays, or goes. By now more may be known of what is around it, and where it is left to.
+    pub(super) fn judge_region(&mut self, bus: &dyn GuestBus, code: u32) {
+        let cx = &mut *self.cx;
+        let led = self.quick.as_mut().and_then(|quick| quick.judge(code, &mut cx.visits, &cx.spent));
+        let Some(regions) = &mut self.regions else { return };
+        let computed = cx.computed.iter_mut().filter(|pc| **pc != 0).map(std::mem::take);
+        regions.computed.entry(code).or_default().extend(computed);
         if let Some(led) = led {
-            self.cx.stats.dropped_regions += 1;
+            cx.stats.dropped_regions += 1;
+            cx.heat[heat_slot(led.id.pc)] = regions.threshold;
             self.lead(&led);
-            if let Some(regions) = &self.regions {
-                self.cx.heat[heat_slot(led.id.pc)] = regions.threshold;
-            }
+        } else if regions.waiting.len() < MAX_WAITING && regions.asked.get(&code).is_none_or(|asked| *asked < MAX_BETTER) {
+            self.ask_region(bus, code, Why::Left);
         }
     }
 }

@@ -127,7 +127,7 @@ pub struct Context<I: Isa> {
     window: usize,
     mxcsr: u32,
     constants: quick::Constants,
-    /// For regions: anything but the low half of the cells' address if the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back; when all pages of one were where its code is from.
+    /// For regions: anything but the low half of the cells' address if the host refused an access; what exits compute flags from; pages in use; counters of visits, of instructions, and of jumps back; when all pages of one were where its code is from; where computed jumps led from regions lately.
     refused: u32,
     /// The code index of a block of the region that was left, as something asked for attention or a limit was near.
     polled: Option<u32>,
@@ -137,6 +137,7 @@ pub struct Context<I: Isa> {
     spent: [u64; quick::VISITS],
     heat: [u32; hot::COUNTERS],
     mapped: [u64; quick::VISITS],
+    computed: [u64; quick::COMPUTED],
     stats: Stats,
     /// In which pages code was looked up.
     code_pages: Box<[u64; jumps::CODE_PAGES]>,
@@ -298,6 +299,7 @@ impl<I: Isa> Engine<I> {
             spent: [0; quick::VISITS],
             heat: [u32::MAX; hot::COUNTERS],
             mapped: [0; quick::VISITS],
+            computed: [0; quick::COMPUTED],
             stats: Stats::default(),
             code_pages: Box::new([0; jumps::CODE_PAGES]),
             watches: Vec::new(),

@@ -59,5 +59,5 @@ impl<I: Isa> Engine<I> {
 
     pub(super) fn strain(&mut self, _: u32) {}
 
-    pub(super) fn judge_region(&mut self, _: u32) {}
+    pub(super) fn judge_region(&mut self, _: &dyn GuestBus, _: u32) {}
 }

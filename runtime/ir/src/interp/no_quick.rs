@@ -14,6 +14,9 @@ pub enum Quick {}
 /// Counters of visits.
 pub const VISITS: usize = 0;
 
+/// Computed jumps that led from regions.
+pub const COMPUTED: usize = 0;
+
 /// None.
 pub struct RegionCode {
     pub id: BlockId,

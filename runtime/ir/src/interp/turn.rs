@@ -122,7 +122,7 @@ impl<I: Isa> Engine<I> {
                     break Leave::Miss(pc, (!linked).then_some(at));
                 }
                 Leave::Judge(code) => {
-                    self.judge_region(code);
+                    self.judge_region(bus, code);
                     Leave::Quick(code)
                 }
                 Leave::Quick(code) => self.execute(bus, code, self.quick.as_ref().map_or(0, |quick| quick.block(code))),

@@ -8,6 +8,7 @@ use super::assembler::Assembler;
 use super::calls;
 use super::emit::{constant, jump_cached, key_of, look_for_interrupts};
 use super::regs::{RAX, RDX};
+use super::shape::Shape;
 use super::{BlockId, Quick, Slot};
 use crate::guest::{BlockKey, Isa};
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
@@ -15,8 +16,12 @@ use std::time::{Duration, Instant};
 
 /// Counters of regions' visits: no more regions than that.
 pub const VISITS: usize = 512;
-/// After so many visits a region is judged: one that is entered oftener than this is left soon, too, and costs more than it gives.
+/// Places that computed jumps led to from regions: so many are noted, by a few bits of the pc.
+pub const COMPUTED: usize = 128;
+/// After so many visits a region is judged, and then after so many times as many each time: one that is entered oftener than this is left soon, too, and costs
+/// more than it gives.
 const JUDGED: u32 = 1000;
+const LATER: u32 = 8;
 const OFTEN: Duration = Duration::from_nanos(100);
 /// ... or one in which so many guest instructions are executed at a visit, where they are counted.
 const FEW: u64 = 200;
@@ -63,6 +68,8 @@ pub struct Region {
     /// Where its exits lead.
     slots: Vec<Slot>,
     since: Instant,
+    /// Visits until it is judged again.
+    judged: u32,
     /// Where its accesses go, if not to the TLB.
     window: Option<Window>,
     /// The counter of instructions executed in it.
@@ -71,6 +78,19 @@ pub struct Region {
     pub(super) function: (usize, usize),
     pub(super) places: Vec<(u32, Place)>,
     pub(super) pieces: Vec<u32>,
+    /// Places that its computed jumps lead to inside.
+    ways: usize,
+}
+
+impl Region {
+    /// A region of these blocks is left less often.
+    fn is_less(&self, pieces: &[Piece]) -> bool {
+        pieces.len() > self.pieces.len() || pieces.len() == self.pieces.len() && inner_ways(pieces) > self.ways
+    }
+}
+
+fn inner_ways(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.ways.len()).sum()
 }
 
 /// A block leads elsewhere now.
@@ -83,6 +103,18 @@ pub struct Led {
 /// Leaves by a stub with a code index.
 fn leave(ops: &mut Assembler, stub: usize, at: u32) {
     dynasm!(ops ; .arch x64 ; mov edx, at as i32 ; jmp extern stub);
+}
+
+/// Notes where a computed jump leads from a region: to the pc in `rax`.
+fn note_computed(ops: &mut Assembler, shape: &Shape) {
+    const _: () = assert!(COMPUTED.is_power_of_two());
+    dynasm!(ops
+        ; .arch x64
+        ; mov ecx, eax
+        ; shr ecx, 1
+        ; and ecx, COMPUTED as i32 - 1
+        ; mov [rbx + rcx * 8 + shape.computed], rax
+    );
 }
 
 /// Bytes of the instruction at the beginning.
@@ -138,8 +170,14 @@ impl Quick {
         self.regions.iter().any(|region| region.code == code)
     }
 
-    /// Puts a region in front of its first block, if there is none, or one with a window in place of one without, and all its blocks are still there: which block leads elsewhere now, and where. `find`
-    /// says the code index of the block at a pc, if exits may lead to it directly.
+    /// A region of these blocks is left less often than the one in front of the first.
+    pub fn is_better(&self, pieces: &[Piece]) -> bool {
+        let same = |region: &&Region| pieces.first().is_some_and(|first| first.code == region.code);
+        self.regions.iter().find(same).is_some_and(|region| region.is_less(pieces))
+    }
+
+    /// Puts a region in front of its first block, if there is none, or a better one in its place, or one with a window in place of one without, and all its blocks
+    /// are still there: which block leads elsewhere now, and where. `find` says the code index of the block at a pc, if exits may lead to it directly.
     pub fn install<I: Isa>(
         &mut self,
         cells: usize,
@@ -153,7 +191,13 @@ impl Quick {
             return None;
         }
         if let Some(index) = self.regions.iter().position(|region| region.code == code) {
-            if input.layout.window.is_none() || self.regions[index].window.is_some() {
+            let there = &self.regions[index];
+            let better = match (input.layout.window, &there.window) {
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                _ => there.is_less(&input.pieces),
+            };
+            if !better {
                 return None;
             }
             self.remove(index);
@@ -246,11 +290,13 @@ impl Quick {
                     jump_cached(ops, shape, stubs, Some(pc));
                 }
                 Exit::JumpTo => {
+                    note_computed(ops, shape);
                     constant(ops, RDX, input.key.0);
                     jump_cached(ops, shape, stubs, None);
                 }
                 Exit::Rekey => match shape.key_after(input.key, &keys) {
                     Some((known, copies)) => {
+                        note_computed(ops, shape);
                         look_for_interrupts(ops, shape, stubs);
                         key_of(ops, known, &copies);
                         jump_cached(ops, shape, stubs, None);
@@ -326,11 +372,13 @@ impl Quick {
             pages: input.pages.clone(),
             slots,
             since: Instant::now(),
+            judged: JUDGED,
             window: input.layout.window.map(|index| Window { index, refusals: Refusals::none() }),
             spent: visits,
             function: (at + begins, compiled.code.len()),
             places: compiled.places.clone(),
             pieces: input.pieces.iter().map(|piece| piece.code).collect(),
+            ways: inner_ways(&input.pieces),
         });
         (counters[visits], spent[visits], mapped[visits]) = (JUDGED, 0, 0);
         self.blocks.insert(code, at);
@@ -348,13 +396,17 @@ impl Quick {
         }
     }
 
-    /// The region in front of the block at a code index has been entered [`JUDGED`] times: if it goes away, its block leads elsewhere.
-    pub fn judge(&mut self, code: u32, spent: &mut [u64; VISITS]) -> Option<Led> {
+    /// The region in front of the block at a code index has been entered [`JUDGED`] times, or more often: if it goes away, its block leads elsewhere.
+    pub fn judge(&mut self, code: u32, counters: &mut [u32; VISITS], spent: &[u64; VISITS]) -> Option<Led> {
         let index = self.regions.iter().position(|region| region.code == code)?;
-        let region = &self.regions[index];
-        let short =
-            if self.shape.counted { spent[region.spent] < u64::from(JUDGED) * FEW } else { region.since.elapsed() < OFTEN * JUDGED };
-        short.then(|| self.remove(index))
+        let region = &mut self.regions[index];
+        let short = if self.shape.counted { spent[region.spent] < u64::from(JUDGED) * FEW } else { region.since.elapsed() < OFTEN * JUDGED };
+        if region.judged == JUDGED && short {
+            return Some(self.remove(index));
+        }
+        region.judged = region.judged.saturating_mul(LATER);
+        counters[region.spent] = region.judged;
+        None
     }
 
     /// The host refused an access of a block in a region: one that this happens to often looks pages up from now on, as do those that share its loops; all are
@@ -381,6 +433,12 @@ impl Quick {
             }
         }
         led
+    }
+
+    /// How often regions that have this block were entered, in some unit; `None`: there are none.
+    pub fn visits_around(&self, code: u32, counters: &[u32]) -> Option<u32> {
+        let around = self.regions.iter().filter(|region| region.pieces.contains(&code));
+        around.map(|region| counters[region.spent]).reduce(u32::wrapping_add)
     }
 
     /// The first block of the region that looks pages up and begins with a block, or has it.

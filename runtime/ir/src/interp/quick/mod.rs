@@ -49,7 +49,7 @@ use emu_memory::{GuestBus, RamBlock, WINDOW_INDICES};
 use faults::Faults;
 pub use faults::{catch, recover, take_refused};
 pub use float::{CONSTANTS, Constants, MXCSR};
-pub use install::{Led, VISITS};
+pub use install::{COMPUTED, Led, VISITS};
 use install::{Refusals, Region};
 use rustc_hash::{FxHashMap, FxHashSet};
 use shape::Shape;

@@ -37,6 +37,8 @@ pub struct Shape {
     /// The number of the mapping, and where a region finds that with which its pages were looked up.
     pub mapping: i32,
     pub mapped: i32,
+    /// Where it notes where computed jumps led from it.
+    pub computed: i32,
     /// Where it computes flags from.
     pub flags: i32,
     /// Pages that regions use.
@@ -127,6 +129,7 @@ impl Shape {
             spent: from(offset_of!(Context<I>, spent)),
             mapping: from(offset_of!(Context<I>, mapping)),
             mapped: from(offset_of!(Context<I>, mapped)),
+            computed: from(offset_of!(Context<I>, computed)),
             flags: from(offset_of!(Context<I>, flags)),
             slots: from(offset_of!(Context<I>, slots)),
             direct,

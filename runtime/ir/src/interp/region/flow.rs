@@ -167,15 +167,13 @@ impl Lower<'_> {
         }
         let Some(copies) = &self.input.rekeyed else { return false };
         let levels = self.b.ins().load(I64, ours(), self.cells, self.input.layout.levels);
-        let mut other = Some(self.b.ins().icmp_imm_u(IntCC::NotEqual, levels, 0));
+        let mut other = levels;
         for (cell, value) in copies {
             let (now, then) = (self.get(*cell), self.k64(*value));
-            let differs = self.b.ins().icmp(IntCC::NotEqual, now, then);
-            other = Some(other.map_or(differs, |other| self.b.ins().bor(other, differs)));
+            let differs = self.b.ins().bxor(now, then);
+            other = self.b.ins().bor(other, differs);
         }
-        if let Some(other) = other {
-            self.out_of_line_if(other, |l| l.leave(exit, Some(to)));
-        }
+        self.out_of_line_if(other, |l| l.leave(exit, Some(to)));
         true
     }
 

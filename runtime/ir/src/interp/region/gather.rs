@@ -1,10 +1,12 @@
 //! Which blocks a region consists of: those around its first one that lead back to it.
 //!
 //! Linked jumps lead from block to block. A constant that a block puts into a register and that is the pc of a block is taken for the return address of a
-//! call: what the call leads to may come back there. A computed jump that no call explains is taken for that of a table, to blocks between those that are known.
+//! call: what the call leads to may come back there. A computed jump that no call explains is taken for that of a table, to blocks between those that are known;
+//! where such jumps led from a region that is left often, they lead in the one that takes its place.
 
 use super::super::code::{Arena, Bc, BlockInfo};
 use super::{MAX_BLOCKS, MAX_WORDS, Piece, Policy};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Blocks that a computed jump is compared with at most: behind calls, and in tables.
@@ -20,6 +22,8 @@ pub struct Around<'a> {
     pub find: &'a dyn Fn(u64) -> Option<u32>,
     /// The pcs of all between two, wherever they lie.
     pub between: &'a dyn Fn(u64, u64) -> Vec<u64>,
+    /// Where computed jumps led from the region that begins with the block of this code index.
+    pub computed: &'a FxHashMap<u32, BTreeSet<u64>>,
     /// Cells that return addresses are not put into: where the next instruction is.
     pub aside: &'a [u16],
 }
@@ -86,11 +90,17 @@ impl Search<'_> {
             let words = &self.arena.code[block.code as usize..block.end as usize];
             ahead.extend(words.iter().filter(|c| c.op == Bc::Linked).filter_map(|c| info(self.arena, c.imm as u32)));
             // Into another page, and behind calls.
-            let others = words.iter().filter(|c| c.op == Bc::Jump && c.x == 0).map(|c| c.imm).chain(piece.constants(self.known.aside));
+            let others = words.iter().filter(|c| c.op == Bc::Jump).map(|c| c.imm).chain(piece.constants(self.known.aside));
             ahead.extend(others.filter_map(|pc| info(self.arena, (self.known.find)(pc)?)));
             self.order.push(block.pc);
             self.found.insert(block.pc, piece);
         }
+    }
+
+    /// Blocks that computed jumps are known to lead to.
+    fn computed(&self) -> BTreeSet<u64> {
+        let all = self.found.values().filter_map(|piece| self.known.computed.get(&piece.code)).flatten();
+        all.copied().filter(|pc| (self.known.find)(*pc).is_some()).collect()
     }
 
     /// Where a call at a block comes back, if it makes one.
@@ -108,6 +118,7 @@ impl Search<'_> {
             .flat_map(|pc| self.back(&self.found[pc]).into_iter().map(|to| (to, *pc)))
             .map(|(to, pc)| (to, self.found[&pc].jumps().collect()))
             .collect();
+        let computed = self.computed();
         for (to, mut ahead) in calls {
             let mut seen = BTreeSet::new();
             while let Some(pc) = ahead.pop() {
@@ -117,7 +128,8 @@ impl Search<'_> {
                 if inner.is_empty() { ahead.extend(piece.jumps()) } else { ahead.extend(inner) }
             }
             for piece in self.found.values_mut().filter(|piece| seen.contains(&piece.pc) && piece.computes()) {
-                if piece.ways.len() < MAX_RETURNS && !piece.ways.contains(&to) {
+                let fits = piece.ways.len() < MAX_RETURNS || computed.contains(&to);
+                if fits && !piece.ways.contains(&to) {
                     piece.ways.push(to);
                 }
             }
@@ -145,6 +157,10 @@ impl Search<'_> {
             // Some lead elsewhere.
             targets.truncate(2 * MAX_TARGETS);
         }
+        // Those that are known come first.
+        let known = self.computed();
+        targets.retain(|pc| !known.contains(pc));
+        targets.splice(..0, known);
         for pc in &targets {
             self.go((self.known.find)(*pc).and_then(|code| info(self.arena, code)).into_iter().collect());
         }
