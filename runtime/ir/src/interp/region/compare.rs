@@ -63,6 +63,15 @@ impl Test {
         (self.pair == other.pair && agree).then_some(Test { pair: self.pair, when, signed: self.signed.or(other.signed) })
     }
 
+    /// What an operand is at most where it holds, of 32 bits.
+    fn limit(self, operand: Operand) -> Option<u32> {
+        match (self.pair, self.when, self.signed) {
+            ((x, Operand::Constant(most)), SAME | LESS_OR_SAME, None | Some(false)) if x == operand => Some(most),
+            ((x, Operand::Constant(above)), LESS, Some(false)) if x == operand => above.checked_sub(1),
+            _ => None,
+        }
+    }
+
     fn condition(self) -> Option<IntCC> {
         let signed = self.signed == Some(true);
         Some(match (self.when, signed) {
@@ -199,6 +208,16 @@ impl Lower<'_> {
         match self.test(c) {
             Some(test) if test.condition().is_some() => Condition::Test(test),
             _ => Condition::Value(self.condition(c)),
+        }
+    }
+
+    /// What the cell with the first operand of what set the flags is at most where a condition holds, and where it does not.
+    pub fn limits(&self, condition: Condition) -> [Option<(u16, u32)>; 2] {
+        match (condition, self.known.first_cell, self.known.first) {
+            (Condition::Test(test), Some(cell), Some(first)) => {
+                [test, test.not()].map(|test| Some((cell, test.limit(Operand::Value(first))?)))
+            }
+            _ => [None; 2],
         }
     }
 

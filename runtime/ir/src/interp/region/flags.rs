@@ -170,6 +170,7 @@ impl Lower<'_> {
     pub fn set_flags(&mut self, c: &Code, [x, y]: [Value; 2], result: Value) {
         self.form = Form::of(c);
         self.known.first = Some(x);
+        self.known.first_cell = Some(c.b).filter(|cell| c.x != 0 || *cell != c.a);
         let operands = [if c.x == 0 { result } else { x }, y];
         for (variable, value) in self.flag_variables.operands.into_iter().zip(operands) {
             self.b.def_var(variable, value);

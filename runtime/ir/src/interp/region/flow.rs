@@ -1,10 +1,9 @@
 //! How a region gets from node to node, and to other blocks.
 
 use super::super::code::{Bc, Code};
-use super::compare::Condition;
 use super::flags::{FlagState, Form};
 use super::inline::is_inline;
-use super::lower::{Lower, ours};
+use super::lower::{Known, Lower, ours};
 use super::plan::{Node, Short, reads, written};
 use super::{Exit, Piece};
 use crate::interp::quick::{is_branch, reads_aside};
@@ -24,6 +23,16 @@ pub(super) struct Only {
     pub end: usize,
     /// What they overwrite.
     pub old: BTreeMap<u16, Value>,
+}
+
+/// Where a branch leads, or two that lead to the same place.
+pub(super) struct Fork {
+    /// The node of the second, the branch, and whether it leads to the target if it is taken, or if not.
+    second: Option<(usize, Code, bool)>,
+    /// Nodes: if no branch leads to the target, the target, and that which the second leads to in its place.
+    on: usize,
+    target: usize,
+    twin: usize,
 }
 
 impl Lower<'_> {
@@ -49,39 +58,90 @@ impl Lower<'_> {
     }
 
     /// A block that goes on at a node, or the node's.
-    pub fn way_to(&mut self, node: usize) -> Block {
-        if self.agrees(&self.plan.nodes[node]) {
-            return self.blocks[node];
-        }
+    fn way_to(&mut self, node: usize) -> Block {
+        if self.agrees(&self.plan.nodes[node]) { self.blocks[node] } else { self.way(|l| l.go_to(node)) }
+    }
+
+    /// A block for a way.
+    fn way(&mut self, make: impl FnOnce(&mut Self)) -> Block {
         let (here, way) = (self.b.current_block(), self.b.create_block());
-        self.elsewhere(way, |l| l.go_to(node));
+        self.elsewhere(way, make);
         here.into_iter().for_each(|here| self.b.switch_to_block(here));
         way
     }
 
-    /// A branch with the one behind it, if they go to the same place: what it is taken on, and where it leads if not and if so.
-    pub fn both(&mut self, c: &Code, on: usize, target: usize) -> (Condition, usize, usize) {
-        let plan = self.plan;
-        let taken = self.taken(c);
-        let next = &plan.nodes[on];
-        let run = &plan.runs[next.run];
-        let second = &self.input.pieces[run.piece].words[run.words.0];
-        let ([_], [Some(second_on), Some(second_target)]) = (&next.before[..], &next.next[..]) else { return (taken, on, target) };
-        if run.words.1 - run.words.0 != 1 || !is_branch(second.op) || next.form != self.form {
-            return (taken, on, target);
+    /// A block that goes on at a node, with everything stored and looked at.
+    fn settled_way_to(&mut self, node: usize) -> Block {
+        if self.pending.is_none() && self.dirty == 0 {
+            return self.way_to(node);
         }
-        let also = self.taken(second);
-        if *second_target == target {
-            self.merged.push(on);
-            return (self.either(taken, also), *second_on, target);
+        if let [before] = self.plan.nodes[node].before[..] {
+            self.settled.insert((before, node));
         }
-        if *second_on == target {
-            // The first leads where the second does not.
-            self.merged.push(on);
-            let also = self.not(also);
-            return (self.either(taken, also), *second_target, target);
+        let (pending, dirty, clean) = (self.pending.clone(), self.dirty, self.clean.clone());
+        let way = self.way(|l| {
+            l.look();
+            l.flush();
+            l.go_to(node);
+        });
+        (self.pending, self.dirty, self.clean) = (pending, dirty, clean);
+        way
+    }
+
+    /// Where a branch leads from a node, with the one behind it if they go to the same place.
+    pub fn fork(&self, on: usize, target: usize) -> Fork {
+        let nodes = &self.plan.nodes;
+        let next = &nodes[on];
+        let run = &self.plan.runs[next.run];
+        let second = self.input.pieces[run.piece].words[run.words.0];
+        let same = |node: usize, other: usize| (nodes[node].run, nodes[node].form) == (nodes[other].run, nodes[other].form);
+        // All that lead there take it over, or none does.
+        let leads = |before: &usize| matches!(nodes[*before].next[..], [Some(next), Some(other)] if next == on && same(other, target));
+        let form = next.form == self.form && (next.form != Form::MEMORY || next.before.len() == 1);
+        let only = run.words.1 - run.words.0 == 1 && is_branch(second.op);
+        match next.next[..] {
+            [Some(second_on), Some(second_target)] if form && only && next.before.iter().all(leads) => {
+                if same(second_target, target) {
+                    return Fork { second: Some((on, second, true)), on: second_on, target, twin: second_target };
+                }
+                if same(second_on, target) {
+                    // The first leads where the second does not.
+                    return Fork { second: Some((on, second, false)), on: second_target, target, twin: second_on };
+                }
+            }
+            _ => {}
         }
-        (taken, on, target)
+        Fork { second: None, on, target, twin: target }
+    }
+
+    /// The branch at the end of a node. What may wait does so where it leads; else it is stored and looked at on the way.
+    pub fn branch(&mut self, c: &Code, fork: Fork) {
+        let Fork { second, on, target, twin } = fork;
+        // Several nodes may have taken the second over.
+        let alone = |node: usize| second.is_none_or(|(second, ..)| self.plan.nodes[node].before != [second] || self.plan.nodes[second].before.len() == 1);
+        let stays = [on, target].map(|next| alone(next) && self.stays(next));
+        if stays == [false; 2] {
+            self.look();
+            self.flush();
+        }
+        self.ends.push(Known { polled: false, dirty: self.dirty, pending: self.pending.clone(), ..self.known.clone() });
+        let mut condition = self.taken(c);
+        if let Some((node, second, taken)) = second {
+            self.merged.insert(node);
+            self.dropped.extend((twin != target).then_some(twin));
+            let also = self.taken(&second);
+            let also = if taken { also } else { self.not(also) };
+            condition = self.either(condition, also);
+        }
+        for (next, limit) in [target, on].into_iter().zip(self.limits(condition)) {
+            if let ([before], Some(limit)) = (&self.plan.nodes[next].before[..], limit.filter(|_| alone(next))) {
+                self.limits.insert((*before, next), limit);
+            }
+        }
+        let condition = self.value(condition);
+        let [on, target] =
+            [(on, stays[0]), (target, stays[1])].map(|(next, stays)| if stays { self.blocks[next] } else { self.settled_way_to(next) });
+        self.b.ins().brif(condition, target, &[], on, &[]);
     }
 
     /// Words that are executed or not come: as long as they do, cells are written as if they were.
@@ -150,12 +210,6 @@ impl Lower<'_> {
                 self.leave(exit, Some(to));
             }
             (Bc::Br, [Some(next)]) => self.go_to(*next),
-            (op, [Some(on), Some(target)]) if is_branch(op) => {
-                let (condition, on, target) = self.both(c, *on, *target);
-                let condition = self.value(condition);
-                let (target, on) = (self.way_to(target), self.way_to(on));
-                self.b.ins().brif(condition, target, &[], on, &[]);
-            }
             _ => self.leave(Exit::Resume(self.at), None),
         }
     }

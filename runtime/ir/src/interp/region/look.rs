@@ -150,14 +150,17 @@ impl Lower<'_> {
 
     /// What is to be looked for and stored may be left to the nodes behind this one: there is no other way to them.
     pub fn may_wait(&self, last: Option<&Code>, node: &Node) -> bool {
-        let stays = |next: &Option<usize>| {
-            // The first is come to from outside, too.
-            let next = next.filter(|next| *next != 0).map(|next| &self.plan.nodes[next]);
-            next.is_some_and(|next| next.before.len() == 1 && self.agrees(next))
-        };
+        let stays = |next: &Option<usize>| next.is_some_and(|next| self.stays(next));
+        last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last, node) && node.next.iter().all(stays)
+    }
+
+    /// ... to this one.
+    pub fn stays(&self, next: usize) -> bool {
         // What floating point came to decides nothing before somebody has looked.
         let seen = self.pending.as_ref().is_none_or(|pending| pending.floats.is_empty());
-        seen && last.is_none_or(|c| is_branch(c.op) || c.op == Bc::Jump) && !self.goes_back(last, node) && node.next.iter().all(stays)
+        let node = &self.plan.nodes[next];
+        // The first is come to from outside, too.
+        seen && next != 0 && node.before.len() == 1 && self.agrees(node)
     }
 
     /// A jump follows, or may, on which it is to be polled: a loop comes back to its head, or the region is left backwards.

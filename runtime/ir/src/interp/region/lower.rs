@@ -81,8 +81,13 @@ pub(super) struct Lower<'a> {
     pub blocks: Vec<Block>,
     /// By node: what was known at its end.
     pub ends: Vec<Known>,
-    /// Nodes that the ones before have taken over.
-    pub merged: Vec<usize>,
+    /// Nodes that the ones before have taken over, and those that nothing leads to for that.
+    pub merged: BTreeSet<usize>,
+    pub dropped: BTreeSet<usize>,
+    /// Ways from node to node on which what was left to be stored and looked at was, already.
+    pub settled: BTreeSet<(usize, usize)>,
+    /// What a cell is at most on ways from node to node.
+    pub limits: BTreeMap<(usize, usize), (u16, u32)>,
     /// Values of 32 bits that flags come from: one for each constant, so that ways that meet agree.
     pub constants: FxHashMap<u32, Value>,
     pub exits: Vec<Exit>,
@@ -116,8 +121,11 @@ pub(super) struct Lower<'a> {
 pub(super) struct Known {
     /// Values of cells of the state that are not kept.
     pub cells: BTreeMap<u16, Value>,
-    /// The first operand of the addition or subtraction that set the flags.
+    /// The first operand of the addition or subtraction that set the flags, and the cell that it is still in.
     pub first: Option<Value>,
+    pub first_cell: Option<u16>,
+    /// What cells are at most.
+    pub limits: BTreeMap<u16, u32>,
     pub pages: Vec<Page>,
     /// The sum of two cells that somebody asked for the overflow of.
     pub sum: Option<([u16; 2], Value)>,
@@ -136,6 +144,8 @@ impl Known {
     pub fn forget(&mut self, cell: u16) {
         self.facts.remove(&cell);
         self.sum.take_if(|(cells, _)| cells.contains(&cell));
+        self.first_cell.take_if(|first| *first == cell);
+        self.limits.remove(&cell);
     }
 }
 
@@ -179,7 +189,10 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
         highs: FxHashMap::default(),
         blocks,
         ends: Vec::new(),
-        merged: Vec::new(),
+        merged: BTreeSet::new(),
+        dropped: BTreeSet::new(),
+        limits: BTreeMap::new(),
+        settled: BTreeSet::new(),
         constants: FxHashMap::default(),
         exits: Vec::new(),
         outs: BTreeMap::new(),
@@ -247,16 +260,16 @@ impl Lower<'_> {
         let node = &plan.nodes[index];
         let run = &plan.runs[node.run];
         let piece = &input.pieces[run.piece];
-        if self.merged.contains(&index) {
-            let before = self.ends[node.before[0]].clone();
-            return self.ends.push(before);
+        if index != 0 && node.before.iter().all(|before| self.dropped.contains(before)) {
+            self.dropped.insert(index);
+        }
+        if self.merged.contains(&index) || self.dropped.contains(&index) {
+            let known = self.known_before(index);
+            return self.ends.push(known);
         }
         self.b.switch_to_block(self.blocks[index]);
         (self.kept, self.unsaved, self.form) = (node.kept, node.unsaved, node.form);
-        self.known = match node.before[..] {
-            [before] if index != 0 => self.ends[before].clone(),
-            _ => Known::default(),
-        };
+        self.known = self.known_before(index);
         self.end = run.words.1;
         (self.dirty, self.pending) = (std::mem::take(&mut self.known.dirty), self.known.pending.take());
         self.clean.clear();
@@ -314,6 +327,11 @@ impl Lower<'_> {
             self.choose(done);
         }
         self.look_next = false;
+        if let (Some(c), [Some(on), Some(target)]) = (last, &node.next[..])
+            && is_branch(c.op)
+        {
+            return self.branch(c, self.fork(*on, *target));
+        }
         let mut polled = false;
         if !self.may_wait(last, node) {
             polled = self.goes_back(last, node) && self.look_and_poll();
@@ -328,6 +346,21 @@ impl Lower<'_> {
                 [Some(next)] => self.go_to(next),
                 _ => self.leave(Exit::Resume(self.at), None),
             },
+        }
+    }
+
+    /// What is known at the head of a node.
+    fn known_before(&self, index: usize) -> Known {
+        match self.plan.nodes[index].before[..] {
+            [before] if index != 0 => {
+                let mut known = self.ends[before].clone();
+                if self.settled.contains(&(before, index)) {
+                    (known.dirty, known.pending) = (0, None);
+                }
+                known.limits.extend(self.limits.get(&(before, index)).copied());
+                known
+            }
+            _ => Known::default(),
         }
     }
 

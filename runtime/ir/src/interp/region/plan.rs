@@ -365,9 +365,12 @@ impl Plan {
     fn find_nodes(&mut self, input: &Input) {
         let mut ahead = vec![(0, Form::MEMORY, None)];
         while let Some((run, form, from)) = ahead.pop() {
+            let Run { piece, words: (first, end), .. } = self.runs[run];
             let known = |form: Form| self.runs[run].nodes.iter().copied().find(|node| self.nodes[*node].form == form);
-            let full = self.runs[run].nodes.len() >= MAX_FORMS;
-            let found = known(form).or_else(|| known(Form::MEMORY).filter(|_| full));
+            // A jump alone has a node on each way to it, so that what is left for it need not be done before.
+            let alone = first > 0 && end - first == 1 && input.pieces[piece].words[first].op == Bc::Jump;
+            let full = !alone && self.runs[run].nodes.len() >= MAX_FORMS;
+            let found = if alone { None } else { known(form).or_else(|| known(Form::MEMORY).filter(|_| full)) };
             let node = found.unwrap_or(self.nodes.len());
             if let Some((from, slot)) = from {
                 let from: usize = from;
@@ -378,7 +381,6 @@ impl Plan {
                 continue;
             }
             let form = if full { Form::MEMORY } else { form };
-            let Run { piece, words: (first, end), .. } = self.runs[run];
             let behind = (first..end).fold(form, |form, n| form.after(self, (piece, &input.pieces[piece]), n));
             let next = self.runs[run].next.clone();
             ahead.extend(next.iter().enumerate().rev().filter_map(|(slot, run)| Some(((*run)?, behind, Some((node, slot))))));

@@ -243,7 +243,7 @@ impl Lower<'_> {
         let narrow = matches!(c.op, Shl32 | Sar32 | Ror32);
         let value = if narrow { self.low(c.b) } else { self.get(c.b) };
         let bits = if narrow { 32 } else { 64 };
-        let is_less = self.most(by, 2) < bits;
+        let is_less = self.most(by, 2) < bits || self.known.limits.get(&c.c).is_some_and(|limit| u64::from(*limit) < bits);
         let shifted = match c.op {
             Ror32 | Ror64 => self.b.ins().rotr(value, by),
             Sar32 | Sar64 => {
