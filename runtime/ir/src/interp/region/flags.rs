@@ -5,6 +5,7 @@
 //! in variables. Exits compute flags out of line, from memory, so that nothing for it is computed in line.
 
 use super::super::code::{Bc, Code};
+use super::late::is_narrow;
 use super::lower::{Lower, ours};
 use super::plan::{Plan, written};
 use super::{Piece, is_called};
@@ -35,6 +36,7 @@ pub enum Source {
     Base,
     /// The sign of a result, or that it is 0.
     Result,
+    Constant(bool),
     Value,
 }
 
@@ -85,10 +87,24 @@ impl Form {
         if plan.tested(piece, n).is_some() {
             (self.from[0], self.from[1]) = (Source::Result, Source::Result);
         } else if n == 0 || plan.tested(piece, n - 1).is_none() {
-            let flags = plan.flags.into_iter().flatten().enumerate();
-            flags.filter(|(_, flag)| written(c).any(|cell| cell == *flag)).for_each(|(number, _)| self.from[number] = Source::Value);
+            for number in 0..4 {
+                if let Some(source) = self.source(plan, piece, n, number) {
+                    self.from[number] = source;
+                }
+            }
         }
         self
+    }
+
+    /// Where a flag comes from behind a word, if it sets it.
+    fn source(self, plan: &Plan, piece: &Piece, n: usize, number: usize) -> Option<Source> {
+        let (c, flag) = (&piece.words[n], plan.flags?[number]);
+        written(c).any(|cell| cell == flag).then(|| match c.op {
+            Bc::MovI if c.imm < 2 => Source::Constant(c.imm == 1),
+            // There is one result.
+            Bc::CmpEqI if number == 1 && c.imm == 0 && self.from[0] != Source::Result && made_narrow(piece, n, c.b) => Source::Result,
+            _ => Source::Value,
+        })
     }
 
     /// They are those of a subtraction.
@@ -119,6 +135,18 @@ impl Plan {
             _ => None,
         }
     }
+}
+
+/// What a cell holds at a word was made with 32 bits at most, by a word before it.
+fn made_narrow(piece: &Piece, n: usize, cell: u16) -> bool {
+    let Some(at) = piece.words[..n].iter().rposition(|c| written(c).any(|made| made == cell)) else { return false };
+    let joins = |c: &Code| is_branch(c.op) && (at + 1..=n).contains(&piece.target(c));
+    let narrow = match piece.words[at].op {
+        Bc::Load8 | Bc::Load16 | Bc::Load32 => true,
+        Bc::AndI | Bc::Extract | Bc::MovI => piece.words[at].imm <= u32::MAX.into(),
+        op => is_narrow(op),
+    };
+    narrow && !piece.words.iter().any(joins)
 }
 
 /// Variables of 32 bits for what flags come from.
@@ -187,6 +215,20 @@ impl Lower<'_> {
         (self.form.from[0], self.form.from[1]) = (Source::Result, Source::Result);
     }
 
+    /// A word that sets one flag alone, to a constant or by a result: then it is done.
+    pub fn flag_word(&mut self, c: &Code) -> bool {
+        let (piece, n) = (&self.input.pieces[self.place.0], self.place.1);
+        let set = (0..4).find_map(|number| Some((number, self.form.source(self.plan, piece, n, number)?)));
+        let Some((number, source @ (Source::Constant(_) | Source::Result))) = set else { return false };
+        if source == Source::Result {
+            let value = self.low(c.b);
+            self.b.def_var(self.flag_variables.result, value);
+        }
+        self.known.forget(c.a);
+        self.form.from[number] = source;
+        true
+    }
+
     /// One is a value.
     pub fn set_flag(&mut self, number: usize, value: Value) {
         let Some(cells) = self.plan.flags else { return };
@@ -236,6 +278,7 @@ impl Lower<'_> {
                 let result = self.b.use_var(result);
                 self.flag_tested(number, result)
             }
+            (Source::Constant(value), _) => self.k64(value.into()),
             (Source::Base, Base::Memory) => self.b.ins().load(I64, ours(), self.cells, i32::from(cell) * 8),
             (Source::Base, Base::SubResult | Base::AddResult) if number < 2 => {
                 let result = self.b.use_var(self.flag_variables.operands[0]);
@@ -294,6 +337,7 @@ impl Lower<'_> {
         for (number, cell) in cells.into_iter().enumerate() {
             let flag = match form.from[number] {
                 Source::Result => self.flag_tested(number, result),
+                Source::Constant(value) => self.k64(value.into()),
                 Source::Base if form.base != Base::Memory => self.flag_of(number, [x, y], form.minus()),
                 _ => continue,
             };

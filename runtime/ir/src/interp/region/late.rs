@@ -79,8 +79,8 @@ fn inputs(c: &Code) -> Option<Vec<u16>> {
     })
 }
 
-/// It takes its operands for numbers of 32 bits.
-fn is_narrow(op: Bc) -> bool {
+/// It takes its operands for numbers of 32 bits, and makes one.
+pub fn is_narrow(op: Bc) -> bool {
     use Bc::*;
     matches!(op, Add32I | RSub32I | Shl32I | Sar32I | Add32 | Sub32 | CmpSlt32 | CmpSle32)
 }

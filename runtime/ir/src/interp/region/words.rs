@@ -13,6 +13,9 @@ use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value};
 impl Lower<'_> {
     /// Emits a word that is no branch and does not end the block.
     pub fn word(&mut self, c: &Code) {
+        if self.flag_word(c) {
+            return;
+        }
         let (fact, late) = (self.fact(c), self.late_values());
         self.plain_word(c);
         if let Some((recipe, values)) = late {
