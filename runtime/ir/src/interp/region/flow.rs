@@ -94,7 +94,10 @@ impl Lower<'_> {
         let next = &nodes[on];
         let run = &self.plan.runs[next.run];
         let second = self.input.pieces[run.piece].words[run.words.0];
-        let same = |node: usize, other: usize| (nodes[node].run, nodes[node].form) == (nodes[other].run, nodes[other].form);
+        let same = |node: usize, other: usize| {
+            let [node, other] = [node, other].map(|node| &nodes[node]);
+            (node.run, node.form, node.odd) == (other.run, other.form, other.odd)
+        };
         // All that lead there take it over, or none does.
         let leads = |before: &usize| matches!(nodes[*before].next[..], [Some(next), Some(other)] if next == on && same(other, target));
         let form = next.form == self.form && (next.form != Form::MEMORY || next.before.len() == 1);

@@ -169,9 +169,9 @@ impl Lower<'_> {
         last.is_some_and(out) || node.next.iter().flatten().any(|next| self.comes_back(node.run, *next))
     }
 
-    /// A loop comes back to its head where a run leads to a node.
+    /// A loop comes back to its head where a run leads to a node, and it is to be polled.
     pub fn comes_back(&self, run: usize, next: usize) -> bool {
-        self.plan.back.contains(&(run, self.plan.nodes[next].run))
+        !self.plan.nodes[next].odd && self.plan.back.contains(&(run, self.plan.nodes[next].run))
     }
 
     /// The block at a pc is this one, or lies before it.

@@ -147,6 +147,13 @@ impl Known {
         self.first_cell.take_if(|first| *first == cell);
         self.limits.remove(&cell);
     }
+
+    /// Any cell may have another.
+    fn forget_all(&mut self) {
+        self.facts.clear();
+        self.limits.clear();
+        (self.sum, self.first_cell) = (None, None);
+    }
 }
 
 /// Memory of ours: never refused.
@@ -213,6 +220,7 @@ pub fn compile(input: &Input, host: &dyn TargetIsa, scratch: &mut Scratch) -> Op
     for cell in plan.members(plan.nodes[0].kept) {
         lower.reload(cell);
     }
+    lower.load_sticky();
     for cell in plan.flags.into_iter().flatten() {
         let (variable, none) = (lower.variable(cell), lower.k64(0));
         lower.b.def_var(variable, none);
@@ -575,7 +583,8 @@ impl Lower<'_> {
         if c.op == Bc::Call {
             self.known.cells.clear();
             self.known.numbers = Numbers::default();
-            self.known.facts.clear();
+            self.known.forget_all();
+            self.load_sticky();
             // A helper may change what is where.
             self.known.pages.clear();
             let empty = self.k64(EMPTY);

@@ -25,6 +25,8 @@ const MAX_NUMBERS: u32 = 10;
 const MAX_FORMS: usize = 4;
 /// Words that are executed rather than branched over, at most.
 const MAX_SHORT: usize = 4;
+/// Words of an inner loop of which code is made twice, at most.
+const MAX_TWICE: usize = 60;
 /// Loops in loops that are told apart.
 const MAX_DEPTH: u32 = 5;
 
@@ -38,6 +40,8 @@ pub struct Run {
     next: Vec<Option<usize>>,
     /// Loops that it is in.
     depth: u32,
+    /// The small inner loop that it is in.
+    inner: Option<usize>,
     /// The cells that are kept in it.
     kept: Set,
     nodes: Vec<usize>,
@@ -48,6 +52,8 @@ pub struct Run {
 pub struct Node {
     pub run: usize,
     pub form: Form,
+    /// It is of every other round of its loop.
+    pub odd: bool,
     /// Nodes that its last word leads to: those of a branch are the next word's and the target's.
     pub next: Vec<Option<usize>>,
     /// Nodes that lead here.
@@ -96,7 +102,7 @@ pub struct Plan {
     /// What is computed late, if there are no such flags.
     pub late: Option<Late>,
     /// Sticky cells: all that is done to them is that bits are set, which are seldom new.
-    sticky: BTreeSet<u16>,
+    pub sticky: BTreeSet<u16>,
     /// The cells that are no integers.
     pub kinds: BTreeMap<u16, Kind>,
 }
@@ -165,6 +171,9 @@ impl Plan {
         plan.find_runs(input);
         let loops = plan.find_loops();
         plan.choose(input, &loops);
+        if !input.layout.counted {
+            plan.find_inner(&loops);
+        }
         plan.find_nodes(input);
         plan.iterate(input);
         Some(plan)
@@ -205,7 +214,7 @@ impl Plan {
             for (n, first) in heads.iter().enumerate() {
                 let end = heads.get(n + 1).copied().unwrap_or(p.words.len());
                 self.heads.insert((piece, *first), self.runs.len());
-                self.runs.push(Run { piece, words: (*first, end), next: Vec::new(), depth: 0, kept: 0, nodes: Vec::new() });
+                self.runs.push(Run { piece, words: (*first, end), next: Vec::new(), depth: 0, inner: None, kept: 0, nodes: Vec::new() });
             }
         }
         for at in 0..self.runs.len() {
@@ -263,8 +272,17 @@ impl Plan {
         }
         let Loops { back, before, .. } = best;
         let mut loops = Vec::new();
-        for (head, mut ahead) in back {
-            self.back.extend(ahead.iter().map(|from| (*from, head)));
+        let mut ways = Vec::new();
+        for (head, all) in back {
+            self.back.extend(all.iter().map(|from| (*from, head)));
+            // A block that leads back to itself is a loop inside another that has the same head.
+            let own: Vec<usize> = all.iter().copied().filter(|from| self.runs[*from].piece == self.runs[head].piece).collect();
+            if !own.is_empty() && own.len() < all.len() {
+                ways.push((head, own));
+            }
+            ways.push((head, all));
+        }
+        for (head, mut ahead) in ways {
             let mut inside = vec![false; self.runs.len()];
             inside[head] = true;
             while let Some(run) = ahead.pop() {
@@ -362,14 +380,28 @@ impl Plan {
         gains.into_iter().map(|(cell, _)| cell).collect()
     }
 
+    /// Small loops without loops inside: code of every other round is apart, and does not poll.
+    fn find_inner(&mut self, loops: &[Vec<bool>]) {
+        let runs = |inside: &Vec<bool>| (0..inside.len()).filter(|run| inside[*run]).collect::<BTreeSet<usize>>();
+        let loops: Vec<BTreeSet<usize>> = loops.iter().map(runs).collect();
+        for (number, inside) in loops.iter().enumerate() {
+            let words: usize = inside.iter().map(|run| self.runs[*run].words.1 - self.runs[*run].words.0).sum();
+            if words <= MAX_TWICE && loops.iter().all(|other| other == inside || !other.is_subset(inside)) {
+                inside.iter().for_each(|run| self.runs[*run].inner = Some(number));
+            }
+        }
+    }
+
     fn find_nodes(&mut self, input: &Input) {
-        let mut ahead = vec![(0, Form::MEMORY, None)];
-        while let Some((run, form, from)) = ahead.pop() {
+        let mut ahead = vec![(0, Form::MEMORY, false, None)];
+        while let Some((run, form, odd, from)) = ahead.pop() {
             let Run { piece, words: (first, end), .. } = self.runs[run];
-            let known = |form: Form| self.runs[run].nodes.iter().copied().find(|node| self.nodes[*node].form == form);
+            let mut alike = self.runs[run].nodes.clone();
+            alike.retain(|node| self.nodes[*node].odd == odd);
+            let known = |form: Form| alike.iter().copied().find(|node| self.nodes[*node].form == form);
             // A jump alone has a node on each way to it, so that what is left for it need not be done before.
             let alone = first > 0 && end - first == 1 && input.pieces[piece].words[first].op == Bc::Jump;
-            let full = !alone && self.runs[run].nodes.len() >= MAX_FORMS;
+            let full = !alone && alike.len() >= MAX_FORMS;
             let found = if alone { None } else { known(form).or_else(|| known(Form::MEMORY).filter(|_| full)) };
             let node = found.unwrap_or(self.nodes.len());
             if let Some((from, slot)) = from {
@@ -383,10 +415,15 @@ impl Plan {
             let form = if full { Form::MEMORY } else { form };
             let behind = (first..end).fold(form, |form, n| form.after(self, (piece, &input.pieces[piece]), n));
             let next = self.runs[run].next.clone();
-            ahead.extend(next.iter().enumerate().rev().filter_map(|(slot, run)| Some(((*run)?, behind, Some((node, slot))))));
+            let odd_at = |next: usize| match self.runs[run].inner {
+                Some(inner) if self.runs[next].inner == Some(inner) => odd != self.back.contains(&(run, next)),
+                _ => false,
+            };
+            let next_at = |(slot, run): (usize, &Option<usize>)| run.map(|run| (run, behind, odd_at(run), Some((node, slot))));
+            ahead.extend(next.iter().enumerate().rev().filter_map(next_at));
             self.runs[run].nodes.push(node);
             let before = from.map(|(from, _)| from).into_iter().collect();
-            self.nodes.push(Node { run, form, next: vec![None; next.len()], before, kept: self.runs[run].kept, unsaved: 0 });
+            self.nodes.push(Node { run, form, odd, next: vec![None; next.len()], before, kept: self.runs[run].kept, unsaved: 0 });
         }
     }
 

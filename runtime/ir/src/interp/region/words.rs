@@ -194,24 +194,27 @@ impl Lower<'_> {
         }
     }
 
+    /// What sticky cells hold now.
+    pub fn load_sticky(&mut self) {
+        for cell in &self.plan.sticky {
+            let (variable, held) = (self.variable(*cell), self.b.ins().load(I64, ours(), self.cells, i32::from(*cell) * 8));
+            self.b.def_var(variable, held);
+        }
+    }
+
     /// Sets bits of a sticky cell. None is new, as a rule: if one is, the interpreter does it.
     fn stick(&mut self, cell: u16, bits: u16) {
-        let bits = self.get(bits);
-        let any = match self.made_by(bits) {
-            Some(InstructionData::Unary { opcode: Opcode::Uextend, arg }) => arg,
-            _ => bits,
+        let (bits, variable) = (self.get(bits), self.variable(cell));
+        let held = self.b.use_var(variable);
+        let new = match self.made_by(bits) {
+            Some(InstructionData::Unary { opcode: Opcode::Uextend, arg }) => {
+                let ty = self.b.func.dfg.value_type(arg);
+                let held = self.b.ins().ireduce(ty, held);
+                self.b.ins().band_not(arg, held)
+            }
+            _ => self.b.ins().band_not(bits, held),
         };
-        let (out, on) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(out);
-        self.b.ins().brif(any, out, &[], on, &[]);
-        self.elsewhere(out, |l| {
-            let old = l.b.ins().load(I64, ours(), l.cells, i32::from(cell) * 8);
-            let new = l.b.ins().band_not(bits, old);
-            l.leave_if(new, Exit::Resume(l.at));
-            l.set_cold();
-            l.b.ins().jump(on, &[]);
-        });
-        self.b.switch_to_block(on);
+        self.leave_if(new, Exit::Resume(self.at));
     }
 
     /// Bit 31 says whether a sum or difference of 32 bits overflowed: as 0 or 1.
