@@ -535,6 +535,38 @@ fn calls_in_loops_come_back() {
     }
 }
 
+/// Where a computed jump leads out of a region, it leads inside the one that takes its place.
+#[test]
+fn regions_learn_where_they_are_left_to() {
+    let program = [
+        asm(I::Li, 1, 0, 0x7fff),
+        asm(I::ShlI, 1, 1, 2),
+        asm(I::Li, 2, 0, 1),
+        asm(I::Li, 3, 0, 0x1030),
+        asm(I::Li, 4, 0, 0),
+        // 0x1014: every 64th round goes on at 0x1030 by a computed jump, all others by one that is linked.
+        asm(I::AddI, 4, 4, 1),
+        asm(I::ShlI, 5, 4, 26),
+        asm(I::CmpI, 5, 5, 0),
+        asm(I::Beq, 0, 0, 2),
+        asm(I::B, 0, 0, 3),
+        asm(I::Nop, 0, 0, 0),
+        asm(I::JrI, 0, 3, 0),
+        // 0x1030
+        asm(I::AddI, 6, 6, 1),
+        asm(I::SubS, 1, 1, 2),
+        asm(I::Bne, 0, 0, back(9)),
+        asm(I::B, 0, 0, 0),
+    ];
+    let (bus, mut engine) = (Bus::new(&program), engine());
+    bus.limit.set(3_000_000);
+    engine.run(&bus);
+    assert_eq!((reg(&engine, 1), reg(&engine, 6)), (0, 0x1fffc));
+    if ["region", "windows"].iter().any(|name| module_path!().starts_with(name)) {
+        assert_eq!(engine.stats().regions, 2, "{:?}", engine.stats());
+    }
+}
+
 #[test]
 fn code_of_all_address_spaces_is_known_in_each() {
     let program = [

@@ -182,7 +182,8 @@ impl<I: Isa> Engine<I> {
         };
         let resting: Vec<u16> = cx.isa.resting(key).into_iter().map(|slot| cx.isa.layout().slots[usize::from(slot.0)].cell).collect();
         let policy = quick.policy(regions.thorough);
-        let gather = |find| gather(&self.arena, head, policy, &Around { find, between: &between, computed: &regions.computed, aside: &resting });
+        let gather =
+            |find| gather(&self.arena, head, policy, &Around { find, between: &between, computed: &regions.computed, aside: &resting });
         let mut pieces = gather(&find);
         if !layout.direct && pieces.iter().flatten().any(Piece::calls) {
             // A helper may change what is where.
@@ -322,19 +323,25 @@ impl<I: Isa> Engine<I> {
         }
     }
 
-    /// A region has been entered often: it stays, or goes. By now more may be known of what is around it, and where it is left to.
+    /// A region has been entered often. By now more may be known of what is around it, and where it is left to: then a better one is asked for. Else it goes if
+    /// it is left soon.
     pub(super) fn judge_region(&mut self, bus: &dyn GuestBus, code: u32) {
-        let cx = &mut *self.cx;
-        let led = self.quick.as_mut().and_then(|quick| quick.judge(code, &mut cx.visits, &cx.spent));
         let Some(regions) = &mut self.regions else { return };
-        let computed = cx.computed.iter_mut().filter(|pc| **pc != 0).map(std::mem::take);
+        let computed = self.cx.computed.iter_mut().filter(|pc| **pc != 0).map(std::mem::take);
         regions.computed.entry(code).or_default().extend(computed);
+        let may_ask = regions.waiting.len() < MAX_WAITING && regions.asked.get(&code).is_none_or(|asked| *asked < MAX_BETTER);
+        let better = may_ask && self.ask_region(bus, code, Why::Left).is_some();
+        let cx = &mut *self.cx;
+        let Some(quick) = &mut self.quick else { return };
+        let short = !better && quick.is_short(code, &cx.spent);
+        quick.judge_again(code, better, &mut cx.visits, &mut cx.spent);
+        let led = if short { quick.give_up(code) } else { None };
         if let Some(led) = led {
             cx.stats.dropped_regions += 1;
-            cx.heat[heat_slot(led.id.pc)] = regions.threshold;
             self.lead(&led);
-        } else if regions.waiting.len() < MAX_WAITING && regions.asked.get(&code).is_none_or(|asked| *asked < MAX_BETTER) {
-            self.ask_region(bus, code, Why::Left);
+            if let Some(regions) = &self.regions {
+                self.cx.heat[heat_slot(led.id.pc)] = regions.threshold;
+            }
         }
     }
 }

@@ -396,17 +396,30 @@ impl Quick {
         }
     }
 
-    /// The region in front of the block at a code index has been entered [`JUDGED`] times, or more often: if it goes away, its block leads elsewhere.
-    pub fn judge(&mut self, code: u32, counters: &mut [u32; VISITS], spent: &[u64; VISITS]) -> Option<Led> {
-        let index = self.regions.iter().position(|region| region.code == code)?;
-        let region = &mut self.regions[index];
-        let short = if self.shape.counted { spent[region.spent] < u64::from(JUDGED) * FEW } else { region.since.elapsed() < OFTEN * JUDGED };
-        if region.judged == JUDGED && short {
-            return Some(self.remove(index));
+    /// The region in front of the block at a code index, which has been entered [`JUDGED`] times, was left soon each time.
+    pub fn is_short(&self, code: u32, spent: &[u64; VISITS]) -> bool {
+        let short = |region: &Region| match self.shape.counted {
+            true => spent[region.spent] < u64::from(JUDGED) * FEW,
+            false => region.since.elapsed() < OFTEN * JUDGED,
+        };
+        self.regions.iter().any(|region| region.code == code && region.judged == JUDGED && short(region))
+    }
+
+    /// It is to be judged again: as it was now, or after more visits.
+    pub fn judge_again(&mut self, code: u32, soon: bool, counters: &mut [u32; VISITS], spent: &mut [u64; VISITS]) {
+        for region in self.regions.iter_mut().filter(|region| region.code == code) {
+            if !soon {
+                region.judged = region.judged.saturating_mul(LATER);
+            }
+            region.since = Instant::now();
+            (counters[region.spent], spent[region.spent]) = (region.judged, 0);
         }
-        region.judged = region.judged.saturating_mul(LATER);
-        counters[region.spent] = region.judged;
-        None
+    }
+
+    /// It goes away: its block leads elsewhere.
+    pub fn give_up(&mut self, code: u32) -> Option<Led> {
+        let index = self.regions.iter().position(|region| region.code == code)?;
+        Some(self.remove(index))
     }
 
     /// The host refused an access of a block in a region: one that this happens to often looks pages up from now on, as do those that share its loops; all are

@@ -121,7 +121,9 @@ impl Lower<'_> {
     pub fn branch(&mut self, c: &Code, fork: Fork) {
         let Fork { second, on, target, twin } = fork;
         // Several nodes may have taken the second over.
-        let alone = |node: usize| second.is_none_or(|(second, ..)| self.plan.nodes[node].before != [second] || self.plan.nodes[second].before.len() == 1);
+        let alone = |node: usize| {
+            second.is_none_or(|(second, ..)| self.plan.nodes[node].before != [second] || self.plan.nodes[second].before.len() == 1)
+        };
         let stays = [on, target].map(|next| alone(next) && self.stays(next));
         if stays == [false; 2] {
             self.look();
@@ -267,7 +269,7 @@ impl Lower<'_> {
 
     /// Goes on from a run at a node, which begins the block at a pc.
     fn jump_to(&mut self, run: usize, pc: u64, next: usize) {
-        if self.comes_back(run, next) {
+        if self.plan.polls(run, next) {
             self.poll(pc);
         }
         self.go_to(next);

@@ -166,12 +166,7 @@ impl Lower<'_> {
     /// A jump follows, or may, on which it is to be polled: a loop comes back to its head, or the region is left backwards.
     pub fn goes_back(&self, last: Option<&Code>, node: &Node) -> bool {
         let out = |c: &Code| c.op == Bc::Jump && node.next == [None] && self.is_behind(c.imm);
-        last.is_some_and(out) || node.next.iter().flatten().any(|next| self.comes_back(node.run, *next))
-    }
-
-    /// A loop comes back to its head where a run leads to a node, and it is to be polled.
-    pub fn comes_back(&self, run: usize, next: usize) -> bool {
-        !self.plan.nodes[next].odd && self.plan.back.contains(&(run, self.plan.nodes[next].run))
+        last.is_some_and(out) || node.next.iter().flatten().any(|next| self.plan.polls(node.run, *next))
     }
 
     /// The block at a pc is this one, or lies before it.

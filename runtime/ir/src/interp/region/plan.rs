@@ -40,7 +40,7 @@ pub struct Run {
     next: Vec<Option<usize>>,
     /// Loops that it is in.
     depth: u32,
-    /// The small inner loop that it is in.
+    /// The head of the small inner loop that it is in.
     inner: Option<usize>,
     /// The cells that are kept in it.
     kept: Set,
@@ -77,7 +77,7 @@ pub struct Short {
 /// Loops, seen from some run.
 struct Loops {
     /// Runs that it leads to, with itself.
-    reached: usize,
+    reached: Vec<bool>,
     /// By head: the runs that lead back to it, without coming through it.
     back: BTreeMap<usize, Vec<usize>>,
     /// By run: those that lead to it.
@@ -95,6 +95,8 @@ pub struct Plan {
     pub short: BTreeMap<(usize, usize), Short>,
     /// Ways from run to run on which every loop comes back to its head. They are jumps.
     pub back: BTreeSet<(usize, usize)>,
+    /// Heads of small inner loops that are polled where an odd round begins, and not where an even one does.
+    odd: BTreeSet<usize>,
     /// By piece and word number: the run that begins there.
     heads: BTreeMap<(usize, usize), usize>,
     /// The cells of the flags that additions and subtractions set: those of the first of them.
@@ -159,6 +161,7 @@ impl Plan {
             nodes: Vec::new(),
             short: BTreeMap::new(),
             back: BTreeSet::new(),
+            odd: BTreeSet::new(),
             heads: BTreeMap::new(),
             flags,
             late: None,
@@ -171,10 +174,9 @@ impl Plan {
         plan.find_runs(input);
         let loops = plan.find_loops();
         plan.choose(input, &loops);
-        if !input.layout.counted {
-            plan.find_inner(&loops);
-        }
+        plan.find_inner(&loops);
         plan.find_nodes(input);
+        plan.choose_polls();
         plan.iterate(input);
         Some(plan)
     }
@@ -262,7 +264,7 @@ impl Plan {
 
     /// The loops, by what is in them. A region begins where jumps back are most frequent, which is the head of an inner loop: seen from there, what is around
     /// it has the same head. So they are looked for from the block from which most loops have heads of their own.
-    fn find_loops(&mut self) -> Vec<Vec<bool>> {
+    fn find_loops(&mut self) -> Vec<(usize, Vec<bool>)> {
         let mut best = self.loops_from(0);
         for head in self.heads.iter().filter(|((_, word), run)| *word == 0 && **run != 0).map(|(_, run)| *run) {
             let other = self.loops_from(head);
@@ -293,7 +295,7 @@ impl Plan {
             for (run, _) in self.runs.iter_mut().zip(&inside).filter(|(_, inside)| **inside) {
                 run.depth = (run.depth + 1).min(MAX_DEPTH);
             }
-            loops.push(inside);
+            loops.push((head, inside));
         }
         loops
     }
@@ -319,13 +321,13 @@ impl Plan {
                 _ => {}
             }
         }
-        Loops { reached: state.iter().filter(|state| **state != 0).count(), back, before }
+        Loops { reached: state.iter().map(|state| *state != 0).collect(), back, before }
     }
 
     /// Which cells are kept: where loops are in each other, those that the inner one uses, and then those that were kept around it.
-    fn choose(&mut self, input: &Input, loops: &[Vec<bool>]) {
+    fn choose(&mut self, input: &Input, loops: &[(usize, Vec<bool>)]) {
         let all = vec![true; self.runs.len()];
-        let mut loops: Vec<&Vec<bool>> = loops.iter().chain([&all]).collect();
+        let mut loops: Vec<&Vec<bool>> = loops.iter().map(|(_, inside)| inside).chain([&all]).collect();
         loops.sort_by_key(|inside| std::cmp::Reverse(inside.iter().filter(|inside| **inside).count()));
         for inside in loops {
             let Some(first) = inside.iter().position(|inside| *inside) else { continue };
@@ -381,13 +383,14 @@ impl Plan {
     }
 
     /// Small loops without loops inside: code of every other round is apart, and does not poll.
-    fn find_inner(&mut self, loops: &[Vec<bool>]) {
+    fn find_inner(&mut self, loops: &[(usize, Vec<bool>)]) {
         let runs = |inside: &Vec<bool>| (0..inside.len()).filter(|run| inside[*run]).collect::<BTreeSet<usize>>();
-        let loops: Vec<BTreeSet<usize>> = loops.iter().map(runs).collect();
-        for (number, inside) in loops.iter().enumerate() {
+        let loops: Vec<(usize, BTreeSet<usize>)> = loops.iter().map(|(head, inside)| (*head, runs(inside))).collect();
+        for (head, inside) in &loops {
             let words: usize = inside.iter().map(|run| self.runs[*run].words.1 - self.runs[*run].words.0).sum();
-            if words <= MAX_TWICE && loops.iter().all(|other| other == inside || !other.is_subset(inside)) {
-                inside.iter().for_each(|run| self.runs[*run].inner = Some(number));
+            let apart = inside.iter().all(|run| self.runs[*run].inner.is_none());
+            if apart && words <= MAX_TWICE && loops.iter().all(|(_, other)| other == inside || !other.is_subset(inside)) {
+                inside.iter().for_each(|run| self.runs[*run].inner = Some(*head));
             }
         }
     }
@@ -416,7 +419,7 @@ impl Plan {
             let behind = (first..end).fold(form, |form, n| form.after(self, (piece, &input.pieces[piece]), n));
             let next = self.runs[run].next.clone();
             let odd_at = |next: usize| match self.runs[run].inner {
-                Some(inner) if self.runs[next].inner == Some(inner) => odd != self.back.contains(&(run, next)),
+                Some(inner) if self.runs[next].inner == Some(inner) => odd != (next == inner && self.back.contains(&(run, next))),
                 _ => false,
             };
             let next_at = |(slot, run): (usize, &Option<usize>)| run.map(|run| (run, behind, odd_at(run), Some((node, slot))));
@@ -425,6 +428,25 @@ impl Plan {
             let before = from.map(|(from, _)| from).into_iter().collect();
             self.nodes.push(Node { run, form, odd, next: vec![None; next.len()], before, kept: self.runs[run].kept, unsaved: 0 });
         }
+    }
+
+    /// Each inner loop is polled at the heads that more ways lead to: where one alone does, what waits may wait on.
+    fn choose_polls(&mut self) {
+        let mut more: BTreeMap<usize, [usize; 2]> = BTreeMap::new();
+        let heads: BTreeSet<usize> = self.runs.iter().filter_map(|run| run.inner).collect();
+        for node in heads.iter().flat_map(|head| &self.runs[*head].nodes).map(|node| &self.nodes[*node]) {
+            if node.before.iter().any(|before| self.runs[self.nodes[*before].run].inner == Some(node.run)) {
+                more.entry(node.run).or_default()[usize::from(node.odd)] += node.before.len() - 1;
+            }
+        }
+        self.odd = more.into_iter().filter(|(_, [even, odd])| odd > even).map(|(head, _)| head).collect();
+    }
+
+    /// A loop comes back to its head where a run leads to a node, and it is to be polled.
+    pub fn polls(&self, run: usize, next: usize) -> bool {
+        let Node { run: head, odd, .. } = self.nodes[next];
+        let inner = self.runs[run].inner == Some(head);
+        self.back.contains(&(run, head)) && (!inner || self.odd.contains(&head) == odd)
     }
 
     fn iterate(&mut self, input: &Input) {
@@ -499,5 +521,50 @@ mod tests {
         let plan = Plan::of(&Input { pieces: vec![inner, tail, head], ..input(true, false) }).unwrap();
         let depths: Vec<(usize, u32)> = plan.runs.iter().map(|run| (run.piece, run.depth)).collect();
         assert_eq!(depths, [(0, 2), (0, 2), (0, 1), (1, 1), (2, 1)]);
+    }
+
+    /// A piece that compares, if it is odd, and leads to one of two others.
+    fn forking(number: u64, odd: bool, [on, target]: [u64; 2]) -> Piece {
+        let at = 100 * (number + 1);
+        let first = if odd {
+            Code { x: 1, ..code(Bc::SubFlags32I, 40, 1, 5, 4 << 48 | 3 << 32 | 2 << 16 | 6) }
+        } else {
+            code(Bc::MovI, 7, 0, 0, 9)
+        };
+        let words = vec![
+            code(Bc::Enter, 1, 0, 0, 0),
+            first,
+            code(Bc::BrNz, 0, 8, 0, at + 4),
+            code(Bc::Jump, 0, 0, 0, 0x1000 + 0x100 * on),
+            code(Bc::Jump, 0, 0, 0, 0x1000 + 0x100 * target),
+        ];
+        let pc = 0x1000 + 0x100 * number;
+        Piece { code: at as u32, pc, last: pc, words, marks: vec![1], ways: Vec::new(), sides: Vec::new() }
+    }
+
+    /// Nodes that lead back to themselves by ways without a poll.
+    fn unpolled(plan: &Plan) -> usize {
+        let ways =
+            |node: usize| plan.nodes[node].next.iter().flatten().copied().filter(move |next| !plan.polls(plan.nodes[node].run, *next));
+        let leads_back = |first: usize| {
+            let (mut seen, mut ahead) = (BTreeSet::new(), ways(first).collect::<Vec<usize>>());
+            while let Some(node) = ahead.pop().filter(|_| !seen.contains(&first)) {
+                if seen.insert(node) {
+                    ahead.extend(ways(node));
+                }
+            }
+            seen.contains(&first)
+        };
+        (0..plan.nodes.len()).filter(|node| leads_back(*node)).count()
+    }
+
+    proptest::proptest! {
+        /// Also those of which every other round is apart, wherever they begin.
+        #[test]
+        fn every_loop_is_polled(pieces in proptest::collection::vec((proptest::bool::ANY, [0u64..5, 0..5]), 5)) {
+            let pieces = pieces.into_iter().zip(0..).map(|((odd, ways), number)| forking(number, odd, ways)).collect();
+            let plan = Plan::of(&Input { pieces, ..input(true, false) }).unwrap();
+            proptest::prop_assert_eq!(unpolled(&plan), 0);
+        }
     }
 }
