@@ -3,7 +3,8 @@
 use super::super::code::{Bc, Code};
 use super::flags::{FlagState, Form};
 use super::inline::is_inline;
-use super::lower::{Known, Lower, ours};
+use super::known::Known;
+use super::lower::{Lower, ours};
 use super::plan::{Node, Short, reads, written};
 use super::{Exit, Piece};
 use crate::interp::quick::{is_branch, reads_aside};

@@ -4,13 +4,13 @@
 //! of the exit. Every cell is a variable of 64 bits; Cranelift makes values of them.
 
 use super::super::code::{Bc, Code};
-use super::compare::Fact;
 use super::flags::{Base, FlagState, FlagVariables, Form};
 use super::flow::Only;
 use super::inline::is_inline;
 use super::kinds::{Kind, Numbers};
+use super::known::Known;
 use super::look::Pending;
-use super::pages::{EMPTY, MAX_SLOTS, Page};
+use super::pages::{EMPTY, MAX_SLOTS};
 use super::plan::{Plan, Set, ends, reads, written};
 use super::stored::Symbol;
 use super::{Exit, Input};
@@ -114,46 +114,6 @@ pub(super) struct Lower<'a> {
     pub flag_variables: FlagVariables,
     /// The form of the flags.
     pub form: Form,
-}
-
-/// What is known at some place.
-#[derive(Clone, Default)]
-pub(super) struct Known {
-    /// Values of cells of the state that are not kept.
-    pub cells: BTreeMap<u16, Value>,
-    /// The first operand of the addition or subtraction that set the flags, and the cell that it is still in.
-    pub first: Option<Value>,
-    pub first_cell: Option<u16>,
-    /// What cells are at most.
-    pub limits: BTreeMap<u16, u32>,
-    pub pages: Vec<Page>,
-    /// The sum of two cells that somebody asked for the overflow of.
-    pub sum: Option<([u16; 2], Value)>,
-    /// What cells hold of subtractions.
-    pub facts: BTreeMap<u16, Fact>,
-    pub numbers: Numbers,
-    /// Since the node's head, or that of the one before, somebody looked at the attention word.
-    pub polled: bool,
-    /// What the node leaves to those that it leads to: cells that are not kept, to be stored, and accesses to look for.
-    pub dirty: Set,
-    pub pending: Option<Pending>,
-}
-
-impl Known {
-    /// A cell gets another value, of which nothing is known.
-    pub fn forget(&mut self, cell: u16) {
-        self.facts.remove(&cell);
-        self.sum.take_if(|(cells, _)| cells.contains(&cell));
-        self.first_cell.take_if(|first| *first == cell);
-        self.limits.remove(&cell);
-    }
-
-    /// Any cell may have another.
-    fn forget_all(&mut self) {
-        self.facts.clear();
-        self.limits.clear();
-        (self.sum, self.first_cell) = (None, None);
-    }
 }
 
 /// Memory of ours: never refused.

@@ -20,6 +20,7 @@ mod flow;
 mod gather;
 mod inline;
 mod kinds;
+mod known;
 mod late;
 mod look;
 mod lower;
