@@ -1,6 +1,6 @@
 //! Which blocks a region consists of: those around its first one that lead back to it.
 //!
-//! Linked jumps lead from block to block. A constant that a block puts into a register and that is the pc of a block is taken for the return address of a
+//! Jumps lead from block to block. A constant that a block puts into a register and that is the pc of a block is taken for the return address of a
 //! call: what the call leads to may come back there. A computed jump that no call explains is taken for that of a table, to blocks between those that are known;
 //! where such jumps led from a region that is left often, they lead in the one that takes its place.
 
@@ -89,7 +89,7 @@ impl Search<'_> {
             self.words += piece.words.len();
             let words = &self.arena.code[block.code as usize..block.end as usize];
             ahead.extend(words.iter().filter(|c| c.op == Bc::Linked).filter_map(|c| info(self.arena, c.imm as u32)));
-            // Into another page, and behind calls.
+            // Into another page, where the jump cache led before anybody linked them, and behind calls.
             let others = words.iter().filter(|c| c.op == Bc::Jump).map(|c| c.imm).chain(piece.constants(self.known.aside));
             ahead.extend(others.filter_map(|pc| info(self.arena, (self.known.find)(pc)?)));
             self.order.push(block.pc);

@@ -3,6 +3,7 @@
 use super::compare::Fact;
 use super::kinds::Numbers;
 use super::look::Pending;
+use super::lower::Lower;
 use super::pages::Page;
 use super::plan::Set;
 use cranelift_codegen::ir::Value;
@@ -45,5 +46,22 @@ impl Known {
         self.facts.clear();
         self.limits.clear();
         (self.sum, self.first_cell) = (None, None);
+    }
+}
+
+impl Lower<'_> {
+    /// What is known at the head of a node.
+    pub fn known_before(&self, index: usize) -> Known {
+        match self.plan.nodes[index].before[..] {
+            [before] if index != 0 => {
+                let mut known = self.ends[before].clone();
+                if self.settled.contains(&(before, index)) {
+                    (known.dirty, known.pending) = (0, None);
+                }
+                known.limits.extend(self.limits.get(&(before, index)).copied());
+                known
+            }
+            _ => Known::default(),
+        }
     }
 }

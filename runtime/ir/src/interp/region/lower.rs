@@ -317,21 +317,6 @@ impl Lower<'_> {
         }
     }
 
-    /// What is known at the head of a node.
-    fn known_before(&self, index: usize) -> Known {
-        match self.plan.nodes[index].before[..] {
-            [before] if index != 0 => {
-                let mut known = self.ends[before].clone();
-                if self.settled.contains(&(before, index)) {
-                    (known.dirty, known.pending) = (0, None);
-                }
-                known.limits.extend(self.limits.get(&(before, index)).copied());
-                known
-            }
-            _ => Known::default(),
-        }
-    }
-
     // ---- cells
 
     pub fn variable(&mut self, cell: u16) -> Variable {
